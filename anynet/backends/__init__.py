@@ -1,0 +1,52 @@
+"""Whose arrays, on which device, and how a step is run: all that differs between array libraries."""
+
+from __future__ import annotations
+
+from anynet.backends.base import Backend
+from anynet.backends.cupy import CuPyBackend
+from anynet.backends.host import to_numpy
+from anynet.backends.jax import JAXBackend
+from anynet.backends.numpy import NumPyBackend
+from anynet.backends.strict import StrictBackend
+from anynet.backends.torch import TorchBackend
+from anynet.errors import BackendError, unknown
+
+BACKENDS: dict[str, type[Backend]] = {
+    backend.name: backend for backend in (NumPyBackend, CuPyBackend, TorchBackend, JAXBackend, StrictBackend)
+}
+
+__all__ = ["BACKENDS", "Backend", "auto", "select", "to_numpy"]
+
+
+def select(name: str = "numpy", dtype: str = "float32") -> Backend:
+    """The backend that a person named.
+
+    Parameters
+    ----------
+    name : str
+        ``name[:device]``, such as ``numpy``, ``cupy:1``, ``torch:cpu``; or ``auto``.
+    dtype : {"float32", "float64"}
+
+    Raises
+    ------
+    BackendError
+        When there is no such backend, or it cannot be used here; the message says what to install.
+
+    >>> select("numpy", "float64")
+    <backend numpy on cpu, float64>
+    """
+    if name == "auto":
+        return select(auto()[0], dtype)
+    library, _, device = name.partition(":")
+    if library not in BACKENDS:
+        raise BackendError(unknown("backend", library, [*BACKENDS, "auto"]))
+    return BACKENDS[library](device or None, dtype)
+
+
+def auto() -> tuple[str, str]:
+    """The backend that suits this machine, CuPy if it can be used and else NumPy, and the reason in words."""
+    try:
+        CuPyBackend()
+    except BackendError as error:
+        return "numpy", str(error)
+    return "cupy", "a usable CUDA GPU is there"

@@ -1,0 +1,131 @@
+"""What a backend is: an array library, a device, a float dtype, and a way to run a step many times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar, TypeAlias
+
+from anynet.backends.host import to_numpy
+from anynet.errors import BackendError
+
+Array: TypeAlias = Any
+Step: TypeAlias = Callable[[Any, tuple[Array, ...]], tuple[Any, dict[str, Array]]]
+
+
+class Backend:
+    """Whose arrays, where, in which dtype, and how a training step is run.
+
+    Subclasses name their library, import it when they are made and not before, and override what it does
+    differently.
+
+    Parameters
+    ----------
+    device : str, optional
+        As the library names it; its default device if left out.
+    dtype : {"float32", "float64"}
+
+    Attributes
+    ----------
+    xp : namespace
+        The library's functions as the Array API standard has them.
+    device : object
+        The library's own device object.
+    pack_limit : float
+        Parameters of up to so many numbers are best kept together in one block.
+
+    Raises
+    ------
+    BackendError
+        When the library or the device cannot be used here.
+    """
+
+    name: ClassVar[str]
+    package: ClassVar[str]
+    install: ClassVar[str]
+    pack_limit: ClassVar[float] = math.inf
+
+    xp: Any
+    device: Any
+
+    def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
+        if dtype not in ("float32", "float64"):
+            raise BackendError(f"dtype must be float32 or float64, but is {dtype!r}")
+        self.dtype_name = dtype
+        try:
+            self.xp = self.load()
+        except ImportError as error:
+            raise BackendError(f"backend {self.name!r} cannot be used here: {error}; to install it: {self.install}") from None
+        self.device = self.find_device(device)
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name} on {self.device}, {self.dtype_name}>"
+
+    @staticmethod
+    def load() -> Any:
+        """Import the library and return its Array API namespace; ImportError where it is missing."""
+        raise NotImplementedError
+
+    def find_device(self, device: str | None) -> Any:
+        """The library's device object for a name a person gave."""
+        if device not in (None, "cpu"):
+            raise BackendError(f"backend {self.name!r} has no device {device!r}: it runs on the CPU")
+        return "cpu"
+
+    def devices(self) -> list[str]:
+        """The devices that can be named after the colon."""
+        return ["cpu"]
+
+    @classmethod
+    def library_version(cls) -> str:
+        try:
+            return version(cls.package)
+        except PackageNotFoundError:
+            return ""
+
+    @property
+    def dtype(self) -> Any:
+        return getattr(self.xp, self.dtype_name)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """The context in which `xp` computes on this device and in this dtype; `asarray` and `run` enter it."""
+        return nullcontext()
+
+    def asarray(self, x: Any, copy: bool | None = None) -> Array:
+        """A NumPy array on this device: floats in this backend's dtype, integers as they are."""
+        if x.dtype.kind == "f":
+            x = x.astype(self.dtype_name, copy=False)
+        with self.scope():
+            return self.xp.asarray(x, device=self.device, copy=copy)
+
+    def to_numpy(self, x: Array) -> Any:
+        """An array of this backend as a NumPy array on the host; waits for it to be computed."""
+        return to_numpy(x)
+
+    def run(self, step: Step, state: Any, batches: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
+        """Repeat ``state, metrics = step(state, batch)`` over the first axis of `batches`, as a scan does.
+
+        Parameters
+        ----------
+        step : callable
+            ``(state, batch) -> (state, metrics)``, without reading an array's value.
+        state : nested tuples and dicts of arrays
+            Donated: the caller must go on with the state that comes back.
+        batches : tuple of arrays, each of shape (steps, ...)
+
+        Returns
+        -------
+        state, metrics
+            The last state, and each metric with a first axis of length `steps`.
+        """
+        collected = []
+        with self.scope():
+            for i in range(batches[0].shape[0]):
+                state, metrics = step(state, tuple(array[i, ...] for array in batches))
+                collected.append(metrics)
+            return state, {key: self.xp.stack([metrics[key] for metrics in collected]) for key in collected[0]}
+
+    def synchronize(self) -> None:
+        """Wait until everything asked of the device is done."""

@@ -1,0 +1,53 @@
+"""PyTorch's arrays, without its autograd."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from anynet.backends.base import Backend
+from anynet.errors import BackendError
+
+
+class TorchBackend(Backend):
+    """PyTorch through array-api-compat, on the CPU or any device PyTorch knows, as in ``torch:cuda:0``."""
+
+    name = "torch"
+    package = "torch"
+    install = "pip install torch"
+
+    @staticmethod
+    def load() -> Any:
+        import array_api_compat.torch
+
+        return array_api_compat.torch
+
+    def find_device(self, device: str | None) -> Any:
+        import torch
+
+        try:
+            found = torch.device(device or "cpu")
+            torch.empty(0, device=found)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise BackendError(
+                f"backend 'torch' has no device {device!r} here: {reason} (usable: {', '.join(self.devices())})"
+            ) from None
+        return found
+
+    def devices(self) -> list[str]:
+        import torch
+
+        cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+        return ["cpu", *cuda]
+
+    def scope(self) -> AbstractContextManager[Any]:
+        import torch
+
+        return torch.no_grad()
+
+    def synchronize(self) -> None:
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

@@ -1,0 +1,46 @@
+"""What can go wrong, in the words a person reads."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AnynetError(Exception):
+    """Base of every error that anynet raises on purpose."""
+
+
+class UsageError(AnynetError, ValueError):
+    """A setting that cannot be: an unknown name, a value outside its range."""
+
+
+class BackendError(UsageError):
+    """A backend that is unknown, or that cannot be used on this machine."""
+
+
+class DataError(AnynetError, ValueError):
+    """Data that cannot be trained on: missing, damaged, or not numbers."""
+
+
+class ShapeError(DataError):
+    """Shapes that do not fit each other."""
+
+
+class ModelFileError(DataError):
+    """A model file that is missing, damaged, or of another network."""
+
+
+class TrainingDiverged(AnynetError, ArithmeticError):
+    """A loss that is no longer a finite number."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """Say that `name` is not one of `known`, and which one was probably meant.
+
+    >>> unknown("backend", "cuppy", ["numpy", "cupy"])
+    "unknown backend 'cuppy': did you mean 'cupy'? (known: numpy, cupy)"
+    """
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, n=1)
+    hint = f": did you mean {close[0]!r}?" if close else ""
+    return f"unknown {kind} {str(name)!r}{hint} (known: {', '.join(known)})"

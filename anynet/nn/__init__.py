@@ -1,0 +1,26 @@
+"""The maths: layers, losses, initializers and optimizers, written once for every array library.
+
+Nothing here imports an array library; each function is handed the namespace `xp` to compute with.
+"""
+
+from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from anynet.nn.containers import Sequential
+from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Values, Zeros
+from anynet.nn.inputs import Flatten, Rescale
+from anynet.nn.layer import Context, Layer, Parameter
+from anynet.nn.layout import Layout
+from anynet.nn.linear import Linear
+from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
+from anynet.nn.optimizers import SGD, Optimizer
+
+LAYERS = (Linear, ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, Flatten, Rescale, Sequential)
+LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
+INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Values)
+OPTIMIZERS = (SGD,)
+
+__all__ = [
+    "SGD", "BCELoss", "BCEWithLogitsLoss", "Context", "CrossEntropyLoss", "Flatten", "GlorotNormal",
+    "GlorotUniform", "HalfMSELoss", "HeNormal", "HeUniform", "Layer", "Layout", "LeakyReLU", "Linear", "Loss",
+    "MSELoss", "Optimizer", "Parameter", "ReLU", "Rescale", "Sequential", "Sigmoid", "Softmax", "Tanh",
+    "Values", "Zeros",
+]

@@ -1,0 +1,165 @@
+"""Functions applied to each number (and softmax, applied to each row); derivatives come from outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from anynet.errors import ShapeError, UsageError
+from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs
+
+
+def sigmoid(xp: Namespace, x: Array) -> Array:
+    """1 / (1 + exp(-x)) that never overflows: the exponential is only ever taken of -|x|.
+
+    >>> import numpy as np
+    >>> sigmoid(np, np.asarray([-1e4, 0.0, 1e4]))
+    array([0. , 0.5, 1. ])
+    """
+    small = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1.0, small) / (1.0 + small)
+
+
+def softmax(xp: Namespace, x: Array) -> Array:
+    """exp(x) / sum of exp(x) over the last axis, shifted by the largest so that it never overflows.
+
+    >>> import numpy as np
+    >>> softmax(np, np.asarray([1e4, 1e4]))
+    array([0.5, 0.5])
+    """
+    y = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    y /= xp.sum(y, axis=-1, keepdims=True)
+    return y
+
+
+class _Activation:
+    """No parameters, and an output shaped like the input."""
+
+    trainable: ClassVar[bool] = False
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        return {}, shape
+
+
+@dataclass(frozen=True)
+class ReLU(_Activation):
+    """y = max(x, 0). A neuron whose y is 0 for every sample gets no gradient: it is dead.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> ReLU().forward(np, {}, np.asarray([-1.0, 2.0]), Context())[0]
+    array([0., 2.])
+    """
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        y = xp.maximum(x, 0.0)
+        return y, y
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        dy *= xp.astype(saved > 0, dy.dtype)
+        return dy, {}
+
+
+@dataclass(frozen=True)
+class LeakyReLU(_Activation):
+    """y = x where x > 0, else `negative_slope` * x, so that no neuron dies (Maas et al. 2013).
+
+    Raises
+    ------
+    UsageError
+        When `negative_slope` is negative: y would no longer tell the sign of x.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> LeakyReLU(0.1).forward(np, {}, np.asarray([-1.0, 2.0]), Context())[0]
+    array([-0.1,  2. ])
+    """
+
+    negative_slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.negative_slope >= 0:
+            raise UsageError(f"LeakyReLU needs a negative_slope of 0 or more, but got {self.negative_slope!r}")
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        y = xp.where(x > 0, x, self.negative_slope * x)
+        return y, y
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        return xp.where(saved > 0, dy, self.negative_slope * dy), {}
+
+
+@dataclass(frozen=True)
+class Sigmoid(_Activation):
+    """y = 1 / (1 + exp(-x)), with dx = dy y (1 - y).
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> Sigmoid().forward(np, {}, np.asarray([-1e4, 0.0]), Context())[0]
+    array([0. , 0.5])
+    """
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        y = sigmoid(xp, x)
+        return y, y
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        dy *= saved
+        dy *= 1.0 - saved
+        return dy, {}
+
+
+@dataclass(frozen=True)
+class Tanh(_Activation):
+    """y = tanh(x), with dx = dy (1 - y^2).
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> Tanh().forward(np, {}, np.asarray([-1e4, 0.0]), Context())[0]
+    array([-1.,  0.])
+    """
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        y = xp.tanh(x)
+        return y, y
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        dy *= 1.0 - saved * saved
+        return dy, {}
+
+
+@dataclass(frozen=True)
+class Softmax(_Activation):
+    """y = exp(x) / sum of exp(x) over the last axis, with dx = y (dy - sum of dy y).
+
+    To train a classifier leave it out: `CrossEntropyLoss` takes logits and is exact where this saturates.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> Softmax().forward(np, {}, np.asarray([[0.0, 0.0]]), Context())[0]
+    array([[0.5, 0.5]])
+    """
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        if not shape:
+            raise ShapeError("Softmax needs samples with at least one axis, but each sample is a single number")
+        return {}, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        y = softmax(xp, x)
+        return y, y
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        dy -= xp.sum(dy * saved, axis=-1, keepdims=True)
+        dy *= saved
+        return dy, {}

@@ -1,0 +1,82 @@
+"""Layers made of layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from anynet.errors import ShapeError, UsageError
+from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape, Specs
+
+
+@dataclass(frozen=True, init=False)
+class Sequential:
+    """One layer after the other; forward is a loop, backward the reversed loop.
+
+    Parameters are named by position, as in PyTorch: ``0.weight``, ``2.bias``. Input sizes are inferred.
+
+    Raises
+    ------
+    UsageError
+        When something in it is no layer.
+    ShapeError
+        When a layer cannot take what the one before it gives; the message names the layer.
+
+    >>> from anynet.nn import Linear, ReLU
+    >>> network = Sequential(Linear(3), ReLU(), Linear(1))
+    >>> specs, out_shape = network.parameters((2,))
+    >>> specs["0"]["weight"].shape, out_shape
+    ((2, 3), (1,))
+    """
+
+    layers: tuple[Layer, ...]
+    _named: ClassVar[tuple[tuple[str, Layer], ...]]
+
+    def __init__(self, *layers: Layer) -> None:
+        for position, layer in enumerate(layers):
+            if isinstance(layer, type) or not all(hasattr(layer, m) for m in ("parameters", "forward", "backward")):
+                raise UsageError(
+                    f"layer {position} of Sequential is {layer!r}, which is no layer: "
+                    "expected an object with parameters, forward and backward, such as Linear(128) or ReLU()"
+                )
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "_named", tuple((str(i), layer) for i, layer in enumerate(layers)))
+
+    @property
+    def trainable(self) -> bool:
+        return self._first_trainable() < len(self.layers)
+
+    @property
+    def takes_bytes(self) -> bool:
+        return bool(self.layers) and getattr(self.layers[0], "takes_bytes", False)
+
+    def _first_trainable(self) -> int:
+        trainable = (i for i, layer in enumerate(self.layers) if getattr(layer, "trainable", True))
+        return next(trainable, len(self.layers))
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        specs: dict[str, Specs] = {}
+        for name, layer in self._named:
+            try:
+                specs[name], shape = layer.parameters(shape)
+            except ShapeError as error:
+                raise ShapeError(f"layer {name} ({type(layer).__name__}): {error}") from error
+        return specs, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        saved = []
+        for name, layer in self._named:
+            x, kept = layer.forward(xp, p[name], x, ctx)
+            saved.append(kept)
+        return x, saved
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        gradients = {}
+        dx: Array | None = dy
+        first = 0 if need_dx else self._first_trainable()
+        for i in reversed(range(first, len(self.layers))):
+            name, layer = self._named[i]
+            dx, gradients[name] = layer.backward(xp, p[name], saved[i], dx, need_dx or i > first)
+        return dx if need_dx else None, gradients

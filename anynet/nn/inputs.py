@@ -1,0 +1,88 @@
+"""What stands between raw data and the first Linear: scaling and flattening."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from anynet.errors import ShapeError
+from anynet.nn.initializers import Values
+from anynet.nn.layer import Array, Context, Namespace, Parameter, Parameters, Shape, Specs
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """y = (x - shift) * scale, so that a saved network takes the raw numbers it was trained on.
+
+    Parameters
+    ----------
+    scale, shift : float or sequence of float
+        One number for all inputs, or one for each along the last axis. They are buffers: never trained.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> p = {"scale": np.asarray(1 / 255)}
+    >>> Rescale(1 / 255).forward(np, p, np.asarray([[0.0, 51.0, 255.0]]), Context())[0]
+    array([[0. , 0.2, 1. ]])
+    """
+
+    trainable: ClassVar[bool] = False
+    takes_bytes: ClassVar[bool] = True
+    scale: Any = 1.0
+    shift: Any = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "shift"):
+            object.__setattr__(self, name, Values(getattr(self, name)).values)
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        specs = {"scale": self._buffer("scale", self.scale, shape)}
+        if self.shift != 0.0:
+            specs["shift"] = self._buffer("shift", self.shift, shape)
+        return specs, shape
+
+    def _buffer(self, name: str, values: Any, shape: Shape) -> Parameter:
+        if not isinstance(values, tuple):
+            return Parameter((), Values(values), trainable=False)
+        if shape[-1:] != (len(values),):
+            raise ShapeError(f"Rescale has {len(values)} numbers as {name}, but each sample has shape {shape}")
+        return Parameter((len(values),), Values(values), trainable=False)
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        # astype copies, so y is ours to change.
+        y = xp.astype(x, p["scale"].dtype)
+        if "shift" in p:
+            y -= p["shift"]
+        y *= p["scale"]
+        return y, p["scale"]
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        dy *= saved
+        return dy, {}
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """Each sample as one row: x of shape (batch, a, b, ...) becomes y of shape (batch, a * b * ...).
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> Flatten().forward(np, {}, np.zeros((5, 2, 3)), Context())[0].shape
+    (5, 6)
+    """
+
+    trainable: ClassVar[bool] = False
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        return {}, (math.prod(shape),)
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        return xp.reshape(x, (x.shape[0], math.prod(x.shape[1:]))), x.shape
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        return xp.reshape(dy, saved), {}

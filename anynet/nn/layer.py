@@ -1,0 +1,66 @@
+"""What a layer is: a description that says which numbers it needs and how they act on an array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+Array: TypeAlias = Any
+Namespace: TypeAlias = Any
+Generator: TypeAlias = Any
+Shape: TypeAlias = tuple[int, ...]
+Initializer: TypeAlias = Callable[[Generator, Shape], Any]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One named array of a layer: its shape, how it starts, and how it is treated.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    initializer : callable
+        ``(generator, shape) -> numbers``, drawn on the host in float64.
+    trainable : bool
+        False makes it a buffer, which the optimizer leaves alone.
+    decay : bool
+        Whether weight decay applies to it.
+    """
+
+    shape: Shape
+    initializer: Initializer
+    trainable: bool = True
+    decay: bool = True
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a forward pass may ask about the pass itself."""
+
+    training: bool = False
+
+
+Specs: TypeAlias = Mapping[str, "Parameter | Specs"]
+Parameters: TypeAlias = Mapping[str, Any]
+
+
+class Layer(Protocol):
+    """Three methods make a layer; `anynet.gradcheck` tells whether they agree.
+
+    ``parameters`` names the arrays the layer needs for one sample of the given shape, and the shape that
+    comes out. ``forward`` returns the output and exactly what ``backward`` will need. ``backward`` takes
+    the gradient of the loss with respect to the output and returns the one with respect to the input
+    (None if `need_dx` is False) and one for each trainable parameter. It may overwrite `dy`, nothing else.
+
+    A layer with nothing to train may say so with ``trainable = False``: no gradient is then carried back to
+    it for its own sake. One that turns bytes into floats itself may say ``takes_bytes = True``.
+    """
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]: ...
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]: ...
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]: ...

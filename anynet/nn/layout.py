@@ -1,0 +1,149 @@
+"""Which slice of which block of numbers is which layer's weight or bias."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import getitem, is_
+from typing import Any, TypeAlias
+
+from anynet.nn.layer import Array, Generator, Layer, Namespace, Parameter, Parameters, Shape, Specs
+
+Path: TypeAlias = tuple[str, ...]
+Blocks: TypeAlias = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one named parameter lives: numbers `start` to `stop` of a packed block, or a block by itself."""
+
+    path: Path
+    parameter: Parameter
+    block: int
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def name(self) -> str:
+        return ".".join(self.path)
+
+    def view(self, xp: Namespace, blocks: Blocks) -> Array:
+        block = blocks[self.block]
+        return block if self.stop is None else xp.reshape(block[self.start : self.stop], self.parameter.shape)
+
+
+class Layout:
+    """The map between a network's named parameters and the blocks that hold them.
+
+    Parameters of up to `pack_limit` numbers share one 1-D block, larger ones are blocks of their own shape;
+    buffers likewise. Layers see neither: `unpack` hands them views by name.
+
+    Parameters
+    ----------
+    network : Layer
+    shape : tuple of int
+        The shape of one sample, without the batch axis.
+    pack_limit : float
+        0 packs nothing, ``math.inf`` everything.
+
+    Attributes
+    ----------
+    out_shape : tuple of int
+        The shape of one output of the network, without the batch axis.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Linear, Sequential
+    >>> layout = Layout(Sequential(Linear(3), Linear(1)), (2,), pack_limit=5)
+    >>> [(entry.name, entry.block, entry.start, entry.stop) for entry in layout.parameters]
+    [('0.weight', 1, 0, None), ('0.bias', 0, 0, 3), ('1.weight', 0, 3, 6), ('1.bias', 0, 6, 7)]
+    >>> layout.unpack(np, (np.arange(7), np.zeros((2, 3))), ())["1"]["bias"]
+    array([6])
+    """
+
+    def __init__(self, network: Layer, shape: Shape, pack_limit: float = math.inf) -> None:
+        specs, self.out_shape = network.parameters(shape)
+        leaves = _leaves(specs)
+        self.parameters = _place([(path, p) for path, p in leaves if p.trainable], pack_limit)
+        self.buffers = _place([(path, p) for path, p in leaves if not p.trainable], pack_limit)
+        entries = {entry.path: entry for entry in (*self.parameters, *self.buffers)}
+        self._tree = _map(lambda path, _: entries[path], specs)
+        self._viewed: tuple[Blocks, Parameters] = (), {}
+
+    def initial(self, xp: Namespace, generator: Generator) -> dict[str, Array]:
+        """First values by name, drawn as float64 arrays of `xp`, NumPy's namespace on the host."""
+
+        def draw(entry: Entry) -> Array:
+            shape = entry.parameter.shape
+            return xp.broadcast_to(xp.asarray(entry.parameter.initializer(generator, shape), dtype=xp.float64), shape)
+
+        return {".".join(path): draw(entry) for path, entry in _leaves(self._tree)}
+
+    def blocks(self, xp: Namespace, arrays: Mapping[str, Array]) -> tuple[Blocks, Blocks]:
+        """Parameters and buffers as blocks, from arrays by name."""
+        parameters = _join(xp, self.parameters, [arrays[entry.name] for entry in self.parameters])
+        return parameters, _join(xp, self.buffers, [arrays[entry.name] for entry in self.buffers])
+
+    def unpack(self, xp: Namespace, parameters: Blocks, buffers: Blocks) -> Parameters:
+        """All arrays as the layers see them: nested by layer, as views of the blocks."""
+        # Blocks that are updated in place are the same objects at every step, and so are their views.
+        seen, views = self._viewed
+        blocks = (*parameters, *buffers)
+        if not seen or not all(map(is_, seen, blocks)):
+            views = _map(lambda _, e: e.view(xp, parameters if e.parameter.trainable else buffers), self._tree)
+            if any(entry.stop is not None for entry in self.parameters):
+                self._viewed = blocks, views
+        return views
+
+    def pack(self, xp: Namespace, gradients: Parameters) -> Blocks:
+        """Gradients, nested by layer, as blocks laid out like the parameters."""
+        return _join(xp, self.parameters, [reduce(getitem, entry.path, gradients) for entry in self.parameters])
+
+    def decays(self, xp: Namespace) -> Blocks:
+        """Where weight decay applies: ones and zeros, as blocks laid out like the parameters."""
+        masks = [xp.full(e.parameter.shape, float(e.parameter.decay)) for e in self.parameters]
+        return _join(xp, self.parameters, masks)
+
+
+def by_name(tree: Parameters) -> dict[str, Array]:
+    """Arrays nested by layer, as one dictionary with dotted names.
+
+    >>> by_name({"0": {"weight": 1, "bias": 2}, "1": {}})
+    {'0.weight': 1, '0.bias': 2}
+    """
+    return {".".join(path): array for path, array in _leaves(tree)}
+
+
+def _map(function: Callable[[Path, Any], Any], tree: Any, path: Path = ()) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _map(function, value, (*path, key)) for key, value in tree.items()}
+    return function(path, tree)
+
+
+def _leaves(tree: Parameters | Specs) -> list[tuple[Path, Any]]:
+    leaves: list[tuple[Path, Any]] = []
+    _map(lambda path, leaf: leaves.append((path, leaf)), tree)
+    return leaves
+
+
+def _place(parameters: list[tuple[Path, Parameter]], pack_limit: float) -> list[Entry]:
+    """Small parameters one after the other in block 0, if there are any; each larger one in a block that follows."""
+    sizes = [math.prod(parameter.shape) for _, parameter in parameters]
+    start, block = 0, int(any(size <= pack_limit for size in sizes))
+    entries = []
+    for (path, parameter), size in zip(parameters, sizes, strict=True):
+        if size <= pack_limit:
+            entries.append(Entry(path, parameter, 0, start, start + size))
+            start += size
+        else:
+            entries.append(Entry(path, parameter, block))
+            block += 1
+    return entries
+
+
+def _join(xp: Namespace, entries: list[Entry], arrays: list[Array]) -> Blocks:
+    """One array for each entry, joined into blocks."""
+    packed = [xp.reshape(array, (-1,)) for entry, array in zip(entries, arrays, strict=True) if entry.stop is not None]
+    alone = [array for entry, array in zip(entries, arrays, strict=True) if entry.stop is None]
+    return (xp.concat(packed), *alone) if packed else tuple(alone)

@@ -1,0 +1,171 @@
+"""Losses: how wrong a prediction is, and which way is less wrong.
+
+Every loss is called as ``loss(xp, prediction, target, weight)`` and returns its value, a 0-d array, and its
+gradient with respect to the prediction. `weight` has one number for each sample and carries the mean: for
+plain averages it is 1 / batch everywhere, for weighted ones the sample's share.
+
+`target_kind` says what the loss compares with: "class" numbers 0, 1, ... of shape (batch,), "probability"
+between 0 and 1, or any "value", the last two shaped like the prediction. A loss for classes also tells what
+a prediction means: `probabilities`, and `classify`, the number of the likeliest class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, TypeAlias
+
+from anynet.nn.activations import sigmoid, softmax
+from anynet.nn.layer import Array, Namespace
+
+TargetKind: TypeAlias = Literal["class", "probability", "value"]
+
+
+class Loss(Protocol):
+    """What a loss is: a call that gives value and gradient, and the kind of target it takes."""
+
+    @property
+    def target_kind(self) -> TargetKind: ...
+
+    def __call__(
+        self, xp: Namespace, prediction: Array, target: Array, weight: Array
+    ) -> tuple[Array, Array]: ...
+
+
+def _per_sample(xp: Namespace, weight: Array, prediction: Array) -> Array:
+    return xp.reshape(weight, (-1,) + (1,) * (prediction.ndim - 1))
+
+
+def _outputs(prediction: Array) -> int:
+    count = 1
+    for size in prediction.shape[1:]:
+        count *= size
+    return count
+
+
+@dataclass(frozen=True)
+class MSELoss:
+    """Mean squared error: the mean of (prediction - target)^2 over samples and outputs.
+
+    >>> import numpy as np
+    >>> MSELoss()(np, np.asarray([[1.536]]), np.asarray([[2.0]]), np.asarray([1.0]))[0].round(6)
+    np.float64(0.215296)
+    """
+
+    target_kind: ClassVar[TargetKind] = "value"
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+        error = prediction - target
+        weighted = error * (_per_sample(xp, weight, prediction) / _outputs(prediction))
+        return xp.sum(error * weighted), 2.0 * weighted
+
+
+@dataclass(frozen=True)
+class HalfMSELoss:
+    """Half mean squared error, 1/(2n) times the sum of (prediction - target)^2, whose gradient has no 2.
+
+    The sum runs over the outputs, the mean over the n samples.
+
+    >>> import numpy as np
+    >>> value, gradient = HalfMSELoss()(np, np.asarray([[21.0]]), np.asarray([[3.0]]), np.asarray([1.0]))
+    >>> float(value), gradient
+    (162.0, array([[18.]]))
+    """
+
+    target_kind: ClassVar[TargetKind] = "value"
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+        error = prediction - target
+        weighted = error * _per_sample(xp, weight, prediction)
+        return 0.5 * xp.sum(error * weighted), weighted
+
+
+@dataclass(frozen=True)
+class BCELoss:
+    """Binary cross-entropy of probabilities p: the mean of -t log p - (1 - t) log(1 - p).
+
+    p and 1 - p are kept at `epsilon` or above, so the value is finite for a p of exactly 0 or 1; the gradient
+    there is the one at the bound. Where p saturates, `BCEWithLogitsLoss` still learns and this does not.
+
+    >>> import numpy as np
+    >>> value, _ = BCELoss()(np, np.asarray([[0.0]]), np.asarray([[1.0]]), np.asarray([1.0]))
+    >>> float(value.round(4))
+    34.5388
+    """
+
+    epsilon: float = 1e-15
+    target_kind: ClassVar[TargetKind] = "probability"
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+        yes = xp.maximum(prediction, self.epsilon)
+        no = xp.maximum(1.0 - prediction, self.epsilon)
+        share = _per_sample(xp, weight, prediction) / _outputs(prediction)
+        value = -xp.sum(share * (target * xp.log(yes) + (1.0 - target) * xp.log(no)))
+        return value, share * ((1.0 - target) / no - target / yes)
+
+    def probabilities(self, xp: Namespace, prediction: Array) -> Array:
+        return prediction
+
+    def classify(self, xp: Namespace, prediction: Array) -> Array:
+        return xp.astype(prediction >= 0.5, xp.int32)
+
+
+@dataclass(frozen=True)
+class BCEWithLogitsLoss:
+    """Binary cross-entropy from logits z: the mean of max(z, 0) - z t + log(1 + exp(-|z|)), exact for any z.
+
+    >>> import numpy as np
+    >>> value, gradient = BCEWithLogitsLoss()(np, np.asarray([[1e4]]), np.asarray([[0.0]]), np.asarray([1.0]))
+    >>> float(value), gradient
+    (10000.0, array([[1.]]))
+    """
+
+    target_kind: ClassVar[TargetKind] = "probability"
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+        share = _per_sample(xp, weight, prediction) / _outputs(prediction)
+        losses = xp.maximum(prediction, 0.0) - prediction * target + xp.log1p(xp.exp(-xp.abs(prediction)))
+        return xp.sum(share * losses), share * (sigmoid(xp, prediction) - target)
+
+    def probabilities(self, xp: Namespace, prediction: Array) -> Array:
+        return sigmoid(xp, prediction)
+
+    def classify(self, xp: Namespace, prediction: Array) -> Array:
+        return xp.astype(prediction >= 0, xp.int32)
+
+
+@dataclass(frozen=True)
+class CrossEntropyLoss:
+    """Softmax cross-entropy from logits z and class numbers t: the mean of log(sum of exp(z)) - z[t].
+
+    `prediction` has shape (batch, classes), `target` holds integers of shape (batch,). The gradient is
+    softmax(z) less one at the target.
+
+    >>> import numpy as np
+    >>> logits = np.asarray([[1e4, 0.0], [0.0, 0.0]])
+    >>> value, gradient = CrossEntropyLoss()(np, logits, np.asarray([0, 1]), np.asarray([0.5, 0.5]))
+    >>> float(value.round(4)), gradient
+    (0.3466, array([[ 0.  ,  0.  ],
+           [ 0.25, -0.25]]))
+    """
+
+    target_kind: ClassVar[TargetKind] = "class"
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+        # A JAX tracer has no device, and needs none.
+        device = getattr(target, "device", None)
+        classes = xp.arange(prediction.shape[-1], dtype=target.dtype, device=device)
+        chosen = target[:, None] == classes
+        share = weight[:, None]
+        shifted = prediction - xp.max(prediction, axis=-1, keepdims=True)
+        exponentials = xp.exp(shifted)
+        total = xp.sum(exponentials, axis=-1, keepdims=True)
+        value = xp.sum(share * xp.log(total)) - xp.sum(share * xp.where(chosen, shifted, 0.0))
+        exponentials *= share / total
+        exponentials -= xp.astype(chosen, share.dtype) * share
+        return value, exponentials
+
+    def probabilities(self, xp: Namespace, prediction: Array) -> Array:
+        return softmax(xp, prediction)
+
+    def classify(self, xp: Namespace, prediction: Array) -> Array:
+        return xp.astype(xp.argmax(prediction, axis=-1), xp.int32)

@@ -1,0 +1,108 @@
+"""What comes in is looked at once, here, so that the maths need not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anynet.backends import to_numpy
+from anynet.errors import DataError, ShapeError
+from anynet.nn import Loss
+from anynet.nn.layer import Shape
+
+
+def check_inputs(x: Any, shape: Shape | None = None) -> Any:
+    """Inputs as a host array of bytes or finite floats, with one row for each sample.
+
+    Raises
+    ------
+    DataError
+        When there are no samples, or something is no finite number.
+    ShapeError
+        When `shape` is given and the samples have another.
+
+    >>> check_inputs([[1, 2]]).dtype
+    dtype('float64')
+    """
+    x = _numbers(x, "x")
+    if x.ndim == 0:
+        raise ShapeError("x must have one row for each sample, but is a single number")
+    if len(x) == 0:
+        raise DataError(f"there are no samples: x has shape {x.shape}")
+    if shape is not None and x.shape[1:] != shape:
+        raise ShapeError(f"the network takes samples of shape {shape}, but x has samples of shape {x.shape[1:]}")
+    return x if x.dtype.kind == "f" or x.dtype == np.uint8 else x.astype(np.float64)
+
+
+def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> Any:
+    """Targets as a host array of the kind the loss compares with, shaped like the network's output.
+
+    Raises
+    ------
+    DataError
+        When a label or probability is out of range, or something is no finite number.
+    ShapeError
+        When the number of rows or the shape of each does not fit.
+    """
+    name = type(loss).__name__
+    target = _numbers(target, "the target")
+    if target.ndim == 0 or len(target) != samples:
+        raise ShapeError(f"x has {samples} samples, so the target must have {samples} rows, but has shape {target.shape}")
+    if loss.target_kind == "class":
+        return _check_labels(target, name, out_shape)
+    target = target.astype(np.float64) if target.dtype.kind != "f" else target
+    if target[:1].size != np.prod(out_shape, dtype=int):
+        raise ShapeError(
+            f"the network gives {out_shape} numbers a sample, so {name} needs a target of shape "
+            f"{(samples, *out_shape)}, but got {target.shape}"
+        )
+    if loss.target_kind == "probability" and not ((target >= 0) & (target <= 1)).all():
+        raise DataError(f"{name} needs targets from 0 to 1, but they go from {target.min()} to {target.max()}")
+    return target.reshape(samples, *out_shape)
+
+
+def check_weights(weight: Any, samples: int) -> Any:
+    """Sample weights as float64, ones where there are none."""
+    if weight is None:
+        return np.ones(samples)
+    weight = _numbers(weight, "sample_weight").astype(np.float64)
+    if weight.shape != (samples,):
+        raise ShapeError(f"x has {samples} samples, so sample_weight must have shape ({samples},), not {weight.shape}")
+    if (weight < 0).any() or not weight.any():
+        raise DataError("sample weights must be 0 or more, and not all 0")
+    return weight
+
+
+def _numbers(values: Any, name: str) -> Any:
+    try:
+        array = to_numpy(values)
+    except ValueError as error:
+        raise DataError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{name} must hold numbers, but its dtype is {array.dtype}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        row = np.argwhere(~np.isfinite(array))[0]
+        raise DataError(f"{name} holds {array[tuple(row)]} in row {row[0]}: every value must be a finite number")
+    return array
+
+
+def _check_labels(target: Any, name: str, out_shape: Shape) -> Any:
+    if len(out_shape) != 1:
+        raise ShapeError(
+            f"{name} needs one row of class scores a sample, but the network gives shape {out_shape}; "
+            "is there a Flatten() missing before the first Linear?"
+        )
+    if target.ndim == 2 and target.shape[1] == 1:
+        target = target[:, 0]
+    if target.ndim != 1:
+        raise ShapeError(f"{name} needs one class number a sample, but the target has shape {target.shape}")
+    if target.dtype.kind == "f" and not (target == np.floor(target)).all():
+        raise DataError(f"{name} needs class numbers, but the target holds fractions")
+    outside = np.flatnonzero((target < 0) | (target >= out_shape[0]))
+    if len(outside):
+        raise DataError(
+            f"the network tells {out_shape[0]} classes apart, so labels must be 0 to {out_shape[0] - 1}, "
+            f"but row {outside[0]} has {target[outside[0]]}"
+        )
+    return target.astype(np.int32)

@@ -1,0 +1,316 @@
+"""What a person holds: a network, a loss and an optimizer, on a backend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anynet.backends import Backend, select
+from anynet.backends.base import Array
+from anynet.errors import TrainingDiverged, UsageError
+from anynet.nn import Layer, Layout, Loss, Optimizer
+from anynet.nn.layer import Shape
+from anynet.nn.layout import by_name
+from anynet.training import model_file
+from anynet.training.arrays import check_inputs, check_targets, check_weights
+from anynet.training.batches import batch_shares, chunks
+from anynet.training.callbacks import Callback, Record, StopTraining
+from anynet.training.step import State, evaluation_step, prediction_step, training_step
+from anynet.training.streams import stream
+
+EVALUATION_BATCH = 1024
+
+
+class Model:
+    """A network that trains.
+
+    The weights are made at the first call that shows the shape of a sample, or by `build`. They are drawn on
+    the host from `seed`, so every backend starts from the same numbers and sees the data in the same order.
+
+    Parameters
+    ----------
+    network : Layer
+        Such as ``Sequential(Linear(128), ReLU(), Linear(10))``.
+    loss : Loss
+    optimizer : Optimizer
+    backend : str or Backend
+        ``name[:device]`` or ``auto``, as `anynet.backends.select` takes it.
+    dtype : {"float32", "float64"}
+        Left aside when `backend` is a Backend, which has its own.
+    seed : int
+
+    Attributes
+    ----------
+    epoch : int
+        How many epochs it has been trained.
+    metadata : dict
+        Anything JSON can hold; saved and loaded with the model.
+
+    >>> import numpy as np
+    >>> from anynet.nn import SGD, Linear, MSELoss, Sequential
+    >>> x = np.linspace(-1, 1, 100)[:, None]
+    >>> model = Model(Sequential(Linear(1)), MSELoss(), SGD(lr=0.1))
+    >>> history = model.fit(x, 3 * x + 1, epochs=30)
+    >>> model.predict(np.asarray([[0.5]])).round(2)
+    array([[2.5]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        network: Layer,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        backend: str | Backend = "numpy",
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(seed, int) or seed < 0:
+            raise UsageError(f"seed must be a whole number, 0 or more, but is {seed!r}")
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
+        self.seed = seed
+        self.epoch = 0
+        self.metadata: dict[str, Any] = {}
+        self.input_shape: Shape | None = None
+
+    def build(self, input_shape: Shape) -> Model:
+        """Make the weights for samples of this shape, without the batch axis.
+
+        Raises
+        ------
+        ShapeError
+            When the layers do not fit the shape, or each other.
+        """
+        self._lay_out(tuple(input_shape))
+        self._set(self.layout.initial(np, stream(self.seed, "weights")))
+        return self
+
+    def _lay_out(self, input_shape: Shape) -> None:
+        backend = self.backend
+        self.layout = Layout(self.network, input_shape, backend.pack_limit)
+        decays = self.layout.decays(np) if self.optimizer.weight_decay else ()
+        decays = tuple(backend.asarray(decay) for decay in decays)
+        self._train = training_step(backend, self.network, self.loss, self.optimizer, self.layout, decays)
+        self._evaluate = evaluation_step(backend, self.network, self.loss, self.layout)
+        self._predict = prediction_step(backend, self.network, self.layout)
+        self.input_shape = input_shape
+
+    def _set(self, arrays: dict[str, Any]) -> None:
+        backend = self.backend
+        blocks = self.layout.blocks(np, arrays)
+        # A copy, since these blocks are updated in place and an array may share memory with what it was made of.
+        parameters, buffers = (tuple(backend.asarray(block, copy=True) for block in part) for part in blocks)
+        with backend.scope():
+            slots = tuple(self.optimizer.init(backend.xp, block) for block in parameters)
+        learning_rate = backend.asarray(np.asarray(self.optimizer.lr, dtype=np.float64), copy=True)
+        self.state = State(parameters, buffers, slots, learning_rate)
+
+    def _need_weights(self) -> None:
+        if self.input_shape is None:
+            raise UsageError("the model has no weights yet: fit it first, or build(input_shape)")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Every parameter and buffer by name, copied to NumPy arrays, such as ``0.weight``."""
+        self._need_weights()
+        tree = self.layout.unpack(self.backend.xp, self.state.parameters, self.state.buffers)
+        return {name: np.array(self.backend.to_numpy(array)) for name, array in by_name(tree).items()}
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        sample_weight: Any = None,
+        validation_data: tuple[Any, ...] | None = None,
+        callbacks: Iterable[Callback] = (),
+    ) -> list[Record]:
+        """Train for a number of epochs; another call goes on where this one stopped.
+
+        Parameters
+        ----------
+        x : array of shape (samples, ...)
+            Bytes stay bytes until they are inside the step; other integers become floats.
+        y : array of shape (samples, ...)
+            Class numbers, probabilities or values, as the loss takes them.
+        epochs, batch_size : int
+            The last, shorter batch of an epoch is trained on too.
+        sample_weight : array of shape (samples,), optional
+            Each batch's loss is the mean of its samples weighted so.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            Measured after each epoch, never trained on.
+        callbacks : iterable of Callback
+
+        Returns
+        -------
+        list of dict
+            One record for each epoch: `epoch`, `loss` (the mean over the epoch's batches as they were trained
+            on), `val_loss` and other validation metrics, `seconds` and `samples_per_second` of training.
+
+        Raises
+        ------
+        DataError, ShapeError
+            When the data cannot be trained on; nothing has changed then.
+        TrainingDiverged
+            When an epoch's loss is not finite.
+        """
+        for name, number in (("epochs", epochs), ("batch_size", batch_size)):
+            if not isinstance(number, (int, np.integer)) or number < 1:
+                raise UsageError(f"{name} must be a whole number, 1 or more, but is {number!r}")
+        x, target, weight = self._check(x, y, sample_weight)
+        validation = self._check(*validation_data) if validation_data else None
+        watchers = list(callbacks)
+        history: list[Record] = []
+        for watcher in watchers:
+            watcher.on_fit_begin(self, epochs, len(x))
+        try:
+            for _ in range(epochs):
+                record = self._epoch(x, target, weight, batch_size, watchers)
+                if validation:
+                    record |= {f"val_{name}": value for name, value in self._measure(*validation).items()}
+                history.append(record)
+                for watcher in watchers:
+                    watcher.on_epoch_end(self, record)
+        except StopTraining:
+            pass
+        finally:
+            for watcher in watchers:
+                watcher.on_fit_end(self)
+        return history
+
+    def _epoch(self, x: Any, target: Any, weight: Any, batch_size: int, watchers: Sequence[Callback]) -> Record:
+        started = time.perf_counter()
+        order = stream(self.seed, "order", self.epoch).permutation(len(x))
+        shares = batch_shares(weight, order, batch_size)
+        losses = []
+        for chunk in chunks(self.backend, (x, target, shares), batch_size, order):
+            self.state, metrics = self.backend.run(self._train, self.state, chunk.arrays)
+            losses.append((metrics["loss"], chunk.batch_size))
+            for watcher in watchers:
+                watcher.on_batches_end(self, chunk.steps * chunk.batch_size)
+        # The first reading of anything the device computed: it waits for the whole epoch.
+        loss = sum(float(self.backend.to_numpy(values).astype(np.float64).sum()) * size for values, size in losses) / len(x)
+        seconds = time.perf_counter() - started
+        self.epoch += 1
+        if not np.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss is {loss} after epoch {self.epoch}: training has diverged; "
+                f"try a learning rate below {self.optimizer.lr:g}, or standardise the inputs"
+            )
+        return {"epoch": self.epoch, "loss": loss, "seconds": seconds, "samples_per_second": len(x) / seconds}
+
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
+        """The mean loss, and accuracy where the loss decides between classes.
+
+        >>> import numpy as np
+        >>> from anynet.nn import SGD, BCEWithLogitsLoss, Linear, Values
+        >>> model = Model(Linear(1, weight=Values([[1.0]])), BCEWithLogitsLoss(), SGD(lr=0.1))
+        >>> model.evaluate(np.asarray([[-2.0], [2.0]]), np.asarray([0, 1]))["accuracy"]
+        1.0
+        """
+        return self._measure(*self._check(x, y, sample_weight))
+
+    def _measure(self, x: Any, target: Any, weight: Any) -> Record:
+        total: Record = {}
+        for chunk in chunks(self.backend, (x, target, weight / weight.sum()), EVALUATION_BATCH):
+            self.state, metrics = self.backend.run(self._evaluate, self.state, chunk.arrays)
+            for name, values in metrics.items():
+                total[name] = total.get(name, 0.0) + float(self.backend.to_numpy(values).astype(np.float64).sum())
+        return total
+
+    def predict(self, x: Any) -> Any:
+        """The network's output for each sample, as a NumPy array of shape (samples, ...)."""
+        return self._outputs(x, lambda xp, prediction: prediction)
+
+    def probabilities(self, x: Any) -> Any:
+        """The predicted probabilities: of each class, or of the one class there is."""
+        return self._outputs(x, self._of_loss("probabilities"))
+
+    def classify(self, x: Any) -> Any:
+        """The number of the likeliest class of each sample."""
+        return self._outputs(x, self._of_loss("classify"))
+
+    def _of_loss(self, name: str) -> Any:
+        if not hasattr(self.loss, name):
+            raise UsageError(f"{name} needs a loss that decides between classes, but this one is {self.loss!r}")
+        return getattr(self.loss, name)
+
+    def _outputs(self, x: Any, meaning: Any) -> Any:
+        x = check_inputs(x, self.input_shape)
+        if self.input_shape is None:
+            self.build(x.shape[1:])
+        outputs = []
+        for chunk in chunks(self.backend, (x,), EVALUATION_BATCH):
+            self.state, result = self.backend.run(self._predict, self.state, chunk.arrays)
+            with self.backend.scope():
+                output = self.backend.to_numpy(meaning(self.backend.xp, result["prediction"]))
+            outputs.append(output.reshape(chunk.steps * chunk.batch_size, *output.shape[2:]))
+        return np.concatenate(outputs)
+
+    def _check(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
+        x = check_inputs(x, self.input_shape)
+        _, out_shape = self.network.parameters(x.shape[1:])
+        target = check_targets(y, len(x), self.loss, out_shape)
+        weight = check_weights(sample_weight, len(x))
+        if self.input_shape is None:
+            self.build(x.shape[1:])
+        return x, target, weight
+
+    def save(self, path: str | Path) -> None:
+        """Write description, weights and metadata to one safetensors file, all of it or nothing.
+
+        Raises
+        ------
+        UsageError
+            When there are no weights yet, or a part of the model cannot be described in a file.
+        """
+        self._need_weights()
+        description = {
+            "network": model_file.describe(self.network),
+            "loss": model_file.describe(self.loss),
+            "optimizer": model_file.describe(self.optimizer),
+            "input_shape": self.input_shape,
+            "dtype": self.backend.dtype_name,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "metadata": self.metadata,
+        }
+        model_file.write(Path(path), self.parameters, description)
+
+    @classmethod
+    def load(cls, path: str | Path, *, backend: str = "numpy", known: Iterable[type] = ()) -> Model:
+        """Read a model from a file that `save` wrote; training can go on from there, without old momentum.
+
+        Parameters
+        ----------
+        path : str or Path
+        backend : str
+            Any backend, whichever the model was trained on.
+        known : iterable of type
+            The classes of your own layers, losses or optimizers that the model uses.
+
+        Raises
+        ------
+        ModelFileError
+            When the file is missing, damaged, or names something unknown.
+        """
+        path = Path(path)
+        arrays, description = model_file.read(path)
+        with model_file.blamed(path):
+            parts = [model_file.build(description[part], known) for part in ("network", "loss", "optimizer")]
+            model = cls(*parts, backend=backend, dtype=description["dtype"], seed=description["seed"])
+            model.epoch = description["epoch"]
+            model.metadata = description["metadata"]
+            model._lay_out(tuple(description["input_shape"]))
+            model_file.check(arrays, {e.name: e.parameter.shape for e in (*model.layout.parameters, *model.layout.buffers)})
+        model._set(arrays)
+        return model
