@@ -1,0 +1,124 @@
+"""The one fixture of the maths: every test of it runs on every array library that can be used here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anynet.backends import BACKENDS, select
+from anynet.errors import BackendError
+
+READ_ONLY = "numpy-read-only"
+
+
+def _usable() -> tuple[list[str], dict[str, str]]:
+    usable, absent = [], {}
+    for name in BACKENDS:
+        try:
+            select(name)
+        except BackendError as error:
+            absent[name] = str(error)
+        else:
+            usable.append(name)
+    return usable, absent
+
+
+USABLE, ABSENT = _usable()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-backends", default="", help="backends that must be tested, such as torch,jax")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    required = [name for name in config.getoption("--require-backends").split(",") if name]
+    missing = [ABSENT.get(name, f"there is no backend {name}") for name in required if name not in USABLE]
+    if missing:
+        raise pytest.UsageError("; ".join(missing))
+
+
+def pytest_report_header() -> list[str]:
+    return [f"backends tested: {', '.join(USABLE)}", *(f"not tested: {reason}" for reason in ABSENT.values())]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend_name" in metafunc.fixturenames:
+        metafunc.parametrize("backend_name", USABLE)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def strict_refuses_what_a_gpu_refuses() -> Iterator[None]:
+    """array-api-strict lets the host read an array's value; no step may, so here it raises."""
+    import array_api_strict
+
+    flags = array_api_strict.get_array_api_strict_flags()
+    array_api_strict.set_array_api_strict_flags(data_dependent_shapes=False, boolean_indexing=False)
+    array_type = type(array_api_strict.asarray(0.0))
+
+    def refuse(self: Any) -> Any:
+        raise AssertionError("a value was read on the host")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("__float__", "__int__", "__bool__", "__index__", "__complex__"):
+            patch.setattr(array_type, method, refuse)
+        yield
+    array_api_strict.set_array_api_strict_flags(
+        data_dependent_shapes=flags["data_dependent_shapes"], boolean_indexing=flags["boolean_indexing"]
+    )
+
+
+class Library:
+    """An array library under test: makes its arrays, calls functions as its backend would, looks at results."""
+
+    def __init__(self, name: str, dtype: str) -> None:
+        self.name = name
+        self.backend = select("numpy" if name == READ_ONLY else name, dtype)
+        self.xp = self.backend.xp
+        self.dtype = dtype
+        self.tolerance = 1e-12 if dtype == "float64" else 2e-5
+
+    def given(self, x: Any) -> Any:
+        """An array that nobody may change."""
+        array = self.backend.asarray(np.array(x))
+        if self.name == READ_ONLY:
+            array.flags.writeable = False
+        return array
+
+    def owned(self, x: Any) -> Any:
+        """An array that the function called may change."""
+        return self.backend.asarray(np.array(x), copy=True)
+
+    def call(self, function: Any, *arguments: Any) -> Any:
+        with self.backend.scope():
+            if self.name == "jax":
+                import jax
+
+                return jax.jit(function)(*arguments)
+            return function(*arguments)
+
+    def assert_equal(self, actual: Any, expected: Any, tolerance: float | None = None) -> None:
+        """Namespace, device, dtype and shape first, so that a wrong value is a wrong value."""
+        from array_api_compat import array_namespace, device
+
+        expected = np.asarray(expected)
+        made_here = self.backend.asarray(np.zeros(expected.shape, expected.dtype))
+        if not np.isscalar(actual):
+            assert array_namespace(actual) is array_namespace(made_here)
+            assert device(actual) == device(made_here)
+        assert str(actual.dtype).split(".")[-1] == str(made_here.dtype).split(".")[-1]
+        assert actual.shape == expected.shape
+        tolerance = self.tolerance if tolerance is None else tolerance
+        np.testing.assert_allclose(self.backend.to_numpy(actual), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(params=[USABLE[0], READ_ONLY, *USABLE[1:]])
+def library(request: pytest.FixtureRequest, dtype: str) -> Library:
+    return Library(request.param, dtype)
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

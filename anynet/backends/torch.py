@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
-from anynet.backends.base import Backend
+from anynet.backends.base import Array, Backend
 from anynet.errors import BackendError
 
 
@@ -45,6 +45,10 @@ class TorchBackend(Backend):
         import torch
 
         return torch.no_grad()
+
+    def asarray(self, x: Any, copy: bool | None = None) -> Array:
+        # PyTorch warns of memory that it may not write, even where it only reads.
+        return super().asarray(x if x.flags.writeable else x.copy(), copy)
 
     def synchronize(self) -> None:
         import torch

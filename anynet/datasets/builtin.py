@@ -8,6 +8,7 @@ import numpy as np
 
 from anynet.datasets.dataset import Dataset
 from anynet.datasets.idx import read_idx
+from anynet.errors import UsageError
 
 _MNIST = Path(__file__).parent / "mnist"
 
@@ -36,12 +37,26 @@ def circles(samples: int = 1000, noise: float = 0.1, seed: int = 42, factor: flo
     noise : float
         Standard deviation of the noise on each coordinate; the outer circle has radius 1.
     seed : int
+        0 to 4294967295.
     factor : float
         Radius of the inner circle, which is class 1.
+
+    Raises
+    ------
+    UsageError
+        When a number is out of its range.
 
     >>> circles().x.shape
     (1000, 2)
     """
+    for name, value, fits in (
+        ("samples", samples, isinstance(samples, int) and samples > 0),
+        ("noise", noise, 0 <= noise < float("inf")),
+        ("seed", seed, isinstance(seed, int) and 0 <= seed < 1 << 32),
+        ("factor", factor, 0 <= factor < 1),
+    ):
+        if not fits:
+            raise UsageError(f"{name} of circles is out of range: {value!r}")
     # scikit-learn draws with NumPy's older generator, so the same numbers need it too.
     generator = np.random.RandomState(seed)
     outer = samples // 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,15 @@ import numpy as np
 from anynet.datasets.builtin import circles, mnist
 from anynet.datasets.dataset import Dataset
 from anynet.datasets.idx import read_idx
+from anynet.datasets.npy import read_npy, read_npz
 from anynet.datasets.tables import read_csv
-from anynet.errors import DataError, unknown
+from anynet.errors import DataError, ShapeError, unknown
 
 BUILTIN = {"mnist": mnist, "circles": circles}
 
 
 def load(
-    source: str,
+    source: str | Path,
     target: str | None = None,
     *,
     features: Sequence[str] | None = None,
@@ -40,57 +40,52 @@ def load(
     >>> load("circles").y[:5]
     array([1, 1, 1, 1, 0])
     """
-    if source in BUILTIN:
-        data = BUILTIN[source]()
-    elif source.endswith(".npz"):
-        data = _read_npz(Path(source))
-    elif source.endswith(".csv"):
+    source = str(source)
+    if source.endswith(".csv"):
         return read_csv(source, target, features=features, classes=classes)
-    else:
-        data = _read_pair(source)
     if target is not None:
-        raise DataError(f"--target names a column of a CSV file, but {source} is none")
-    return data
+        raise DataError(f"a target names a column of a CSV file, but {source} is none")
+    if source in BUILTIN:
+        return BUILTIN[source]()
+    return _read_npz(Path(source)) if source.endswith(".npz") else _read_pair(source)
 
 
 def _read_pair(source: str) -> Dataset:
-    paths = [Path(part) for part in source.split(",")]
+    parts = source.split(",")
+    if len(parts) > 2 or not all(parts):
+        raise DataError(f"expected a file, or two as X,Y, but got {source!r}")
+    paths = [Path(part) for part in parts]
     if len(paths) == 1 and not paths[0].exists() and "." not in source and "/" not in source:
         raise DataError(unknown("dataset", source, BUILTIN) + "; or the path of a .csv, .npz, .npy or IDX file")
-    if len(paths) > 2:
-        raise DataError(f"expected X,Y, two files, but got {len(paths)}: {source}")
-    arrays = [_read_npy(path) if path.suffix == ".npy" else read_idx(path) for path in paths]
-    return Dataset(paths[0].name.split(".")[0], *_checked(source, *arrays))
-
-
-def _read_npy(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is no .npy file of numbers: {error}") from None
+    arrays = [read_npy(path) if path.suffix == ".npy" else read_idx(path) for path in paths]
+    _check(source, *arrays)
+    return Dataset(paths[0].name.split(".")[0], *arrays)
 
 
 def _read_npz(path: Path) -> Dataset:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(f"{path} is no .npz file of numbers: {error}") from None
-    if "x" not in arrays:
-        raise DataError(f"{path} should hold an array x (and y, x_test, y_test), but holds {', '.join(arrays) or 'nothing'}")
-    x, y = _checked(path, arrays["x"], arrays.get("y"))
-    if "x_test" not in arrays:
-        return Dataset(path.stem, x, y)
-    return Dataset(path.stem, x, y, *_checked(path, arrays["x_test"], arrays.get("y_test")))
+    x, y, x_test, y_test = read_npz(path, ("x", "y", "x_test", "y_test"))
+    _check(path, x, y)
+    if x_test is None and y_test is not None:
+        raise DataError(f"{path} holds y_test but no x_test")
+    if x_test is not None:
+        _check(path, x_test, y_test, "_test")
+        for name, train, test in (("x", x, x_test), ("y", y, y_test)):
+            if _sample_shape(train) != _sample_shape(test):
+                raise ShapeError(
+                    f"{path}: each row of {name} has shape {_sample_shape(train)}, "
+                    f"but of {name}_test {_sample_shape(test)}"
+                )
+    return Dataset(path.stem, x, y, x_test, y_test)
 
 
-def _checked(source: object, x: Any, y: Any = None) -> tuple[Any, Any]:
-    if x.ndim == 0 or len(x) == 0:
-        raise DataError(f"{source} is empty: x has shape {x.shape}")
-    if y is not None and (y.ndim == 0 or len(y) != len(x)):
-        raise DataError(f"{source}: x has {len(x)} rows, but y has shape {y.shape}")
-    return x, y
+def _sample_shape(values: Any) -> tuple[int, ...] | None:
+    return None if values is None else values.shape[1:]
+
+
+def _check(source: object, x: Any, y: Any = None, part: str = "") -> None:
+    for name, values in (("x", x), ("y", y)):
+        if values is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values))[0, 0])
+            raise DataError(f"{source}: {name}{part} holds nan or inf in row {row}: every value must be a finite number")
+    if y is not None and len(y) != len(x):
+        raise ShapeError(f"{source}: x{part} has {len(x)} rows, but y{part} has {len(y)}")

@@ -1,16 +1,23 @@
-"""CSV files with a header."""
+"""CSV files with a header, read row by row into numbers, so that a table takes no more memory than its arrays."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+import math
+import reprlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from anynet.datasets.dataset import Dataset
+from anynet.datasets.reading import reading
 from anynet.errors import DataError, unknown
+
+MOST_NUMBERED_CLASSES = 20
 
 
 def read_csv(
@@ -22,7 +29,7 @@ def read_csv(
 ) -> Dataset:
     """A table whose first line names its columns.
 
-    A target column that is all numbers with a fraction or more than 20 different whole numbers is a value to
+    A target column of numbers, some of them with a fraction or more than 20 of them different, holds values to
     predict; otherwise it names classes, and class numbers follow the sorted names.
 
     Parameters
@@ -41,79 +48,135 @@ def read_csv(
         When the file is missing or empty, a row is ragged, a column unknown, or a feature is no finite number.
     """
     path = Path(path)
-    header, rows = _read_rows(path)
-    for column in (*(features or ()), *([target] if target is not None else [])):
+    with reading(path, "CSV file") as file:
+        rows = _rows(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+        header = _header(path, rows)
+        names = _feature_names(path, header, target, features)
+        columns = [header.index(name) for name in names]
+        x, labels = array("d"), None if target is None else _Target(target, header.index(target), classes)
+        for line, cells in rows:
+            try:
+                if len(cells) != len(header):
+                    raise DataError(f"expected {len(header)} columns, but found {len(cells)}")
+                x.extend(_numbers([cells[column] for column in columns], names))
+                if labels:
+                    labels.add(line, cells)
+            except DataError as error:
+                raise DataError(f"{path}, line {line}: {error}") from None
+        if not x:
+            raise DataError(f"{path} is empty: there is no line after the one that names its columns")
+    y, found = labels.finish() if labels else (None, None)
+    return Dataset(path.stem, np.frombuffer(x).reshape(-1, len(names)), y, classes=found, features=tuple(names))
+
+
+def _rows(path: Path, text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Each row that is not blank, with the number of the line it starts on."""
+    reader = csv.reader(text, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}, line {line}: {error}") from None
+
+
+def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
+    _, cells = next(rows, (0, []))
+    header = [cell.strip() for cell in cells]
+    for position, name in enumerate(header, start=1):
+        if not name:
+            raise DataError(f"{path}: column {position} has no name")
+        if header.index(name) + 1 < position:
+            raise DataError(f"{path} names two columns {name!r}")
+    return header
+
+
+def _feature_names(path: Path, header: list[str], target: str | None, features: Sequence[str] | None) -> list[str]:
+    names = [column for column in header if column != target] if features is None else list(features)
+    for column in (*names, *([] if target is None else [target])):
         if column not in header:
             raise DataError(f"{path}: {unknown('column', column, header)}")
-    names = list(features) if features is not None else [column for column in header if column != target]
+    if target in names:
+        raise DataError(f"{path}: column {target!r} cannot be both a feature and the target")
     if not names:
-        raise DataError(f"{path} has no column but the target {target!r}")
-    x = np.stack([_numbers(path, rows, header, name) for name in names], axis=1)
-    if target is None:
-        return Dataset(path.stem, x, features=tuple(names))
-    texts = [cells[header.index(target)].strip() for _, cells in rows]
-    if classes is None:
-        classes = _class_names(texts)
-    if not classes:
-        return Dataset(path.stem, x, _numbers(path, rows, header, target), features=tuple(names))
-    y = _class_numbers(path, rows, texts, classes)
-    return Dataset(path.stem, x, y, classes=tuple(classes), features=tuple(names))
+        raise DataError(f"{path} has no column but the target {target!r}" if header else f"{path} is empty")
+    return names
 
 
-def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+class _Target:
+    """The target column as it is read: it names classes until a number shows that it holds values."""
+
+    def __init__(self, name: str, column: int, classes: Sequence[str] | None) -> None:
+        self.name = name
+        self.column = column
+        self.closed = classes is not None
+        self.classes = {text: number for number, text in enumerate(classes or ())}
+        self.labels = array("i")
+        self.values = array("d") if self.closed and not self.classes else None
+        self.numbers: dict[float, str] = {}
+        self.first_word: str | None = None
+
+    def add(self, line: int, cells: list[str]) -> None:
+        text = cells[self.column].strip()
+        if self.values is None and text not in self.classes:
+            self._meet(line, text)
+        if self.values is None:
+            self.labels.append(self.classes[text])
+        else:
+            self.values.extend(_numbers([text], [self.name]))
+
+    def _meet(self, line: int, text: str) -> None:
+        """A text for the first time: one more class, or the sign that these are no classes."""
+        if self.closed:
+            raise DataError(unknown("class", text[:40], self.classes))
+        number = _number(text)
+        if not text or (number is not None and not math.isfinite(number)):
+            raise DataError(f"column {self.name!r}: expected a class or a finite number, but found {text!r}")
+        if number is None:
+            self.first_word = self.first_word or f"line {line} has {reprlib.repr(text)}"
+        elif number in self.numbers:
+            raise DataError(f"column {self.name!r}: class {self.numbers[number]!r} is written {text!r} here")
+        else:
+            self.numbers[number] = text
+        if (number is None or number.is_integer()) and len(self.numbers) <= MOST_NUMBERED_CLASSES:
+            self.classes[text] = len(self.classes)
+        elif self.first_word:
+            raise DataError(f"column {self.name!r} holds values to predict, but {self.first_word}")
+        else:
+            numbers = list(self.numbers)
+            self.values = array("d", [numbers[label] for label in self.labels])
+
+    def finish(self) -> tuple[Any, tuple[str, ...] | None]:
+        """y, and the names of its classes if it has any."""
+        if self.values is not None:
+            return np.frombuffer(self.values), None
+        names = list(self.classes)
+        if not self.closed:
+            names.sort(key=None if self.first_word else float)
+        places = {text: place for place, text in enumerate(names)}
+        order = np.asarray([places[text] for text in self.classes], dtype=np.int32)
+        return order[np.frombuffer(self.labels, dtype=np.intc)], tuple(names)
+
+
+def _numbers(texts: list[str], names: Sequence[str]) -> list[float]:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, cells) for cells in reader if cells]
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV file: {error}") from None
-    if len(lines) < 2:
-        raise DataError(f"{path} is empty: expected a line of column names and one line for each sample")
-    header = [cell.strip() for cell in lines[0][1]]
-    if len(set(header)) < len(header):
-        raise DataError(f"{path} names a column twice: {', '.join(header)}")
-    for number, cells in lines[1:]:
-        if len(cells) != len(header):
-            raise DataError(f"{path}, line {number}: expected {len(header)} columns, but found {len(cells)}")
-    return header, lines[1:]
-
-
-def _numbers(path: Path, rows: list[tuple[int, list[str]]], header: list[str], name: str) -> Any:
-    column = header.index(name)
-    try:
-        values = np.asarray([cells[column] for _, cells in rows], dtype=object).astype(np.float64)
+        numbers = list(map(float, texts))
     except ValueError:
-        values = np.asarray([_number_or_nan(cells[column]) for _, cells in rows])
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-        number, cells = rows[bad[0]]
-        raise DataError(f"{path}, line {number}, column {name!r}: expected a finite number, but found {cells[column]!r}")
-    return values
+        numbers = []
+    # Python reads 1_000 as a number, but a table more likely means a name.
+    if numbers and all(map(math.isfinite, numbers)) and "_" not in "".join(texts):
+        return numbers
+    for name, text in zip(names, texts, strict=True):
+        number = _number(text)
+        if number is None or not math.isfinite(number):
+            raise DataError(f"column {name!r}: expected a finite number, but found {reprlib.repr(text)}")
+    return numbers
 
 
-def _number_or_nan(text: str) -> float:
+def _number(text: str) -> float | None:
     try:
-        return float(text)
+        return None if "_" in text else float(text)
     except ValueError:
-        return float("nan")
-
-
-def _class_names(texts: list[str]) -> list[str]:
-    """The different texts in order, numbers by size; none if they are values to predict."""
-    different = set(texts)
-    numbers = {text: _number_or_nan(text) for text in different}
-    if any(np.isnan(number) for number in numbers.values()):
-        return sorted(different)
-    if len(different) > 20 or any(number != int(number) for number in numbers.values() if np.isfinite(number)):
-        return []
-    return sorted(different, key=lambda text: numbers[text])
-
-
-def _class_numbers(path: Path, rows: list[tuple[int, list[str]]], texts: list[str], classes: Sequence[str]) -> Any:
-    known = {name: i for i, name in enumerate(classes)}
-    for (number, _), text in zip(rows, texts, strict=True):
-        if text not in known:
-            raise DataError(f"{path}, line {number}: {unknown('class', text, classes)}")
-    return np.asarray([known[text] for text in texts], dtype=np.int32)
+        return None

@@ -76,7 +76,7 @@ class Layout:
 
         def draw(entry: Entry) -> Array:
             shape = entry.parameter.shape
-            return xp.broadcast_to(xp.asarray(entry.parameter.initializer(generator, shape), dtype=xp.float64), shape)
+            return xp.zeros(shape) + xp.asarray(entry.parameter.initializer(generator, shape), dtype=xp.float64)
 
         return {".".join(path): draw(entry) for path, entry in _leaves(self._tree)}
 

@@ -1,0 +1,5 @@
+import sys
+
+from anynet.cli import main
+
+sys.exit(main())

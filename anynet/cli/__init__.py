@@ -1,0 +1,182 @@
+"""The command line: ``anynet train``, ``evaluate``, ``predict``, ``backends``, ``parity`` and ``gradcheck``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from anynet import __version__
+from anynet.cli.config import defaults
+from anynet.errors import AnynetError, DataError, UsageError
+
+USAGE_ERROR = 2
+DATA_ERROR = 3
+FAILURE = 1
+INTERRUPTED = 130
+
+_DATA_HELP = (
+    "mnist or circles, which come with anynet; table.csv with a header; data.npz holding x and y (and x_test, y_test); "
+    "x.npy,y.npy; or images,labels in the IDX format, plain or gzipped"
+)
+_EXIT_CODES = "Exit codes: 0 done, 1 failed (diverged, or a check did not hold), 2 wrong usage, 3 wrong data."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; an error anynet knows becomes one line on stderr."""
+    parsed = _parser().parse_args(arguments)
+    command = importlib.import_module(f"anynet.cli.{parsed.command}")
+    try:
+        return int(command.run(parsed))
+    except AnynetError as error:
+        print(f"anynet {parsed.command}: {error}", file=sys.stderr)
+        if isinstance(error, DataError):
+            return DATA_ERROR
+        return USAGE_ERROR if isinstance(error, UsageError) else FAILURE
+    except KeyboardInterrupt:
+        print(f"anynet {parsed.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anynet",
+        description="Train neural networks on NumPy, CuPy, PyTorch or JAX with one implementation of the maths.",
+        epilog=f"Start with `anynet train mnist`. `anynet COMMAND --help` explains each command. {_EXIT_CODES}",
+    )
+    parser.add_argument("--version", action="version", version=f"anynet {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_backends(commands)
+    _add_parity(commands)
+    _add_gradcheck(commands)
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a network on data, and keep it in a run folder",
+        description="Train a fully connected network and keep it in a run folder: config.toml, metrics.jsonl, "
+        "model.safetensors and, where matplotlib is installed, curves.png.",
+        epilog=f"Without options, `anynet train mnist` trains 784-128-64-10. {_EXIT_CODES}",
+        argument_default=argparse.SUPPRESS,
+    )
+    default = defaults()
+    parser.add_argument("data", nargs="?", metavar="DATA", help=_DATA_HELP)
+    parser.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict: class names or numbers")
+    _add_backend(parser)
+    parser.add_argument("--hidden", metavar="SIZES", type=_sizes, help="sizes of the hidden layers (default 128,64)")
+    parser.add_argument("--activation", metavar="NAME", help="relu, leaky_relu, sigmoid or tanh (default relu)")
+    parser.add_argument("--epochs", metavar="N", type=int, help=f"times through the data (default {default['epochs']})")
+    parser.add_argument(
+        "--batch-size", metavar="N", type=int, help=f"samples a step (default {default['batch_size']})"
+    )
+    parser.add_argument("--lr", metavar="X", type=float, help=f"learning rate of SGD (default {default['lr']})")
+    parser.add_argument("--momentum", metavar="X", type=float, help=f"of SGD (default {default['momentum']})")
+    parser.add_argument("--seed", metavar="N", type=int, help="of weights, order and split (default 0)")
+    parser.add_argument("--dtype", metavar="D", help="float32 or float64 (default float32)")
+    parser.add_argument(
+        "--validation",
+        metavar="F",
+        type=float,
+        help="share of the training data held out and measured after each epoch (default: 0 where the data bring "
+        "a test part, which is then measured, else 0.2)",
+    )
+    parser.add_argument("--out", metavar="DIR", help="the run folder (default runs/DATA-N, the first N that is free)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a run that is already in DIR")
+    parser.add_argument("--config", metavar="FILE", help="a run's config.toml, to run it again; options given here win")
+    _add_json(parser)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure a trained network on data",
+        description="Print the loss, and the accuracy or R squared, of a trained network on data, or on their test "
+        "part if they have one.",
+        epilog=_EXIT_CODES,
+    )
+    _add_run(parser)
+    parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
+    parser.add_argument("--target", metavar="COLUMN", help="of a CSV file (default: the column it was trained on)")
+    _add_backend(parser, default="auto")
+    _add_json(parser)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="print what a trained network says of data",
+        description="Print one line of CSV for each sample: the class and its probability, or the predicted values.",
+        epilog=_EXIT_CODES,
+    )
+    _add_run(parser)
+    parser.add_argument("data", metavar="FILE", help="as DATA of `anynet train`; targets in it are left aside")
+    _add_backend(parser, default="auto")
+    _add_json(parser)
+
+
+def _add_backends(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "backends",
+        help="list which backends can be used here, or why not",
+        description="List each backend with its library's version and devices, or why it cannot be used and what "
+        "to install.",
+    )
+    _add_json(parser)
+
+
+def _add_parity(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "parity",
+        help="check that backends agree with each other",
+        description="For each layer, loss and optimizer, the largest difference of output, gradient and update from "
+        "the first backend named, and of a whole training curve, in float64 and float32.",
+        epilog=_EXIT_CODES,
+    )
+    parser.add_argument("--backends", metavar="A,B,...", help="default: numpy and every other that can be used here")
+    _add_json(parser)
+
+
+def _add_gradcheck(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "gradcheck",
+        help="check every gradient against numerical differences",
+        description="Compare the gradients of every layer and loss with central differences in float64.",
+        epilog=_EXIT_CODES,
+    )
+    _add_backend(parser, default="auto")
+    _add_json(parser)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="RUN", help="a run folder, or a model.safetensors")
+
+
+def _add_backend(parser: argparse.ArgumentParser, **default: str) -> None:
+    parser.add_argument(
+        "--backend",
+        metavar="B",
+        help="numpy, cupy, torch, jax or strict, with a device as in cupy:1; or auto, which is CuPy where a CUDA GPU "
+        "can be used and else NumPy (default auto)",
+        **default,  # type: ignore[arg-type]
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", default=False, help="print the result as JSON on stdout")
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(size) for size in text.split(",") if size.strip()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected whole numbers such as 128,64, but got {text!r}") from None
+

@@ -1,0 +1,48 @@
+"""anynet backends"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from anynet.backends import BACKENDS, auto, select
+from anynet.errors import BackendError
+
+
+def run(arguments: argparse.Namespace) -> int:
+    rows = [_describe(name) for name in BACKENDS]
+    chosen, reason = auto()
+    if arguments.json:
+        print(json.dumps({"backends": rows, "auto": chosen, "reason": reason}))
+        return 0
+    for row in rows:
+        if row["usable"]:
+            print(f"{row['name']:8s} usable   {row['version']:12s} devices: {', '.join(row['devices'])}")
+        else:
+            print(f"{row['name']:8s} missing  {row['reason']}")
+    print(f"\nauto is {chosen}: {reason}")
+    return 0
+
+
+def say_backend(name: str) -> str:
+    """The backend's name with `auto` decided, said on stderr with the reason."""
+    reason = "as asked for"
+    if name == "auto":
+        name, reason = auto()
+    backend = select(name)
+    print(f"backend {name} {backend.library_version()} on {backend.device} ({reason})", file=sys.stderr)
+    return name
+
+
+def _describe(name: str) -> dict[str, object]:
+    try:
+        backend = select(name)
+    except BackendError as error:
+        return {"name": name, "usable": False, "reason": str(error)}
+    return {"name": name, "usable": True, "version": backend.library_version(), "devices": backend.devices()}
+
+
+def usable() -> list[str]:
+    """The names of all backends that can be used here, NumPy first."""
+    return [name for name in BACKENDS if _describe(name)["usable"]]

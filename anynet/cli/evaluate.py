@@ -1,0 +1,36 @@
+"""anynet evaluate"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from anynet import datasets
+from anynet.cli.backends import say_backend
+from anynet.cli.run_folder import find_model
+from anynet.cli.task import check_data, measure, task_in
+from anynet.errors import DataError
+from anynet.training import Model
+
+
+def run(arguments: argparse.Namespace) -> int:
+    model = Model.load(find_model(arguments.model), backend=say_backend(arguments.backend))
+    task = task_in(model)
+    is_table = arguments.data.endswith(".csv")
+    target = arguments.target or (task.target if is_table else None)
+    data = check_data(
+        datasets.load(arguments.data, target, features=task.features, classes=task.classes or [])
+        if is_table
+        else datasets.load(arguments.data, target)
+    )
+    x, y = (data.x, data.y) if data.y_test is None else (data.x_test, data.y_test)
+    if y is None:
+        raise DataError(f"{arguments.data} has no targets to compare with")
+    result = measure(model, task, x, y)
+    if arguments.json:
+        print(json.dumps({"samples": len(x), **result}))
+    else:
+        print(f"samples: {len(x)}{'' if data.y_test is None else ' (the test part)'}")
+        for name, value in result.items():
+            print(f"{name.replace('_', ' ')}: {value:.4f}")
+    return 0

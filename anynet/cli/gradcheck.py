@@ -1,0 +1,29 @@
+"""anynet gradcheck"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+from anynet.cli.backends import say_backend
+from anynet.training import cases
+from anynet.training.gradcheck import GradientCheck, gradcheck
+
+TOLERANCE = 1e-7
+
+
+def run(arguments: argparse.Namespace) -> int:
+    backend = say_backend(arguments.backend)
+    checks: dict[str, GradientCheck] = {}
+    for name, subject, shape in (*cases.LAYERS, *cases.LOSSES):
+        checks[name] = gradcheck(subject, shape, backend=backend)
+        if not arguments.json:
+            mark = "" if checks[name].error <= TOLERANCE else "  WRONG"
+            print(f"{name:20s} {checks[name]}{mark}")
+    right = all(check.error <= TOLERANCE for check in checks.values())
+    if arguments.json:
+        print(json.dumps({"right": right, "checks": {name: dataclasses.asdict(c) for name, c in checks.items()}}))
+    else:
+        print(f"\n{'All gradients are right' if right else 'Some gradients are wrong'}: at most {TOLERANCE:g} is allowed.")
+    return 0 if right else 1

@@ -1,0 +1,42 @@
+"""anynet predict"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from typing import Any
+
+from anynet import datasets
+from anynet.cli.backends import say_backend
+from anynet.cli.run_folder import find_model
+from anynet.cli.task import Task, check_data, task_in
+from anynet.training import Model
+
+
+def run(arguments: argparse.Namespace) -> int:
+    model = Model.load(find_model(arguments.model), backend=say_backend(arguments.backend))
+    task = task_in(model)
+    features = task.features if arguments.data.endswith(".csv") else None
+    data = check_data(datasets.load(arguments.data, features=features))
+    header, rows = _predictions(model, task, data.x if data.x_test is None else data.x_test)
+    if arguments.json:
+        print(json.dumps([dict(zip(header, row, strict=True)) for row in rows]))
+    else:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    return 0
+
+
+def _predictions(model: Model, task: Task, x: Any) -> tuple[list[str], list[list[Any]]]:
+    if task.classes is None:
+        values = task.decode(model.predict(x))
+        names = [task.target or "prediction"] if values.shape[1] == 1 else [f"output_{i}" for i in range(values.shape[1])]
+        return names, values.tolist()
+    probabilities = model.probabilities(x)
+    likeliest = probabilities.argmax(axis=1)
+    return ["class", "probability"], [
+        [task.classes[number], round(float(row[number]), 6)] for number, row in zip(likeliest, probabilities, strict=True)
+    ]

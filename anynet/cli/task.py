@@ -1,0 +1,140 @@
+"""From a person's data to what a network trains on, and from its output back to their words."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anynet import nn
+from anynet.datasets import Dataset
+from anynet.errors import DataError, ModelFileError
+from anynet.nn import Layer, Loss
+from anynet.training import Model
+from anynet.training.arrays import check_inputs
+from anynet.training.streams import stream
+
+ACTIVATIONS: dict[str, tuple[Layer, Any]] = {
+    "relu": (nn.ReLU(), nn.HeNormal()),
+    "leaky_relu": (nn.LeakyReLU(), nn.HeNormal()),
+    "sigmoid": (nn.Sigmoid(), nn.GlorotUniform()),
+    "tanh": (nn.Tanh(), nn.GlorotUniform()),
+}
+
+
+class Task(NamedTuple):
+    """What the targets are: the names of classes, or values by their mean and scale in the training part."""
+
+    features: list[str] | None
+    target: str | None
+    classes: list[str] | None
+    mean: list[float] | None
+    scale: list[float] | None
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes or self.mean or ())
+
+    @property
+    def loss(self) -> Loss:
+        return nn.MSELoss() if self.classes is None else nn.CrossEntropyLoss()
+
+    def encode(self, y: Any) -> Any:
+        """Targets as the loss takes them."""
+        if self.classes is not None:
+            return y
+        return (np.asarray(y, dtype=np.float64).reshape(len(y), -1) - self.mean) / self.scale
+
+    def decode(self, outputs: Any) -> Any:
+        """A network's outputs as values in the units of the targets."""
+        return outputs * self.scale + self.mean
+
+
+def task_of(data: Dataset, target: str | None) -> Task:
+    """Classes where they are named or the targets are whole numbers, else values."""
+    if data.y is None:
+        hint = "; name the column to predict with --target" if data.features else ": give x and y"
+        raise DataError(f"{data.name} has no targets to train on{hint}")
+    features = list(data.features) if data.features else None
+    if data.classes:
+        return Task(features, target, list(data.classes), None, None)
+    if data.y.dtype.kind not in "fiub":
+        raise DataError(f"the targets must be class numbers or values, but their dtype is {data.y.dtype}")
+    if data.y.dtype.kind in "iub":
+        if data.y.min() < 0:
+            raise DataError(f"labels must be 0, 1, 2, ..., but row {int(np.argmin(data.y))} has {data.y.min()}")
+        return Task(features, target, [str(i) for i in range(int(data.y.max()) + 1)], None, None)
+    values = data.y.reshape(len(data.y), -1).astype(np.float64)
+    return Task(features, target, None, values.mean(axis=0).tolist(), _spread(values).tolist())
+
+
+def task_in(model: Model) -> Task:
+    """The task that `anynet train` saved with a model.
+
+    Raises
+    ------
+    ModelFileError
+        When the model was saved by other means and holds none.
+    """
+    if set(model.metadata) != set(Task._fields):
+        raise ModelFileError("this model was not made by `anynet train`, so what its outputs mean is not known")
+    return Task(**model.metadata)
+
+
+def check_data(data: Dataset) -> Dataset:
+    """The same data with inputs looked at, and single numbers as rows of one.
+
+    Raises
+    ------
+    DataError
+        When x holds something that is no finite number.
+    """
+    x, x_test = (None if part is None else _columns(check_inputs(part)) for part in (data.x, data.x_test))
+    return dataclasses.replace(data, x=x, x_test=x_test)
+
+
+def _columns(x: Any) -> Any:
+    return x[:, None] if x.ndim == 1 else x
+
+
+def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Any, Any] | None]:
+    """The data less a random share, and that share."""
+    held = round(share * len(data.x))
+    if held == 0:
+        return data, None
+    order = stream(seed, "split").permutation(len(data.x))
+    if held == len(order):
+        raise DataError(f"a validation share of {share} of {len(order)} samples leaves nothing to train on")
+    rest, out = order[held:], order[:held]
+    return dataclasses.replace(data, x=data.x[rest], y=data.y[rest]), (data.x[out], data.y[out])
+
+
+def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) -> nn.Sequential:
+    """A fully connected network that takes x as it is: bytes scaled to 0..1, other columns standardised."""
+    function, weight = ACTIVATIONS[activation]
+    if x.dtype == np.uint8:
+        inputs: list[Layer] = [nn.Rescale(1 / 255), nn.Flatten()]
+    else:
+        columns = x.reshape(len(x), -1).astype(np.float64)
+        inputs = [nn.Flatten(), nn.Rescale(scale=1 / _spread(columns), shift=columns.mean(axis=0))]
+    inner = [layer for size in hidden for layer in (nn.Linear(size, weight), function)]
+    return nn.Sequential(*inputs, *inner, nn.Linear(task.outputs, weight))
+
+
+def measure(model: Model, task: Task, x: Any, y: Any) -> dict[str, float]:
+    """Loss with accuracy, or with R squared and the error in the targets' own units."""
+    result = model.evaluate(x, task.encode(y))
+    if task.classes is None:
+        error = task.decode(model.predict(x)) - np.asarray(y).reshape(len(y), -1)
+        values = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        total = ((values - values.mean(axis=0)) ** 2).sum()
+        result["r2"] = 1 - float((error**2).sum()) / total if total else float("nan")
+        result["root_mean_squared_error"] = float(np.sqrt((error**2).mean()))
+    return result
+
+
+def _spread(columns: Any) -> Any:
+    """The standard deviation of each column, 1 for a constant one."""
+    spread = columns.std(axis=0)
+    return np.where(spread > 0, spread, 1.0)

@@ -1,0 +1,103 @@
+"""anynet train"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from anynet import datasets
+from anynet.cli.backends import say_backend
+from anynet.cli.config import TrainConfig, resolve
+from anynet.cli.run_folder import MODEL, RunFolder, free_path
+from anynet.cli.task import Task, check_data, measure, network_for, split, task_of
+from anynet.datasets import Dataset
+from anynet.nn import SGD, Layer
+from anynet.training import Model, Progress
+
+Part = tuple[Any, Any] | None
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = resolve(vars(arguments))
+    optimizer = SGD(lr=config.lr, momentum=config.momentum)
+    config = dataclasses.replace(config, backend=say_backend(config.backend))
+    path = Path(arguments.out) if "out" in arguments else None
+    folder = RunFolder(path, config, "overwrite" in arguments) if path else None
+    data = check_data(datasets.load(config.data, config.target))
+    task = task_of(data, config.target)
+    test = None if data.y_test is None else (data.x_test, data.y_test)
+    data, held_out = split(data, _validation(config, test), config.seed)
+    network = network_for(data.x, task, config.hidden, config.activation)
+    model = Model(network, task.loss, optimizer, backend=config.backend, dtype=config.dtype, seed=config.seed)
+    model.metadata = dict(task._asdict())
+    _say_network(network, data, held_out, test)
+    folder = folder or RunFolder(free_path(data.name), config)
+    interrupted = _fit(model, task, data, held_out or test, config, folder)
+    folder.finish(model)
+    result = _result(model, task, held_out, test, folder)
+    print(json.dumps(result) if arguments.json else _summary(result, interrupted))
+    return 130 if interrupted else 0
+
+
+def _validation(config: TrainConfig, test: Part) -> float:
+    if config.validation is not None:
+        return config.validation
+    return 0.2 if test is None else 0.0
+
+
+def _say_network(network: Layer, data: Dataset, held_out: Part, test: Part) -> None:
+    _, (outputs,) = network.parameters(data.x.shape[1:])
+    sizes = [layer.out_features for layer in network.layers[:-1] if hasattr(layer, "out_features")]  # type: ignore[attr-defined]
+    inputs = data.x[:1].size
+    parts = [f"{len(data.x)} samples to train on"]
+    parts += [f"{len(part[0])} {name}" for part, name in ((held_out, "held out"), (test, "to test on")) if part]
+    print(f"network {'-'.join(map(str, (inputs, *sizes, outputs)))}; {', '.join(parts)}", file=sys.stderr)
+
+
+def _fit(
+    model: Model, task: Task, data: Dataset, watched: Part, config: TrainConfig, folder: RunFolder
+) -> bool:
+    """Train; on Ctrl-C keep what has been learnt so far, and say so."""
+    validation = (watched[0], task.encode(watched[1])) if watched else None
+    targets = task.encode(data.y)
+    try:
+        model.fit(
+            data.x,
+            targets,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            validation_data=validation,
+            callbacks=[folder, Progress()],
+        )
+    except KeyboardInterrupt:
+        if model.input_shape is None:
+            raise
+        return True
+    return False
+
+
+def _result(model: Model, task: Task, held_out: Part, test: Part, folder: RunFolder) -> dict[str, Any]:
+    result: dict[str, Any] = {"run": str(folder.path), "backend": folder.config.backend, "epochs": model.epoch}
+    for name, part in (("validation", held_out), ("test", test)):
+        if part:
+            result |= {f"{name}_{key}": value for key, value in measure(model, task, *part).items()}
+    if folder.history:
+        seconds = sum(record["seconds"] for record in folder.history)
+        samples = sum(record["seconds"] * record["samples_per_second"] for record in folder.history)
+        result["samples_per_second"] = samples / seconds
+    return result
+
+
+def _summary(result: dict[str, Any], interrupted: bool) -> str:
+    lines = [f"interrupted after {result['epochs']} whole epochs; what was learnt is kept"] if interrupted else []
+    for key, value in result.items():
+        if key.startswith(("validation_", "test_")):
+            lines.append(f"{key.replace('_', ' ')}: {value:.4f}")
+    if "samples_per_second" in result:
+        lines.append(f"speed: {result['samples_per_second']:,.0f} samples a second")
+    lines.append(f"run: {result['run']} (model in {MODEL})")
+    return "\n".join(lines)

@@ -1,0 +1,63 @@
+"""NumPy's own formats, .npy and .npz, for arrays of numbers; nothing in them is ever unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from numpy.lib import format as npy
+
+from anynet.datasets.reading import read_numbers, reading
+from anynet.errors import DataError
+
+# Version 3 is for the names of fields, which an array of numbers has not.
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def read_npy(path: Path) -> Any:
+    """The array in a .npy file.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, damaged, empty, or holds no numbers.
+    """
+    with reading(path, ".npy file") as file:
+        return _read_array(str(path), file)
+
+
+def read_npz(path: Path, names: Sequence[str]) -> list[Any]:
+    """The arrays of these names in a .npz file, None for each that is missing; the first must be there.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or damaged, or one of these arrays is missing, empty, or holds no numbers.
+    """
+    with reading(path, ".npz file") as file, zipfile.ZipFile(file) as archive:
+        held = [member.removesuffix(".npy") for member in archive.namelist()]
+        if names[0] not in held:
+            raise DataError(
+                f"{path} should hold an array {names[0]} (and perhaps {', '.join(names[1:])}), "
+                f"but holds {', '.join(held) or 'nothing'}"
+            )
+        arrays = []
+        for name in names:
+            if name not in held:
+                arrays.append(None)
+                continue
+            with archive.open(f"{name}.npy") as member:
+                arrays.append(_read_array(f"{path}: {name}", member))
+    return arrays
+
+
+def _read_array(name: str, stream: IO[bytes]) -> Any:
+    version = npy.read_magic(stream)
+    if version not in _HEADERS:
+        raise DataError(f"{name} has .npy version {version[0]}.{version[1]}, but arrays of numbers have 1.0 or 2.0")
+    shape, fortran_order, dtype = _HEADERS[version](stream)
+    if dtype.kind not in "biuf":
+        raise DataError(f"{name} must hold numbers, but its dtype is {dtype}")
+    return read_numbers(name, stream, dtype, shape, fortran_order)

@@ -1,0 +1,85 @@
+"""One small case for each layer, loss and optimizer, with data to try it on: for gradient checks, parity and tests."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anynet import nn
+from anynet.nn.layer import Layer, Shape
+from anynet.nn.losses import Loss
+from anynet.nn.optimizers import Optimizer
+
+
+class LayerCase(NamedTuple):
+    name: str
+    layer: Layer
+    shape: Shape
+
+
+class LossCase(NamedTuple):
+    name: str
+    loss: Loss
+    shape: Shape
+
+
+class OptimizerCase(NamedTuple):
+    name: str
+    optimizer: Optimizer
+
+
+LAYERS = (
+    LayerCase("Linear", nn.Linear(3), (4,)),
+    LayerCase("Linear, last axis", nn.Linear(3, nn.GlorotUniform()), (2, 4)),
+    LayerCase("ReLU", nn.ReLU(), (5,)),
+    LayerCase("LeakyReLU", nn.LeakyReLU(0.1), (5,)),
+    LayerCase("Sigmoid", nn.Sigmoid(), (5,)),
+    LayerCase("Tanh", nn.Tanh(), (5,)),
+    LayerCase("Softmax", nn.Softmax(), (5,)),
+    LayerCase("Flatten", nn.Flatten(), (2, 3)),
+    LayerCase("Rescale", nn.Rescale(1 / 255), (2, 3)),
+    LayerCase("Rescale, columns", nn.Rescale(scale=(0.5, 2.0, 3.0), shift=(1.0, -1.0, 0.0)), (3,)),
+    LayerCase(
+        "Sequential",
+        nn.Sequential(nn.Flatten(), nn.Linear(6), nn.Tanh(), nn.Sequential(nn.Linear(4, nn.GlorotNormal()), nn.Sigmoid())),
+        (2, 3),
+    ),
+)
+
+LOSSES = (
+    LossCase("MSELoss", nn.MSELoss(), (3,)),
+    LossCase("HalfMSELoss", nn.HalfMSELoss(), (3,)),
+    LossCase("BCELoss", nn.BCELoss(), (2,)),
+    LossCase("BCEWithLogitsLoss", nn.BCEWithLogitsLoss(), (2,)),
+    LossCase("CrossEntropyLoss", nn.CrossEntropyLoss(), (4,)),
+)
+
+OPTIMIZERS = (
+    OptimizerCase("SGD", nn.SGD(lr=0.1)),
+    OptimizerCase("SGD, momentum", nn.SGD(lr=0.1, momentum=0.9)),
+    OptimizerCase("SGD, Nesterov", nn.SGD(lr=0.1, momentum=0.9, nesterov=True)),
+    OptimizerCase("SGD, weight decay", nn.SGD(lr=0.1, momentum=0.5, weight_decay=0.1)),
+)
+
+
+def draw_prediction(generator: np.random.Generator, loss: Loss, shape: Shape) -> Any:
+    """Numbers that the loss may be given as a prediction: probabilities for BCELoss, else any."""
+    if isinstance(loss, nn.BCELoss):
+        return generator.uniform(0.05, 0.95, shape)
+    return generator.normal(0.0, 1.0, shape)
+
+
+def draw_target(generator: np.random.Generator, loss: Loss, shape: Shape) -> Any:
+    """Targets of the kind the loss compares with, for a prediction of this shape."""
+    if loss.target_kind == "class":
+        return generator.integers(0, shape[-1], shape[:1]).astype(np.int32)
+    if loss.target_kind == "probability":
+        return generator.integers(0, 2, shape).astype(np.float64)
+    return generator.normal(0.0, 1.0, shape)
+
+
+def draw_weight(generator: np.random.Generator, samples: int) -> Any:
+    """Uneven sample weights that sum to 1."""
+    weight = generator.uniform(0.5, 1.5, samples)
+    return weight / weight.sum()

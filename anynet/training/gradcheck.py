@@ -1,0 +1,182 @@
+"""Gradient checking: do forward and backward agree?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from anynet.backends import Backend, select
+from anynet.errors import UsageError
+from anynet.nn import Context, Layer, Layout, Loss
+from anynet.nn.layer import Shape
+from anynet.nn.layout import by_name
+from anynet.training.cases import draw_prediction, draw_target, draw_weight
+from anynet.training.model import Model
+
+Arrays: TypeAlias = dict[str, Any]
+Function: TypeAlias = Callable[[Arrays], tuple[float, Arrays]]
+
+# The fourth-order difference at 1e-4 is right to about 1e-11; the smaller step passes by the kinks of ReLU.
+STEPS = (1e-4, 1e-6)
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """The worst disagreement of analytic and numerical gradients.
+
+    Attributes
+    ----------
+    error : float
+        The worst relative error. In float64 a right gradient gives less than 1e-7, a wrong one far more.
+    where : str
+        Where that is, such as ``0.weight[2, 1]``; ``along a random direction`` speaks for a whole array.
+    analytic, numerical : float
+        What ``backward`` says there, and what differences of ``forward`` say.
+    """
+
+    error: float
+    where: str
+    analytic: float
+    numerical: float
+
+    def __str__(self) -> str:
+        return (
+            f"worst relative error {self.error:.1e} at {self.where}: "
+            f"analytic {self.analytic:.10g}, numerical {self.numerical:.10g}"
+        )
+
+
+def gradcheck(
+    subject: Layer | Loss | Model,
+    x: Any,
+    target: Any = None,
+    *,
+    loss: Loss | None = None,
+    backend: str = "numpy",
+    seed: int = 0,
+    elements: int = 20,
+) -> GradientCheck:
+    """Compare a layer's, a loss's or a whole network's gradients with central differences in float64.
+
+    Parameters
+    ----------
+    subject : Layer, Loss or Model
+        Yours or ours. A Model is checked with its own weights and loss, a layer with freshly drawn ones.
+    x : array of shape (samples, ...), or tuple of int
+        Inputs, or the prediction a loss is given; a tuple is the shape of one sample, and three are drawn.
+    target : array, optional
+        For a loss or a whole network; drawn at random if left out.
+    loss : Loss, optional
+        Checks the layer followed by this loss; without it, a random weighting of the outputs.
+    backend : str
+        Where the gradients are computed; the differences are taken there too.
+    seed : int
+        Of all that is drawn.
+    elements : int
+        How many elements of each array are varied one by one; one random direction varies all of them together.
+
+    >>> from anynet.nn import Linear, Sequential, Tanh
+    >>> gradcheck(Sequential(Linear(4), Tanh(), Linear(2)), (3,)).error < 1e-7
+    True
+    """
+    generator = np.random.default_rng(seed)
+    library = select(backend, "float64")
+    if isinstance(subject, Model):
+        loss = subject.loss
+    x = generator.normal(0.0, 1.0, (3, *x)) if isinstance(x, tuple) else np.asarray(x, dtype=np.float64)
+    if isinstance(subject, Model) or hasattr(subject, "forward"):
+        function, point = _of_network(library, generator, subject, loss, x, target)
+    elif hasattr(subject, "target_kind"):
+        function, point = _of_loss(library, generator, subject, x, target)
+    else:
+        raise UsageError(f"expected a layer, a loss or a Model to check, but got {subject!r}")
+    return _compare(function, point, generator, elements)
+
+
+def _of_loss(backend: Backend, generator: Any, loss: Any, prediction: Any, target: Any) -> tuple[Function, Arrays]:
+    if target is None:
+        prediction = draw_prediction(generator, loss, prediction.shape)
+        target = draw_target(generator, loss, prediction.shape)
+    fixed = [backend.asarray(np.asarray(array)) for array in (target, draw_weight(generator, len(prediction)))]
+
+    def function(point: Arrays) -> tuple[float, Arrays]:
+        with backend.scope():
+            value, gradient = loss(backend.xp, backend.asarray(point["prediction"]), *fixed)
+            return float(backend.to_numpy(value)), {"prediction": backend.to_numpy(gradient)}
+
+    return function, {"prediction": prediction}
+
+
+def _of_network(
+    backend: Backend, generator: Any, subject: Any, loss: Loss | None, x: Any, target: Any
+) -> tuple[Function, Arrays]:
+    network = subject.network if isinstance(subject, Model) else subject
+    layout = Layout(network, x.shape[1:], pack_limit=0)
+    arrays = subject.parameters if isinstance(subject, Model) else layout.initial(np, generator)
+    trained = {entry.name: np.asarray(arrays[entry.name], dtype=np.float64) for entry in layout.parameters}
+    measure = _measure(backend, generator, loss, (len(x), *layout.out_shape), target)
+
+    def function(point: Arrays) -> tuple[float, Arrays]:
+        xp = backend.xp
+        with backend.scope():
+            blocks = layout.blocks(np, {**arrays, **point})
+            p = layout.unpack(xp, *(tuple(map(backend.asarray, map(np.asarray, part))) for part in blocks))
+            y, saved = network.forward(xp, p, backend.asarray(point["x"]), Context(training=True))
+            value, dy = measure(y)
+            dx, gradients = network.backward(xp, p, saved, dy)
+            named = {name: backend.to_numpy(gradient) for name, gradient in by_name(gradients).items()}
+            return float(backend.to_numpy(value)), {"x": backend.to_numpy(dx), **named}
+
+    return function, {"x": x, **trained}
+
+
+def _measure(backend: Backend, generator: Any, loss: Loss | None, shape: Shape, target: Any) -> Any:
+    """One number from an output, with its gradient: the loss, or the output weighted at random."""
+    xp = backend.xp
+    if loss is None:
+        weighting = generator.normal(0.0, 1.0, shape)
+        return lambda y: (xp.sum(y * backend.asarray(weighting)), backend.asarray(weighting, copy=True))
+    target = draw_target(generator, loss, shape) if target is None else np.asarray(target)
+    fixed = [backend.asarray(array) for array in (target, draw_weight(generator, shape[0]))]
+    return lambda y: loss(xp, y, *fixed)
+
+
+def _compare(function: Function, point: Arrays, generator: Any, elements: int) -> GradientCheck:
+    _, gradients = function(point)
+    # What is a thousand times smaller than the largest gradient is compared with that, not with itself.
+    floor = max(1e-3 * max(float(np.abs(gradients[name]).max(initial=0.0)) for name in point), 1e-12)
+    worst = GradientCheck(0.0, "any element", 0.0, 0.0)
+    for name, array in point.items():
+        if gradients[name].shape != array.shape:
+            raise UsageError(f"the gradient of {name} has shape {gradients[name].shape}, but {name} has {array.shape}")
+        for where, direction in _directions(array.shape, generator, elements):
+            analytic = float((gradients[name] * direction).sum())
+            numerical = [_difference(function, point, name, step * direction) / step for step in STEPS]
+            nearest = min(numerical, key=lambda value: abs(value - analytic))
+            error = abs(analytic - nearest) / max(abs(analytic), abs(nearest), floor)
+            if not error <= worst.error:
+                worst = GradientCheck(error, f"{name}{where}", analytic, nearest)
+    return worst
+
+
+def _directions(shape: Shape, generator: Any, elements: int) -> Any:
+    size = int(np.prod(shape))
+    everywhere = generator.normal(0.0, 1.0, shape)
+    yield " along a random direction", everywhere / max(float(np.linalg.norm(everywhere)), 1e-12)
+    for flat in generator.permutation(size)[:elements]:
+        direction = np.zeros(shape)
+        direction.flat[flat] = 1.0
+        index = ", ".join(str(int(i)) for i in np.unravel_index(flat, shape))
+        yield f"[{index}]", direction
+
+
+def _difference(function: Function, point: Arrays, name: str, step: Any) -> float:
+    """The fourth-order central difference along a step: its error falls with the step's fourth power."""
+
+    def value(steps: int) -> float:
+        return function({**point, name: point[name] + steps * step})[0]
+
+    return (8 * (value(1) - value(-1)) - (value(2) - value(-2))) / 12

@@ -1,0 +1,43 @@
+"""The rules of the house that a reader of one file cannot see."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "anynet"
+MATHS = sorted((PACKAGE / "nn").glob("*.py"))
+LIBRARIES = {"numpy", "cupy", "torch", "jax", "scipy", "array_api_compat", "array_api_strict"}
+
+
+@pytest.mark.parametrize("path", MATHS, ids=lambda path: path.name)
+def test_the_maths_imports_no_array_library_and_uses_no_operator_that_cannot_be_redirected(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                assert not {name.name.split(".")[0] for name in names} & LIBRARIES
+            case ast.ImportFrom(module=str(module)):
+                assert module.split(".")[0] not in LIBRARIES
+            case ast.BinOp(op=ast.MatMult()) | ast.AugAssign(op=ast.MatMult()):
+                pytest.fail(f"{path.name}:{node.lineno} uses @ where xp.matmul belongs")
+            case ast.Attribute(attr="T"):
+                pytest.fail(f"{path.name}:{node.lineno} uses .T where xp.matrix_transpose belongs")
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES - {"numpy", "array_api_compat"}))
+def test_importing_anynet_and_training_on_numpy_loads_no_other_library(library: str) -> None:
+    code = (
+        "import sys, anynet, numpy as np; from anynet.nn import *; "
+        "anynet.Model(Linear(1), MSELoss(), SGD(lr=0.1)).fit(np.ones((4, 2)), np.ones(4)); "
+        f"sys.exit({library!r} in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_does_not_wait_for_numpy() -> None:
+    code = "import sys, anynet.cli; anynet.cli._parser().format_help(); sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

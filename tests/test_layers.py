@@ -1,0 +1,273 @@
+"""What every layer promises, ours or a user's, on every array library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import anynet
+from anynet import nn
+from anynet.errors import ShapeError, UsageError
+from anynet.nn import Context, Layout
+from anynet.nn.layout import by_name
+from anynet.training import cases
+
+ROWS = 5
+
+
+@pytest.fixture(params=cases.LAYERS, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> cases.LayerCase:
+    return request.param
+
+
+@dataclass
+class Drawn:
+    """A case's parameters, inputs and output gradient as NumPy arrays."""
+
+    layout: Layout
+    arrays: dict[str, Any]
+    x: Any
+    dy: Any
+
+
+def draw(case: cases.LayerCase, dtype: str, rows: int = ROWS) -> Drawn:
+    generator = np.random.default_rng(7)
+    layout = Layout(case.layer, case.shape, pack_limit=0)
+    arrays = {name: array.astype(dtype) for name, array in layout.initial(np, generator).items()}
+    x = generator.normal(size=(rows, *case.shape)).astype(dtype)
+    dy = generator.normal(size=(rows, *layout.out_shape)).astype(dtype)
+    return Drawn(layout, arrays, x, dy)
+
+
+def apply(library: Any, case: cases.LayerCase, drawn: Drawn, need_dx: bool = True) -> tuple[Any, Any, Any]:
+    """Output, dx and gradients by name, from arrays nobody may change."""
+
+    def forward_and_backward(arrays: dict[str, Any], x: Any, dy: Any) -> Any:
+        p = drawn.layout.unpack(library.xp, *drawn.layout.blocks(library.xp, arrays))
+        y, saved = case.layer.forward(library.xp, p, x, Context(training=True))
+        dx, gradients = case.layer.backward(library.xp, p, saved, dy, need_dx)
+        return y, dx, by_name(gradients)
+
+    given = {name: library.given(array) for name, array in drawn.arrays.items()}
+    return library.call(forward_and_backward, given, library.given(drawn.x), library.owned(drawn.dy))
+
+
+def on_numpy(case: cases.LayerCase, drawn: Drawn) -> tuple[Any, Any, Any]:
+    p = drawn.layout.unpack(np, *drawn.layout.blocks(np, drawn.arrays))
+    y, saved = case.layer.forward(np, p, drawn.x, Context(training=True))
+    dx, gradients = case.layer.backward(np, p, saved, drawn.dy.copy())
+    return y, dx, by_name(gradients)
+
+
+def test_output_and_gradients_are_those_of_numpy(library: Any, case: cases.LayerCase, dtype: str) -> None:
+    drawn = draw(case, dtype)
+    expected_y, expected_dx, expected_gradients = on_numpy(case, drawn)
+    y, dx, gradients = apply(library, case, drawn)
+    library.assert_equal(y, expected_y)
+    library.assert_equal(dx, expected_dx)
+    assert gradients.keys() == expected_gradients.keys() == {entry.name for entry in drawn.layout.parameters}
+    for name, gradient in gradients.items():
+        library.assert_equal(gradient, expected_gradients[name])
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_batch_may_be_empty_or_of_one_row(library: Any, case: cases.LayerCase, dtype: str, rows: int) -> None:
+    drawn = draw(case, dtype, rows)
+    y, dx, gradients = apply(library, case, drawn)
+    assert y.shape == (rows, *drawn.layout.out_shape)
+    assert dx.shape == drawn.x.shape
+    for entry in drawn.layout.parameters:
+        assert gradients[entry.name].shape == entry.parameter.shape
+
+
+def test_inputs_parameters_and_saved_arrays_are_left_unchanged(case: cases.LayerCase) -> None:
+    drawn = draw(case, "float64")
+    p = drawn.layout.unpack(np, *drawn.layout.blocks(np, drawn.arrays))
+    before = {name: array.copy() for name, array in drawn.arrays.items()}
+    x = drawn.x.copy()
+    y, saved = case.layer.forward(np, p, x, Context(training=True))
+    y_before = y.copy()
+    case.layer.backward(np, p, saved, drawn.dy.copy())
+    np.testing.assert_array_equal(x, drawn.x)
+    np.testing.assert_array_equal(y, y_before)
+    for name, array in drawn.arrays.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_second_backward_gives_the_same_gradients(case: cases.LayerCase) -> None:
+    drawn = draw(case, "float64")
+    first, second = on_numpy(case, drawn), on_numpy(case, drawn)
+    np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_arrays_need_not_be_contiguous(case: cases.LayerCase) -> None:
+    drawn = draw(case, "float64")
+    expected = on_numpy(case, drawn)
+    drawn.x = np.asfortranarray(np.repeat(drawn.x, 2, axis=0))[::2]
+    drawn.dy = np.asfortranarray(np.repeat(drawn.dy, 2, axis=0))[::2]
+    y, dx, gradients = on_numpy(case, drawn)
+    np.testing.assert_allclose(y, expected[0], rtol=1e-13)
+    np.testing.assert_allclose(dx, expected[1], rtol=1e-13)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected[2][name], rtol=1e-12)
+
+
+def test_without_need_for_dx_the_other_gradients_stay_the_same(case: cases.LayerCase) -> None:
+    drawn = draw(case, "float64")
+    p = drawn.layout.unpack(np, *drawn.layout.blocks(np, drawn.arrays))
+    _, saved = case.layer.forward(np, p, drawn.x, Context(training=True))
+    _, gradients = case.layer.backward(np, p, saved, drawn.dy.copy(), need_dx=False)
+    expected = on_numpy(case, drawn)[2]
+    assert {name for name in by_name(gradients)} == set(expected)
+    for name, gradient in by_name(gradients).items():
+        np.testing.assert_array_equal(gradient, expected[name])
+
+
+def test_gradients_agree_with_differences(backend_name: str, case: cases.LayerCase) -> None:
+    assert anynet.gradcheck(case.layer, case.shape, backend=backend_name, elements=8).error < 1e-7
+
+
+def test_gradients_agree_with_jax_grad(case: cases.LayerCase) -> None:
+    jax = pytest.importorskip("jax")
+    drawn = draw(case, "float64")
+    expected_y, expected_dx, expected_gradients = on_numpy(case, drawn)
+    trained = {entry.name: drawn.arrays[entry.name] for entry in drawn.layout.parameters}
+
+    def weighted_output(trained: Any, x: Any) -> Any:
+        p = drawn.layout.unpack(jax.numpy, *drawn.layout.blocks(jax.numpy, {**drawn.arrays, **trained}))
+        return jax.numpy.sum(case.layer.forward(jax.numpy, p, x, Context(training=True))[0] * drawn.dy)
+
+    with jax.enable_x64(True):
+        gradients, dx = jax.grad(weighted_output, argnums=(0, 1))(trained, drawn.x)
+    np.testing.assert_allclose(dx, expected_dx, rtol=1e-12, atol=1e-12)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected_gradients[name], rtol=1e-12, atol=1e-12)
+
+
+TORCH_MODULES = {
+    "Linear": lambda torch: torch.nn.Linear(4, 3),
+    "ReLU": lambda torch: torch.nn.ReLU(),
+    "LeakyReLU": lambda torch: torch.nn.LeakyReLU(0.1),
+    "Sigmoid": lambda torch: torch.nn.Sigmoid(),
+    "Tanh": lambda torch: torch.nn.Tanh(),
+    "Softmax": lambda torch: torch.nn.Softmax(dim=-1),
+    "Flatten": lambda torch: torch.nn.Flatten(),
+}
+
+
+@pytest.mark.parametrize("name", TORCH_MODULES)
+def test_output_and_gradients_are_those_of_pytorch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    case = next(case for case in cases.LAYERS if case.name == name)
+    drawn = draw(case, "float64")
+    module = TORCH_MODULES[name](torch).double()
+    for key, parameter in module.named_parameters():
+        parameter.data = torch.asarray(drawn.arrays[key].T.copy())
+    x = torch.asarray(drawn.x, requires_grad=True)
+    y = module(x)
+    y.backward(torch.asarray(drawn.dy))
+    expected_y, expected_dx, expected_gradients = on_numpy(case, drawn)
+    np.testing.assert_allclose(expected_y, y.detach(), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(expected_dx, x.grad, rtol=1e-12, atol=1e-12)
+    for key, parameter in module.named_parameters():
+        np.testing.assert_allclose(expected_gradients[key], parameter.grad.numpy().T, rtol=1e-12, atol=1e-12)
+
+
+def test_every_layer_of_the_package_has_a_case() -> None:
+    assert {type(case.layer) for case in cases.LAYERS} == set(nn.LAYERS)
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e-30])
+@pytest.mark.parametrize("layer", [nn.Sigmoid(), nn.Tanh(), nn.Softmax()], ids=repr)
+def test_activations_stay_finite_for_any_input(library: Any, layer: Any, scale: float) -> None:
+    x = library.given(scale * np.asarray([[-1.0, 0.0, 1.0]]))
+
+    def forward_and_backward(x: Any) -> Any:
+        y, saved = layer.forward(library.xp, {}, x, Context())
+        return y, layer.backward(library.xp, {}, saved, x * 0.0 + 1.0)[0]
+
+    for array in library.call(forward_and_backward, x):
+        assert np.isfinite(library.backend.to_numpy(array)).all()
+
+
+def test_sequential_infers_sizes_and_names_parameters_by_position() -> None:
+    layout = Layout(nn.Sequential(nn.Flatten(), nn.Linear(3), nn.ReLU(), nn.Linear(2)), (2, 2))
+    shapes = {entry.name: entry.parameter.shape for entry in layout.parameters}
+    assert shapes == {"1.weight": (4, 3), "1.bias": (3,), "3.weight": (3, 2), "3.bias": (2,)}
+    assert layout.out_shape == (2,)
+
+
+def test_no_gradient_is_carried_below_the_first_layer_that_trains() -> None:
+    class Below(nn.Flatten):
+        def backward(self, *arguments: Any) -> Any:
+            raise AssertionError("the gradient of the input was computed")
+
+    network = nn.Sequential(Below(), nn.Sequential(nn.Rescale(2.0), nn.Linear(2)), nn.ReLU())
+    layout = Layout(network, (3,))
+    p = layout.unpack(np, *layout.blocks(np, layout.initial(np, np.random.default_rng(0))))
+    y, saved = network.forward(np, p, np.ones((4, 3)), Context())
+    dx, gradients = network.backward(np, p, saved, y.copy(), need_dx=False)
+    assert dx is None
+    assert gradients["1"]["1"].keys() == {"weight", "bias"}
+
+
+def test_a_users_own_layer_is_three_methods() -> None:
+    @dataclass(frozen=True)
+    class Scale:
+        def parameters(self, shape: Any) -> Any:
+            return {"factor": nn.Parameter(shape[-1:], nn.Values((1.0,) * shape[-1]))}, shape
+
+        def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:
+            return x * p["factor"], (x, p["factor"])
+
+        def backward(self, xp: Any, p: Any, saved: Any, dy: Any, need_dx: bool = True) -> Any:
+            x, factor = saved
+            return dy * factor, {"factor": xp.sum(dy * x, axis=0)}
+
+    assert anynet.gradcheck(Scale(), (3,)).error < 1e-7
+    assert anynet.gradcheck(nn.Sequential(nn.Linear(3), Scale(), nn.Tanh()), (2,)).error < 1e-7
+
+
+def test_gradcheck_finds_a_wrong_gradient_and_says_where() -> None:
+    class Wrong(nn.Linear):
+        def backward(self, *arguments: Any, **options: Any) -> Any:
+            dx, gradients = super().backward(*arguments, **options)
+            gradients["weight"][1, 0] *= 1.01
+            return dx, gradients
+
+    check = anynet.gradcheck(nn.Sequential(nn.Tanh(), Wrong(2)), (3,))
+    assert check.error > 1e-3
+    assert check.where == "1.weight[1, 0]"
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "words"),
+    [
+        (nn.Linear(2), (), "at least one axis"),
+        (nn.Softmax(), (), "at least one axis"),
+        (nn.Rescale(scale=(1.0, 2.0)), (3,), "2 numbers as scale.*shape \\(3,\\)"),
+        (nn.Linear(2, weight=nn.Values([[1.0]])), (3,), "shape \\(3, 2\\).*given values have \\(1, 1\\)"),
+        (nn.Sequential(nn.Flatten(), nn.Rescale(scale=(1.0,))), (3,), "layer 1 \\(Rescale\\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(layer: Any, shape: Any, words: str) -> None:
+    with pytest.raises(ShapeError, match=words):
+        Layout(layer, shape).initial(np, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: nn.Linear(0), "1 or more, but got 0"),
+        (lambda: nn.Linear(2.5), "1 or more, but got 2.5"),
+        (lambda: nn.LeakyReLU(-1.0), "0 or more, but got -1.0"),
+        (lambda: nn.Sequential(nn.ReLU), "layer 0 of Sequential is .*no layer"),
+        (lambda: nn.Sequential(nn.Linear(2), 3), "layer 1 of Sequential is 3"),
+    ],
+)
+def test_a_layer_that_cannot_be_is_refused(make: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        make()

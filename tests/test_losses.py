@@ -1,0 +1,124 @@
+"""What every loss promises, on every array library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import anynet
+from anynet import nn
+from anynet.training import cases
+
+ROWS = 6
+
+
+@pytest.fixture(params=cases.LOSSES, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> cases.LossCase:
+    return request.param
+
+
+def draw(case: cases.LossCase, dtype: str = "float64") -> tuple[Any, Any, Any]:
+    generator = np.random.default_rng(3)
+    shape = (ROWS, *case.shape)
+    prediction = cases.draw_prediction(generator, case.loss, shape).astype(dtype)
+    target = cases.draw_target(generator, case.loss, shape)
+    weight = cases.draw_weight(generator, ROWS).astype(dtype)
+    return prediction, target if target.dtype == np.int32 else target.astype(dtype), weight
+
+
+def test_value_and_gradient_are_those_of_numpy(library: Any, case: cases.LossCase, dtype: str) -> None:
+    drawn = draw(case, dtype)
+    expected = case.loss(np, *drawn)
+    actual = library.call(lambda *batch: case.loss(library.xp, *batch), *(library.given(array) for array in drawn))
+    for found, wanted in zip(actual, expected, strict=True):
+        library.assert_equal(found, wanted)
+
+
+def test_gradient_agrees_with_differences(backend_name: str, case: cases.LossCase) -> None:
+    assert anynet.gradcheck(case.loss, case.shape, backend=backend_name).error < 1e-7
+
+
+def test_weights_carry_the_mean(case: cases.LossCase) -> None:
+    prediction, target, _ = draw(case)
+    even = case.loss(np, prediction, target, np.full(ROWS, 1 / ROWS))[0]
+    single = [case.loss(np, prediction[i : i + 1], target[i : i + 1], np.ones(1))[0] for i in range(ROWS)]
+    np.testing.assert_allclose(even, np.mean(single), rtol=1e-13)
+
+
+def test_a_sample_of_weight_zero_counts_for_nothing(case: cases.LossCase) -> None:
+    prediction, target, weight = draw(case)
+    weight[2] = 0
+    value, gradient = case.loss(np, prediction, target, weight)
+    rest = np.arange(ROWS) != 2
+    expected = case.loss(np, prediction[rest], target[rest], weight[rest])
+    np.testing.assert_allclose(value, expected[0], rtol=1e-13)
+    np.testing.assert_allclose(gradient[rest], expected[1], rtol=1e-13)
+    assert not gradient[2].any()
+
+
+def test_a_batch_may_be_empty(library: Any, case: cases.LossCase) -> None:
+    empty = [library.given(array[:0]) for array in draw(case, library.dtype)]
+    value, gradient = library.call(lambda *batch: case.loss(library.xp, *batch), *empty)
+    assert value.shape == ()
+    assert gradient.shape == (0, *case.shape)
+
+
+@pytest.mark.parametrize("name", ["BCEWithLogitsLoss", "CrossEntropyLoss"])
+def test_logits_of_any_size_give_finite_values_and_gradients(library: Any, name: str) -> None:
+    case = next(case for case in cases.LOSSES if case.name == name)
+    logits = 1e4 * np.asarray([[1.0, -1.0, 0.0, 0.5], [-1.0, -1.0, -1.0, 1.0]])
+    target = np.asarray([1, 3], dtype=np.int32) if name == "CrossEntropyLoss" else np.asarray([[0.0, 1, 0, 1]] * 2)
+    batch = (library.given(logits), library.given(target), library.given(np.asarray([0.5, 0.5])))
+    for array in library.call(lambda *batch: case.loss(library.xp, *batch), *batch):
+        assert np.isfinite(library.backend.to_numpy(array)).all()
+
+
+def test_probabilities_of_exactly_zero_and_one_give_finite_values_and_gradients(library: Any) -> None:
+    batch = [library.given(np.asarray(rows)) for rows in ([[0.0], [1.0]], [[1.0], [0.0]], [0.5, 0.5])]
+    value, gradient = library.call(lambda *batch: nn.BCELoss()(library.xp, *batch), *batch)
+    np.testing.assert_allclose(library.backend.to_numpy(value), -np.log(1e-15), rtol=1e-6)
+    assert np.isfinite(library.backend.to_numpy(gradient)).all()
+
+
+def test_a_class_that_is_ruled_out_by_an_infinite_logit_does_not_spoil_the_loss() -> None:
+    value, gradient = nn.CrossEntropyLoss()(np, np.asarray([[0.0, -np.inf]]), np.asarray([0]), np.ones(1))
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+TORCH_LOSSES = {
+    "MSELoss": "mse_loss",
+    "BCELoss": "binary_cross_entropy",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
+    "CrossEntropyLoss": "cross_entropy",
+}
+
+
+@pytest.mark.parametrize("name", TORCH_LOSSES)
+def test_value_and_gradient_are_those_of_pytorch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    case = next(case for case in cases.LOSSES if case.name == name)
+    prediction, target, _ = draw(case)
+    leaf = torch.asarray(prediction, requires_grad=True)
+    expected = getattr(torch.nn.functional, TORCH_LOSSES[name])(
+        leaf, torch.asarray(target.astype(np.int64) if target.dtype == np.int32 else target)
+    )
+    expected.backward()
+    value, gradient = case.loss(np, prediction, target, np.full(ROWS, 1 / ROWS))
+    np.testing.assert_allclose(value, expected.detach(), rtol=1e-12)
+    np.testing.assert_allclose(gradient, leaf.grad, rtol=1e-9)
+
+
+def test_gradient_agrees_with_jax_grad(case: cases.LossCase) -> None:
+    jax = pytest.importorskip("jax")
+    drawn = draw(case)
+    with jax.enable_x64(True):
+        prediction, target, weight = map(jax.numpy.asarray, drawn)
+        gradient = jax.grad(lambda p: case.loss(jax.numpy, p, target, weight)[0])(prediction)
+    np.testing.assert_allclose(case.loss(np, *drawn)[1], gradient, rtol=1e-11, atol=1e-14)
+
+
+def test_every_loss_of_the_package_has_a_case() -> None:
+    assert {type(case.loss) for case in cases.LOSSES} == set(nn.LOSSES)
