@@ -15,7 +15,17 @@ class UsageError(AnynetError, ValueError):
 
 
 class BackendError(UsageError):
-    """A backend that is unknown, or that cannot be used on this machine."""
+    """A backend that is unknown, or that cannot be used on this machine.
+
+    Attributes
+    ----------
+    reason : str
+        What is wrong, without the remedy that the message ends with.
+    """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        self.reason = reason
 
 
 class DataError(AnynetError, ValueError):

@@ -9,7 +9,7 @@ import pytest
 
 from anynet import nn
 from anynet.errors import UsageError
-from anynet.nn import SGD
+from anynet.nn import SGD, LinearDecay
 from anynet.training import cases
 
 STEPS = 20
@@ -34,13 +34,13 @@ def updated(xp: Any, optimizer: Any, block: Any, all_gradients: list[Any], learn
 @pytest.mark.parametrize("shape", [(), (6,), (2, 3)], ids=str)
 def test_a_block_of_any_shape_is_updated_as_on_numpy(library: Any, optimizer: Any, shape: tuple[int, ...]) -> None:
     drawn = gradients(shape)
-    expected = updated(np, optimizer, np.ones(shape), [g.copy() for g in drawn], np.asarray(optimizer.lr))
+    expected = updated(np, optimizer, np.ones(shape), [g.copy() for g in drawn], np.asarray(0.1))
     owned = [library.owned(gradient) for gradient in drawn]
     actual = library.call(
         lambda block, owned, learning_rate: updated(library.xp, optimizer, block, owned, learning_rate),
         library.owned(np.ones(shape)),
         owned,
-        library.given(np.asarray(optimizer.lr)),
+        library.given(np.asarray(0.1)),
     )
     library.assert_equal(actual, expected, tolerance=1e-12 if library.dtype == "float64" else 1e-4)
 
@@ -64,6 +64,13 @@ def test_the_steps_are_those_of_pytorch(momentum: float, nesterov: bool) -> None
     np.testing.assert_allclose(ours, parameter.detach(), rtol=1e-13)
 
 
+def test_linear_decay_falls_in_a_straight_line_to_zero(library: Any) -> None:
+    schedule = LinearDecay(0.2, steps=10)
+    for step, expected in ((0.0, 0.2), (5.0, 0.1), (10.0, 0.0), (11.0, 0.0)):
+        rate = library.call(lambda step: schedule(library.xp, step), library.given(np.asarray(step)))
+        library.assert_equal(rate, np.asarray(expected))
+
+
 def test_every_optimizer_of_the_package_has_a_case() -> None:
     assert {type(case.optimizer) for case in cases.OPTIMIZERS} == set(nn.OPTIMIZERS)
 
@@ -74,6 +81,7 @@ def test_every_optimizer_of_the_package_has_a_case() -> None:
         ({"lr": 0.0}, "lr must be above 0"),
         ({"lr": float("nan")}, "lr must be above 0"),
         ({"lr": 0.1, "momentum": 1.0}, "momentum must be at least 0 and below 1"),
+        ({"lr": 0.1, "momentum": -0.1}, "momentum must be at least 0"),
         ({"lr": 0.1, "nesterov": True}, "nesterov needs a momentum"),
         ({"lr": 0.1, "weight_decay": -1.0}, "weight_decay must be 0 or more"),
     ],

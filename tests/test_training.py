@@ -169,6 +169,18 @@ def test_weight_decay_shrinks_weights_before_the_step_and_spares_biases() -> Non
     np.testing.assert_array_equal(decayed.parameters["0.bias"], plain.parameters["0.bias"])
 
 
+def test_a_schedule_sets_the_learning_rate_of_each_step(backend_name: str) -> None:
+    x = np.ones((4, 1))
+    schedule = nn.LinearDecay(0.1, steps=4)
+    model = Model(Linear(1, nn.Values([[0.0]])), nn.HalfMSELoss(), SGD(schedule), backend=backend_name, dtype="float64")
+    weight, bias = 0.0, 0.0
+    for rate in (0.1, 0.075, 0.05, 0.025):
+        error = weight + bias - 1
+        weight, bias = weight - rate * error, bias - rate * error
+    model.fit(x, x, batch_size=1)
+    assert float(model.parameters["weight"][0, 0]) == pytest.approx(weight, rel=1e-12)
+
+
 def test_the_last_shorter_batch_is_trained_on_too(backend_name: str) -> None:
     x = np.zeros((5, 1))
     x[:, 0] = [0, 0, 0, 0, 1]
@@ -273,7 +285,9 @@ def test_callbacks_hear_of_everything_in_order_and_may_stop() -> None:
 def test_a_loss_that_is_not_finite_ends_training_with_advice() -> None:
     x, y = data()
     model = Model(Linear(1), MSELoss(), SGD(lr=1e6))
-    with pytest.raises(anynet.errors.TrainingDiverged, match=r"after epoch \d.*try a learning rate below 1e\+06"):
+    with pytest.raises(
+        anynet.errors.TrainingDiverged, match=r"after epoch \d.*try a smaller learning rate \(it is 1000000.0\)"
+    ):
         model.fit(x, y.astype(float), epochs=50)
 
 

@@ -48,5 +48,5 @@ def auto() -> tuple[str, str]:
     try:
         CuPyBackend()
     except BackendError as error:
-        return "numpy", str(error)
+        return "numpy", error.reason
     return "cupy", "a usable CUDA GPU is there"

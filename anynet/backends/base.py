@@ -57,7 +57,8 @@ class Backend:
         try:
             self.xp = self.load()
         except ImportError as error:
-            raise BackendError(f"backend {self.name!r} cannot be used here: {error}; to install it: {self.install}") from None
+            reason = f"backend {self.name!r} cannot be used here: {error}"
+            raise BackendError(reason, f"to install it: {self.install}") from None
         self.device = self.find_device(device)
 
     def __repr__(self) -> str:

@@ -35,13 +35,11 @@ class CuPyBackend(Backend):
 
         if not cupy.cuda.is_available():
             raise BackendError(
-                "backend 'cupy' cannot be used here: CuPy is installed, but finds no usable CUDA GPU; "
-                "`nvidia-smi` tells whether the driver sees one"
+                "backend 'cupy' cannot be used here: CuPy is installed, but finds no usable CUDA GPU",
+                "`nvidia-smi` tells whether the driver sees one",
             )
         if device is not None and device not in self.devices():
-            raise BackendError(
-                f"backend 'cupy' has no device {device!r} here (usable: {', '.join(self.devices())})"
-            )
+            raise BackendError(f"backend 'cupy' has no device {device!r} here (usable: {', '.join(self.devices())})")
         return cupy.cuda.Device(int(device or 0))
 
     def devices(self) -> list[str]:

@@ -44,7 +44,8 @@ class TorchBackend(Backend):
     def scope(self) -> AbstractContextManager[Any]:
         import torch
 
-        return torch.no_grad()
+        scope: AbstractContextManager[Any] = torch.no_grad()
+        return scope
 
     def asarray(self, x: Any, copy: bool | None = None) -> Array:
         # PyTorch warns of memory that it may not write, even where it only reads.

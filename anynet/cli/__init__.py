@@ -70,15 +70,19 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     default = defaults()
     parser.add_argument("data", nargs="?", metavar="DATA", help=_DATA_HELP)
-    parser.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict: class names or numbers")
+    parser.add_argument("--target", metavar="COLUMN", help="the CSV file's column to predict: class names or numbers")
     _add_backend(parser)
     parser.add_argument("--hidden", metavar="SIZES", type=_sizes, help="sizes of the hidden layers (default 128,64)")
     parser.add_argument("--activation", metavar="NAME", help="relu, leaky_relu, sigmoid or tanh (default relu)")
     parser.add_argument("--epochs", metavar="N", type=int, help=f"times through the data (default {default['epochs']})")
+    parser.add_argument("--batch-size", metavar="N", type=int, help=f"samples a step (default {default['batch_size']})")
     parser.add_argument(
-        "--batch-size", metavar="N", type=int, help=f"samples a step (default {default['batch_size']})"
+        "--lr",
+        metavar="X",
+        type=float,
+        help="learning rate of SGD at the start; it falls in a straight line to 0 at the end of the run "
+        f"(default {default['lr']})",
     )
-    parser.add_argument("--lr", metavar="X", type=float, help=f"learning rate of SGD (default {default['lr']})")
     parser.add_argument("--momentum", metavar="X", type=float, help=f"of SGD (default {default['momentum']})")
     parser.add_argument("--seed", metavar="N", type=int, help="of weights, order and split (default 0)")
     parser.add_argument("--dtype", metavar="D", help="float32 or float64 (default float32)")
@@ -179,4 +183,3 @@ def _sizes(text: str) -> list[int]:
         return [int(size) for size in text.split(",") if size.strip()]
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected whole numbers such as 128,64, but got {text!r}") from None
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from anynet.backends import BACKENDS, auto, select
 from anynet.errors import BackendError
@@ -27,15 +28,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def say_backend(name: str) -> str:
     """The backend's name with `auto` decided, said on stderr with the reason."""
-    reason = "as asked for"
+    reason = ""
     if name == "auto":
-        name, reason = auto()
+        name, why = auto()
+        reason = f" (auto: {why})"
     backend = select(name)
-    print(f"backend {name} {backend.library_version()} on {backend.device} ({reason})", file=sys.stderr)
+    print(f"backend {name}: {backend.package} {backend.library_version()} on {backend.device}{reason}", file=sys.stderr)
     return name
 
 
-def _describe(name: str) -> dict[str, object]:
+def _describe(name: str) -> dict[str, Any]:
     try:
         backend = select(name)
     except BackendError as error:

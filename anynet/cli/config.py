@@ -23,10 +23,10 @@ class TrainConfig:
     backend: str = "auto"
     hidden: tuple[int, ...] = (128, 64)
     activation: str = "relu"
-    epochs: int = 5
-    batch_size: int = 32
-    lr: float = 0.1
-    momentum: float = 0.0
+    epochs: int = 10
+    batch_size: int = 64
+    lr: float = 0.05
+    momentum: float = 0.9
     seed: int = 0
     dtype: str = "float32"
     validation: float | None = None
@@ -66,6 +66,8 @@ def resolve(options: dict[str, Any]) -> TrainConfig:
         given = {**_read(Path(options["config"]), known), **given}
     if "data" not in given:
         raise UsageError("tell what to train on, such as `anynet train mnist`, or --config FILE")
+    if given["data"].endswith(".csv") and given.get("target") is None:
+        raise UsageError(f"{given['data']} needs --target COLUMN, the name of the column to predict")
     given["hidden"] = tuple(given.get("hidden", TrainConfig.hidden))
     return TrainConfig(**given)
 

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_table = arguments.data.endswith(".csv")
     target = arguments.target or (task.target if is_table else None)
     data = check_data(
-        datasets.load(arguments.data, target, features=task.features, classes=task.classes or [])
+        datasets.load(arguments.data, target, features=task.features, classes=task.classes)
         if is_table
         else datasets.load(arguments.data, target)
     )

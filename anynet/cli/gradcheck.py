@@ -8,7 +8,7 @@ import json
 
 from anynet.cli.backends import say_backend
 from anynet.training import cases
-from anynet.training.gradcheck import GradientCheck, gradcheck
+from anynet.training.gradient_check import GradientCheck, gradcheck
 
 TOLERANCE = 1e-7
 
@@ -25,5 +25,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"right": right, "checks": {name: dataclasses.asdict(c) for name, c in checks.items()}}))
     else:
-        print(f"\n{'All gradients are right' if right else 'Some gradients are wrong'}: at most {TOLERANCE:g} is allowed.")
+        verdict = "All gradients are right" if right else "Some gradients are wrong"
+        print(f"\n{verdict}: an error of at most {TOLERANCE:g} is allowed.")
     return 0 if right else 1

@@ -31,12 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _predictions(model: Model, task: Task, x: Any) -> tuple[list[str], list[list[Any]]]:
-    if task.classes is None:
+    if not task.classes:
         values = task.decode(model.predict(x))
-        names = [task.target or "prediction"] if values.shape[1] == 1 else [f"output_{i}" for i in range(values.shape[1])]
+        several = values.shape[1] > 1
+        names = [f"output_{i}" for i in range(values.shape[1])] if several else [task.target or "prediction"]
         return names, values.tolist()
     probabilities = model.probabilities(x)
     likeliest = probabilities.argmax(axis=1)
-    return ["class", "probability"], [
-        [task.classes[number], round(float(row[number]), 6)] for number, row in zip(likeliest, probabilities, strict=True)
-    ]
+    rows = zip(likeliest, probabilities, strict=True)
+    return ["class", "probability"], [[task.classes[i], round(float(row[i]), 6)] for i, row in rows]

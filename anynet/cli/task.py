@@ -24,27 +24,25 @@ ACTIVATIONS: dict[str, tuple[Layer, Any]] = {
 
 
 class Task(NamedTuple):
-    """What the targets are: the names of classes, or values by their mean and scale in the training part."""
+    """What the targets are: named classes, or else values, by their mean and scale in the training part."""
 
     features: list[str] | None
     target: str | None
-    classes: list[str] | None
-    mean: list[float] | None
-    scale: list[float] | None
+    classes: list[str]
+    mean: list[float]
+    scale: list[float]
 
     @property
     def outputs(self) -> int:
-        return len(self.classes or self.mean or ())
+        return len(self.classes or self.mean)
 
     @property
     def loss(self) -> Loss:
-        return nn.MSELoss() if self.classes is None else nn.CrossEntropyLoss()
+        return nn.CrossEntropyLoss() if self.classes else nn.MSELoss()
 
     def encode(self, y: Any) -> Any:
         """Targets as the loss takes them."""
-        if self.classes is not None:
-            return y
-        return (np.asarray(y, dtype=np.float64).reshape(len(y), -1) - self.mean) / self.scale
+        return y if self.classes else (_rows(y) - self.mean) / self.scale
 
     def decode(self, outputs: Any) -> Any:
         """A network's outputs as values in the units of the targets."""
@@ -58,15 +56,15 @@ def task_of(data: Dataset, target: str | None) -> Task:
         raise DataError(f"{data.name} has no targets to train on{hint}")
     features = list(data.features) if data.features else None
     if data.classes:
-        return Task(features, target, list(data.classes), None, None)
+        return Task(features, target, list(data.classes), [], [])
     if data.y.dtype.kind not in "fiub":
         raise DataError(f"the targets must be class numbers or values, but their dtype is {data.y.dtype}")
     if data.y.dtype.kind in "iub":
         if data.y.min() < 0:
             raise DataError(f"labels must be 0, 1, 2, ..., but row {int(np.argmin(data.y))} has {data.y.min()}")
-        return Task(features, target, [str(i) for i in range(int(data.y.max()) + 1)], None, None)
-    values = data.y.reshape(len(data.y), -1).astype(np.float64)
-    return Task(features, target, None, values.mean(axis=0).tolist(), _spread(values).tolist())
+        return Task(features, target, [str(i) for i in range(int(data.y.max()) + 1)], [], [])
+    values = _rows(data.y)
+    return Task(features, target, [], values.mean(axis=0).tolist(), _spread(values).tolist())
 
 
 def task_in(model: Model) -> Task:
@@ -116,7 +114,7 @@ def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) ->
     if x.dtype == np.uint8:
         inputs: list[Layer] = [nn.Rescale(1 / 255), nn.Flatten()]
     else:
-        columns = x.reshape(len(x), -1).astype(np.float64)
+        columns = _rows(x)
         inputs = [nn.Flatten(), nn.Rescale(scale=1 / _spread(columns), shift=columns.mean(axis=0))]
     inner = [layer for size in hidden for layer in (nn.Linear(size, weight), function)]
     return nn.Sequential(*inputs, *inner, nn.Linear(task.outputs, weight))
@@ -125,13 +123,18 @@ def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) ->
 def measure(model: Model, task: Task, x: Any, y: Any) -> dict[str, float]:
     """Loss with accuracy, or with R squared and the error in the targets' own units."""
     result = model.evaluate(x, task.encode(y))
-    if task.classes is None:
-        error = task.decode(model.predict(x)) - np.asarray(y).reshape(len(y), -1)
-        values = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    if not task.classes:
+        values = _rows(y)
+        error = task.decode(model.predict(x)) - values
         total = ((values - values.mean(axis=0)) ** 2).sum()
         result["r2"] = 1 - float((error**2).sum()) / total if total else float("nan")
         result["root_mean_squared_error"] = float(np.sqrt((error**2).mean()))
     return result
+
+
+def _rows(values: Any) -> Any:
+    """One row of float64 for each sample."""
+    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
 
 
 def _spread(columns: Any) -> Any:

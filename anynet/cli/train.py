@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from anynet.cli.config import TrainConfig, resolve
 from anynet.cli.run_folder import MODEL, RunFolder, free_path
 from anynet.cli.task import Task, check_data, measure, network_for, split, task_of
 from anynet.datasets import Dataset
-from anynet.nn import SGD, Layer
+from anynet.nn import SGD, Layer, LinearDecay
 from anynet.training import Model, Progress
 
 Part = tuple[Any, Any] | None
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     test = None if data.y_test is None else (data.x_test, data.y_test)
     data, held_out = split(data, _validation(config, test), config.seed)
     network = network_for(data.x, task, config.hidden, config.activation)
+    steps = config.epochs * math.ceil(len(data.x) / config.batch_size)
+    optimizer = dataclasses.replace(optimizer, lr=LinearDecay(config.lr, steps))
     model = Model(network, task.loss, optimizer, backend=config.backend, dtype=config.dtype, seed=config.seed)
     model.metadata = dict(task._asdict())
     _say_network(network, data, held_out, test)
@@ -58,9 +61,7 @@ def _say_network(network: Layer, data: Dataset, held_out: Part, test: Part) -> N
     print(f"network {'-'.join(map(str, (inputs, *sizes, outputs)))}; {', '.join(parts)}", file=sys.stderr)
 
 
-def _fit(
-    model: Model, task: Task, data: Dataset, watched: Part, config: TrainConfig, folder: RunFolder
-) -> bool:
+def _fit(model: Model, task: Task, data: Dataset, watched: Part, config: TrainConfig, folder: RunFolder) -> bool:
     """Train; on Ctrl-C keep what has been learnt so far, and say so."""
     validation = (watched[0], task.encode(watched[1])) if watched else None
     targets = task.encode(data.y)

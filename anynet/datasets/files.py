@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def _read_pair(source: str) -> Dataset:
     if len(parts) > 2 or not all(parts):
         raise DataError(f"expected a file, or two as X,Y, but got {source!r}")
     paths = [Path(part) for part in parts]
-    if len(paths) == 1 and not paths[0].exists() and "." not in source and "/" not in source:
+    if len(paths) == 1 and not os.path.exists(source) and "." not in source and "/" not in source:
         raise DataError(unknown("dataset", source, BUILTIN) + "; or the path of a .csv, .npz, .npy or IDX file")
     arrays = [read_npy(path) if path.suffix == ".npy" else read_idx(path) for path in paths]
     _check(source, *arrays)
@@ -65,27 +66,24 @@ def _read_pair(source: str) -> Dataset:
 def _read_npz(path: Path) -> Dataset:
     x, y, x_test, y_test = read_npz(path, ("x", "y", "x_test", "y_test"))
     _check(path, x, y)
-    if x_test is None and y_test is not None:
-        raise DataError(f"{path} holds y_test but no x_test")
-    if x_test is not None:
-        _check(path, x_test, y_test, "_test")
-        for name, train, test in (("x", x, x_test), ("y", y, y_test)):
-            if _sample_shape(train) != _sample_shape(test):
-                raise ShapeError(
-                    f"{path}: each row of {name} has shape {_sample_shape(train)}, "
-                    f"but of {name}_test {_sample_shape(test)}"
-                )
+    if x_test is None and y_test is None:
+        return Dataset(path.stem, x, y)
+    for name, train, test in (("x", x, x_test), ("y", y, y_test)):
+        if (train is None) != (test is None):
+            there, missing = (name, f"{name}_test") if test is None else (f"{name}_test", name)
+            raise DataError(f"{path} holds {there} but no {missing}")
+        if train is not None and train.shape[1:] != test.shape[1:]:
+            shapes = f"each row of {name} has shape {train.shape[1:]}, but of {name}_test {test.shape[1:]}"
+            raise ShapeError(f"{path}: {shapes}")
+    _check(path, x_test, y_test, "_test")
     return Dataset(path.stem, x, y, x_test, y_test)
-
-
-def _sample_shape(values: Any) -> tuple[int, ...] | None:
-    return None if values is None else values.shape[1:]
 
 
 def _check(source: object, x: Any, y: Any = None, part: str = "") -> None:
     for name, values in (("x", x), ("y", y)):
         if values is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
-            row = int(np.argwhere(~np.isfinite(values))[0, 0])
-            raise DataError(f"{source}: {name}{part} holds nan or inf in row {row}: every value must be a finite number")
+            at = tuple(np.argwhere(~np.isfinite(values))[0])
+            found = f"{name}{part} holds {values[at]} in row {at[0]}"
+            raise DataError(f"{source}: {found}: every value must be a finite number")
     if y is not None and len(y) != len(x):
         raise ShapeError(f"{source}: x{part} has {len(x)} rows, but y{part} has {len(y)}")

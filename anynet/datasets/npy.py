@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from numpy.lib import format as npy
 
-from anynet.datasets.reading import read_numbers, reading
+from anynet.datasets.reading import read_numbers, reading, size_of
 from anynet.errors import DataError
 
 # Version 3 is for the names of fields, which an array of numbers has not.
@@ -25,7 +25,7 @@ def read_npy(path: Path) -> Any:
         When the file is missing, damaged, empty, or holds no numbers.
     """
     with reading(path, ".npy file") as file:
-        return _read_array(str(path), file)
+        return _read_array(str(path), file, size_of(file))
 
 
 def read_npz(path: Path, names: Sequence[str]) -> list[Any]:
@@ -37,27 +37,26 @@ def read_npz(path: Path, names: Sequence[str]) -> list[Any]:
         When the file is missing or damaged, or one of these arrays is missing, empty, or holds no numbers.
     """
     with reading(path, ".npz file") as file, zipfile.ZipFile(file) as archive:
-        held = [member.removesuffix(".npy") for member in archive.namelist()]
+        held = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
         if names[0] not in held:
             raise DataError(
                 f"{path} should hold an array {names[0]} (and perhaps {', '.join(names[1:])}), "
                 f"but holds {', '.join(held) or 'nothing'}"
             )
-        arrays = []
-        for name in names:
-            if name not in held:
-                arrays.append(None)
-                continue
-            with archive.open(f"{name}.npy") as member:
-                arrays.append(_read_array(f"{path}: {name}", member))
-    return arrays
+        return [_read_member(path, archive, name) if name in held else None for name in names]
 
 
-def _read_array(name: str, stream: IO[bytes]) -> Any:
+def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
+    info = archive.getinfo(f"{name}.npy")
+    with archive.open(info) as member:
+        return _read_array(f"{path}: {name}", member, info.file_size)
+
+
+def _read_array(name: str, stream: IO[bytes], size: float) -> Any:
     version = npy.read_magic(stream)
     if version not in _HEADERS:
         raise DataError(f"{name} has .npy version {version[0]}.{version[1]}, but arrays of numbers have 1.0 or 2.0")
     shape, fortran_order, dtype = _HEADERS[version](stream)
     if dtype.kind not in "biuf":
         raise DataError(f"{name} must hold numbers, but its dtype is {dtype}")
-    return read_numbers(name, stream, dtype, shape, fortran_order)
+    return read_numbers(name, stream, dtype, shape, size - stream.tell(), fortran_order)

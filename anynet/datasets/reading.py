@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import reprlib
+import stat
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +30,8 @@ def reading(path: Path, kind: str) -> Iterator[BufferedReader]:
             yield file
     except DataError:
         raise
+    except MemoryError:
+        raise DataError(f"{path} does not fit into memory") from None
     # Damaged bytes make csv, gzip, zipfile and NumPy raise errors of a dozen kinds.
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
@@ -34,18 +39,34 @@ def reading(path: Path, kind: str) -> Iterator[BufferedReader]:
         raise DataError(f"{path} is damaged or no {kind}: {textwrap.shorten(str(error), 150)}") from error
 
 
-def read_numbers(name: str, stream: IO[bytes], dtype: Any, shape: tuple[int, ...], fortran_order: bool = False) -> Any:
-    """The rest of a stream as an array of this machine's byte order; it must be exactly as long as `shape` says."""
+def size_of(file: BufferedReader) -> float:
+    """How many bytes are in a file, infinite for a pipe."""
+    status = os.fstat(file.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else math.inf
+
+
+def read_numbers(
+    name: str, stream: Any, dtype: Any, shape: tuple[int, ...], most: float, fortran_order: bool = False
+) -> Any:
+    """The rest of a stream as an array of this machine's byte order.
+
+    Raises
+    ------
+    DataError
+        When there are not exactly as many bytes as the shape says, or it says more than `most`.
+    """
+    said = f"{reprlib.repr(shape)} of {dtype.name}"
     if not shape or min(shape) < 1:
-        raise DataError(f"{name} holds no samples: its shape is {shape}")
+        raise DataError(f"{name} holds no samples: its shape is {said}")
     expected = math.prod(shape) * dtype.itemsize
     data = bytearray()
-    # A shape is only a claim, so memory is taken as bytes arrive.
-    while len(data) < expected and (some := stream.read(min(_BYTES_AT_ONCE, expected - len(data)))):
+    # The shape is only a claim, so memory is taken as bytes arrive.
+    while len(data) < expected <= most and (some := stream.read(min(_BYTES_AT_ONCE, expected - len(data)))):
         data += some
-    if len(data) < expected or stream.read(1):
-        found = "more" if len(data) == expected else str(len(data))
-        raise DataError(f"{name} should hold {expected} bytes for its shape {shape} of {dtype}, but holds {found}")
+    if len(data) < expected:
+        raise DataError(f"{name} is truncated: it is too short for its shape {said}")
+    if stream.read(1):
+        raise DataError(f"{name} is damaged: it is too long for its shape {said}")
     array = np.frombuffer(data, dtype)
     if not dtype.isnative:
         array = array.byteswap(inplace=True).view(dtype.newbyteorder("="))

@@ -48,12 +48,12 @@ def read_csv(
         When the file is missing or empty, a row is ragged, a column unknown, or a feature is no finite number.
     """
     path = Path(path)
-    with reading(path, "CSV file") as file:
-        rows = _rows(path, io.TextIOWrapper(file, encoding="utf-8-sig", newline=""))
+    with reading(path, "CSV file") as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        rows = _rows(path, text)
         header = _header(path, rows)
         names = _feature_names(path, header, target, features)
-        columns = [header.index(name) for name in names]
-        x, labels = array("d"), None if target is None else _Target(target, header.index(target), classes)
+        columns = [header[name] for name in names]
+        x, labels = array("d"), None if target is None else _Target(target, header[target], classes)
         for line, cells in rows:
             try:
                 if len(cells) != len(header):
@@ -63,8 +63,10 @@ def read_csv(
                     labels.add(line, cells)
             except DataError as error:
                 raise DataError(f"{path}, line {line}: {error}") from None
-        if not x:
-            raise DataError(f"{path} is empty: there is no line after the one that names its columns")
+    if not x:
+        raise DataError(f"{path} is empty: there is no line after the one that names its columns")
+    if labels and labels.misspelt:
+        raise DataError(f"{path}, {labels.misspelt}")
     y, found = labels.finish() if labels else (None, None)
     return Dataset(path.stem, np.frombuffer(x).reshape(-1, len(names)), y, classes=found, features=tuple(names))
 
@@ -82,18 +84,26 @@ def _rows(path: Path, text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{path}, line {line}: {error}") from None
 
 
-def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> list[str]:
+def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> dict[str, int]:
+    """The columns by name, and the position of each."""
     _, cells = next(rows, (0, []))
-    header = [cell.strip() for cell in cells]
-    for position, name in enumerate(header, start=1):
+    if not cells:
+        raise DataError(f"{path} is empty")
+    header: dict[str, int] = {}
+    for position, name in enumerate(map(_on_one_line, cells)):
         if not name:
-            raise DataError(f"{path}: column {position} has no name")
-        if header.index(name) + 1 < position:
+            raise DataError(f"{path}: column {position + 1} has no name")
+        if name in header:
             raise DataError(f"{path} names two columns {name!r}")
+        header[name] = position
     return header
 
 
-def _feature_names(path: Path, header: list[str], target: str | None, features: Sequence[str] | None) -> list[str]:
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _feature_names(path: Path, header: dict[str, int], target: str | None, features: Sequence[str] | None) -> list[str]:
     names = [column for column in header if column != target] if features is None else list(features)
     for column in (*names, *([] if target is None else [target])):
         if column not in header:
@@ -101,7 +111,7 @@ def _feature_names(path: Path, header: list[str], target: str | None, features: 
     if target in names:
         raise DataError(f"{path}: column {target!r} cannot be both a feature and the target")
     if not names:
-        raise DataError(f"{path} has no column but the target {target!r}" if header else f"{path} is empty")
+        raise DataError(f"{path} leaves no column for x" + ("" if target is None else f" beside the target {target!r}"))
     return names
 
 
@@ -116,10 +126,11 @@ class _Target:
         self.labels = array("i")
         self.values = array("d") if self.closed and not self.classes else None
         self.numbers: dict[float, str] = {}
-        self.first_word: str | None = None
+        self.first_word = ""
+        self.misspelt = ""
 
     def add(self, line: int, cells: list[str]) -> None:
-        text = cells[self.column].strip()
+        text = _on_one_line(cells[self.column])
         if self.values is None and text not in self.classes:
             self._meet(line, text)
         if self.values is None:
@@ -137,7 +148,8 @@ class _Target:
         if number is None:
             self.first_word = self.first_word or f"line {line} has {reprlib.repr(text)}"
         elif number in self.numbers:
-            raise DataError(f"column {self.name!r}: class {self.numbers[number]!r} is written {text!r} here")
+            twice = f"class {self.numbers[number]!r} is written {text!r}"
+            self.misspelt = self.misspelt or f"line {line}: column {self.name!r}: {twice}"
         else:
             self.numbers[number] = text
         if (number is None or number.is_integer()) and len(self.numbers) <= MOST_NUMBERED_CLASSES:
@@ -145,8 +157,9 @@ class _Target:
         elif self.first_word:
             raise DataError(f"column {self.name!r} holds values to predict, but {self.first_word}")
         else:
-            numbers = list(self.numbers)
+            numbers = list(map(float, self.classes))
             self.values = array("d", [numbers[label] for label in self.labels])
+            self.misspelt = ""
 
     def finish(self) -> tuple[Any, tuple[str, ...] | None]:
         """y, and the names of its classes if it has any."""

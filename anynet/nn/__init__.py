@@ -12,15 +12,42 @@ from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
 from anynet.nn.optimizers import SGD, Optimizer
+from anynet.nn.schedules import LinearDecay, Schedule
 
 LAYERS = (Linear, ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, Flatten, Rescale, Sequential)
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
 INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Values)
 OPTIMIZERS = (SGD,)
+SCHEDULES = (LinearDecay,)
 
 __all__ = [
-    "SGD", "BCELoss", "BCEWithLogitsLoss", "Context", "CrossEntropyLoss", "Flatten", "GlorotNormal",
-    "GlorotUniform", "HalfMSELoss", "HeNormal", "HeUniform", "Layer", "Layout", "LeakyReLU", "Linear", "Loss",
-    "MSELoss", "Optimizer", "Parameter", "ReLU", "Rescale", "Sequential", "Sigmoid", "Softmax", "Tanh",
-    "Values", "Zeros",
+    "SGD",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "Context",
+    "CrossEntropyLoss",
+    "Flatten",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HalfMSELoss",
+    "HeNormal",
+    "HeUniform",
+    "Layer",
+    "Layout",
+    "LeakyReLU",
+    "Linear",
+    "LinearDecay",
+    "Loss",
+    "MSELoss",
+    "Optimizer",
+    "Parameter",
+    "ReLU",
+    "Rescale",
+    "Schedule",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "Values",
+    "Zeros",
 ]

@@ -47,7 +47,7 @@ class Linear:
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         if not shape:
-            raise ShapeError("Linear needs samples with at least one axis, but each sample is a single number of shape ()")
+            raise ShapeError("Linear needs samples with at least one axis, but each sample is a single number")
         specs = {
             "weight": Parameter((shape[-1], self.out_features), self.weight),
             "bias": Parameter((self.out_features,), self.bias, decay=False),

@@ -26,9 +26,7 @@ class Loss(Protocol):
     @property
     def target_kind(self) -> TargetKind: ...
 
-    def __call__(
-        self, xp: Namespace, prediction: Array, target: Array, weight: Array
-    ) -> tuple[Array, Array]: ...
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]: ...
 
 
 def _per_sample(xp: Namespace, weight: Array, prediction: Array) -> Array:

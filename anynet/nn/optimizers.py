@@ -3,7 +3,8 @@
 An optimizer is written for a block, an array of any shape: all the numbers of a network in one, or one
 parameter by itself. ``init`` makes what it remembers between steps, its slots; ``update`` owns block,
 gradient and slots, works in place where the library can, and returns block and slots. Weight decay is
-decoupled (Loshchilov and Hutter 2019): the training step shrinks the weights before the update, w <- w - lr * weight_decay * w.
+decoupled (Loshchilov and Hutter 2019): before the update, the training step shrinks the weights by
+w <- w - lr * weight_decay * w.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from typing import Protocol, TypeAlias
 
 from anynet.errors import UsageError
 from anynet.nn.layer import Array, Namespace
+from anynet.nn.schedules import Schedule
 
 Slots: TypeAlias = dict[str, Array]
 
 
 class Optimizer(Protocol):
-    """What an optimizer is: a learning rate, a decoupled weight decay, and a rule for a block."""
+    """What an optimizer is: a learning rate or a schedule of it, a decoupled weight decay, and a rule for a block."""
 
     @property
-    def lr(self) -> float: ...
+    def lr(self) -> float | Schedule: ...
 
     @property
     def weight_decay(self) -> float: ...
@@ -51,14 +53,14 @@ class SGD:
     array([0.9, 1.1])
     """
 
-    lr: float
+    lr: float | Schedule
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.lr < float("inf"):
-            raise UsageError(f"lr must be above 0 and finite, but is {self.lr!r}")
+        if not callable(self.lr) and not 0 < self.lr < float("inf"):
+            raise UsageError(f"lr must be above 0 and finite, or a schedule, but is {self.lr!r}")
         if not 0 <= self.momentum < 1:
             raise UsageError(f"momentum must be at least 0 and below 1, but is {self.momentum!r}")
         if self.nesterov and not self.momentum:

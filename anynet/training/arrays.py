@@ -11,6 +11,8 @@ from anynet.errors import DataError, ShapeError
 from anynet.nn import Loss
 from anynet.nn.layer import Shape
 
+_LARGEST = np.finfo(np.float32).max.astype(np.float64)
+
 
 def check_inputs(x: Any, shape: Shape | None = None) -> Any:
     """Inputs as a host array of bytes or finite floats, with one row for each sample.
@@ -30,6 +32,8 @@ def check_inputs(x: Any, shape: Shape | None = None) -> Any:
         raise ShapeError("x must have one row for each sample, but is a single number")
     if len(x) == 0:
         raise DataError(f"there are no samples: x has shape {x.shape}")
+    if x.size == 0:
+        raise DataError(f"the samples hold no numbers: x has shape {x.shape}")
     if shape is not None and x.shape[1:] != shape:
         raise ShapeError(f"the network takes samples of shape {shape}, but x has samples of shape {x.shape[1:]}")
     return x if x.dtype.kind == "f" or x.dtype == np.uint8 else x.astype(np.float64)
@@ -48,13 +52,13 @@ def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> An
     name = type(loss).__name__
     target = _numbers(target, "the target")
     if target.ndim == 0 or len(target) != samples:
-        raise ShapeError(f"x has {samples} samples, so the target must have {samples} rows, but has shape {target.shape}")
+        raise ShapeError(f"x has {samples} samples, so the target must have as many rows, but has shape {target.shape}")
     if loss.target_kind == "class":
         return _check_labels(target, name, out_shape)
     target = target.astype(np.float64) if target.dtype.kind != "f" else target
-    if target[:1].size != np.prod(out_shape, dtype=int):
+    if _without_ones(target.shape[1:]) != _without_ones(out_shape):
         raise ShapeError(
-            f"the network gives {out_shape} numbers a sample, so {name} needs a target of shape "
+            f"the network's output has shape {out_shape} for each sample, so {name} needs a target of shape "
             f"{(samples, *out_shape)}, but got {target.shape}"
         )
     if loss.target_kind == "probability" and not ((target >= 0) & (target <= 1)).all():
@@ -75,16 +79,25 @@ def check_weights(weight: Any, samples: int) -> Any:
 
 
 def _numbers(values: Any, name: str) -> Any:
+    if values is None:
+        raise DataError(f"{name} is missing")
     try:
         array = to_numpy(values)
-    except ValueError as error:
+    # What cannot be an array, or cannot leave its library, is a ValueError to NumPy and other things elsewhere.
+    except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{name} must be a rectangular array of numbers: {error}") from None
     if array.dtype.kind not in "fiub":
         raise DataError(f"{name} must hold numbers, but its dtype is {array.dtype}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        row = np.argwhere(~np.isfinite(array))[0]
-        raise DataError(f"{name} holds {array[tuple(row)]} in row {row[0]}: every value must be a finite number")
+    # Through nan both comparisons fail; through a larger number than this float32 would become infinite.
+    if array.dtype.kind == "f" and array.size and not (array.min() >= -_LARGEST and array.max() <= _LARGEST):
+        at = tuple(np.argwhere(~(np.abs(array) <= _LARGEST))[0])
+        limit = "a finite number" if not np.isfinite(array[at]) else f"between -{_LARGEST:.2g} and {_LARGEST:.2g}"
+        raise DataError(f"{name} holds {array[at]} in row {at[0]}: every value must be {limit}")
     return array
+
+
+def _without_ones(shape: Shape) -> Shape:
+    return tuple(length for length in shape if length != 1)
 
 
 def _check_labels(target: Any, name: str, out_shape: Shape) -> Any:
@@ -97,8 +110,8 @@ def _check_labels(target: Any, name: str, out_shape: Shape) -> Any:
         target = target[:, 0]
     if target.ndim != 1:
         raise ShapeError(f"{name} needs one class number a sample, but the target has shape {target.shape}")
-    if target.dtype.kind == "f" and not (target == np.floor(target)).all():
-        raise DataError(f"{name} needs class numbers, but the target holds fractions")
+    if target.dtype.kind == "f" and len(fractions := np.flatnonzero(target != np.floor(target))):
+        raise DataError(f"{name} needs class numbers, but row {fractions[0]} has {target[fractions[0]]}")
     outside = np.flatnonzero((target < 0) | (target >= out_shape[0]))
     if len(outside):
         raise DataError(

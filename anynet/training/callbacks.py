@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -51,7 +50,11 @@ class Progress(Callback):
 
             self._bar = tqdm(
                 desc=f"epoch {model.epoch + 1}/{self._last}: forward, loss, backward, update",
-                total=self._samples, unit=" samples", leave=False, file=self.stream, disable=not self.stream.isatty(),
+                total=self._samples,
+                unit=" samples",
+                leave=False,
+                file=self.stream,
+                disable=not self.stream.isatty(),
             )
         self._bar.update(samples)
 

@@ -42,7 +42,9 @@ LAYERS = (
     LayerCase("Rescale, columns", nn.Rescale(scale=(0.5, 2.0, 3.0), shift=(1.0, -1.0, 0.0)), (3,)),
     LayerCase(
         "Sequential",
-        nn.Sequential(nn.Flatten(), nn.Linear(6), nn.Tanh(), nn.Sequential(nn.Linear(4, nn.GlorotNormal()), nn.Sigmoid())),
+        nn.Sequential(
+            nn.Flatten(), nn.Linear(6), nn.Tanh(), nn.Sequential(nn.Linear(4, nn.GlorotNormal()), nn.Sigmoid())
+        ),
         (2, 3),
     ),
 )
@@ -60,6 +62,7 @@ OPTIMIZERS = (
     OptimizerCase("SGD, momentum", nn.SGD(lr=0.1, momentum=0.9)),
     OptimizerCase("SGD, Nesterov", nn.SGD(lr=0.1, momentum=0.9, nesterov=True)),
     OptimizerCase("SGD, weight decay", nn.SGD(lr=0.1, momentum=0.5, weight_decay=0.1)),
+    OptimizerCase("SGD, linear decay", nn.SGD(lr=nn.LinearDecay(0.1, steps=20), momentum=0.9)),
 )
 
 

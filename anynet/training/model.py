@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from anynet.backends import Backend, select
-from anynet.backends.base import Array
 from anynet.errors import TrainingDiverged, UsageError
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.layer import Shape
@@ -102,15 +101,16 @@ class Model:
         self._predict = prediction_step(backend, self.network, self.layout)
         self.input_shape = input_shape
 
-    def _set(self, arrays: dict[str, Any]) -> None:
+    def _set(self, arrays: dict[str, Any], step: int = 0) -> None:
         backend = self.backend
         blocks = self.layout.blocks(np, arrays)
         # A copy, since these blocks are updated in place and an array may share memory with what it was made of.
         parameters, buffers = (tuple(backend.asarray(block, copy=True) for block in part) for part in blocks)
         with backend.scope():
             slots = tuple(self.optimizer.init(backend.xp, block) for block in parameters)
-        learning_rate = backend.asarray(np.asarray(self.optimizer.lr, dtype=np.float64), copy=True)
-        self.state = State(parameters, buffers, slots, learning_rate)
+        constant = np.asarray(0.0 if callable(self.optimizer.lr) else self.optimizer.lr)
+        learning_rate, step = (backend.asarray(n, copy=True) for n in (constant, np.asarray(step, dtype=np.int32)))
+        self.state = State(parameters, buffers, slots, learning_rate, step)
 
     def _need_weights(self) -> None:
         if self.input_shape is None:
@@ -198,13 +198,15 @@ class Model:
             for watcher in watchers:
                 watcher.on_batches_end(self, chunk.steps * chunk.batch_size)
         # The first reading of anything the device computed: it waits for the whole epoch.
-        loss = sum(float(self.backend.to_numpy(values).astype(np.float64).sum()) * size for values, size in losses) / len(x)
+        loss = sum(
+            float(self.backend.to_numpy(values).astype(np.float64).sum()) * size for values, size in losses
+        ) / len(x)
         seconds = time.perf_counter() - started
         self.epoch += 1
         if not np.isfinite(loss):
             raise TrainingDiverged(
                 f"the loss is {loss} after epoch {self.epoch}: training has diverged; "
-                f"try a learning rate below {self.optimizer.lr:g}, or standardise the inputs"
+                f"try a smaller learning rate (it is {self.optimizer.lr}), or standardise the inputs"
             )
         return {"epoch": self.epoch, "loss": loss, "seconds": seconds, "samples_per_second": len(x) / seconds}
 
@@ -282,6 +284,7 @@ class Model:
             "dtype": self.backend.dtype_name,
             "seed": self.seed,
             "epoch": self.epoch,
+            "step": int(self.backend.to_numpy(self.state.step)),
             "metadata": self.metadata,
         }
         model_file.write(Path(path), self.parameters, description)
@@ -311,6 +314,8 @@ class Model:
             model.epoch = description["epoch"]
             model.metadata = description["metadata"]
             model._lay_out(tuple(description["input_shape"]))
-            model_file.check(arrays, {e.name: e.parameter.shape for e in (*model.layout.parameters, *model.layout.buffers)})
-        model._set(arrays)
+            model_file.check(
+                arrays, {e.name: e.parameter.shape for e in (*model.layout.parameters, *model.layout.buffers)}
+            )
+        model._set(arrays, description["step"])
         return model

@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import json
 import os
+import reprlib
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from anynet.errors import AnynetError, BackendError, ModelFileError, UsageError,
 from anynet.nn.layer import Shape
 
 FORMAT = 1
-_KNOWN = (*nn.LAYERS, *nn.LOSSES, *nn.INITIALIZERS, *nn.OPTIMIZERS)
+_KNOWN = (*nn.LAYERS, *nn.LOSSES, *nn.INITIALIZERS, *nn.OPTIMIZERS, *nn.SCHEDULES)
 
 
 def describe(part: Any) -> Any:
@@ -28,13 +30,17 @@ def describe(part: Any) -> Any:
     {'is': 'LeakyReLU', 'negative_slope': 0.1}
     """
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        fields = {field.name: describe(getattr(part, field.name)) for field in dataclasses.fields(part)}
-        return {"is": type(part).__name__, **fields}
+        name = type(part).__name__
+        if any(name == cls.__name__ and type(part) is not cls for cls in _KNOWN):
+            raise UsageError(f"{part!r} cannot be written to a file: anynet has another {name}, so rename this one")
+        return {"is": name, **{f.name: describe(getattr(part, f.name)) for f in dataclasses.fields(part) if f.init}}
+    if isinstance(part, np.generic):
+        part = part.item()
     if isinstance(part, (list, tuple)):
         return [describe(item) for item in part]
     if part is None or isinstance(part, (bool, int, float, str)):
         return part
-    raise UsageError(f"{part!r} cannot be written to a file: a layer's fields must be numbers, text or dataclasses")
+    raise UsageError(f"{part!r} cannot be written to a file: it must be a dataclass of numbers, text and dataclasses")
 
 
 def build(description: Any, known: Iterable[type] = ()) -> Any:
@@ -47,11 +53,14 @@ def build(description: Any, known: Iterable[type] = ()) -> Any:
         return tuple(build(item, known) for item in description)
     if not isinstance(description, dict):
         return description
+    for cls in known:
+        if not isinstance(cls, type):
+            raise UsageError(f"known must hold classes, but holds {cls!r}")
     classes = {cls.__name__: cls for cls in (*_KNOWN, *known)}
     fields = {key: build(value, known) for key, value in description.items()}
     name = fields.pop("is", None)
     if name not in classes:
-        raise ModelFileError(unknown("layer, loss or optimizer", name, classes))
+        raise ModelFileError(unknown("layer, loss or optimizer", name, classes) + "; give your own as known=[...]")
     return classes[name](*fields["layers"]) if name == "Sequential" else classes[name](**fields)
 
 
@@ -59,6 +68,12 @@ def write(path: Path, arrays: Mapping[str, Any], description: dict[str, Any]) ->
     """Write atomically: the whole new file, or what was there before."""
     from safetensors.numpy import save
 
+    try:
+        # What JSON will make of it is what the checksum must be of.
+        description = json.loads(json.dumps(description))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"the model's metadata must be what JSON can hold: {error}") from None
+    _check_header(description)
     # safetensors writes wrong values for an array that is not C-contiguous.
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     header = {"format": FORMAT, "sha256": _checksum(arrays, description), **description}
@@ -75,30 +90,59 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelFileError(f"there is no model file {path}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
+        opened = safe_open(path, framework="numpy")
+    except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path} is damaged or no safetensors file: {error}") from None
-    with blamed(path):
+    with blamed(path), opened as file:
+        metadata = file.metadata() or {}
         if "anynet" not in metadata:
             raise ModelFileError("it is a safetensors file, but no model that anynet saved")
         header = json.loads(metadata["anynet"])
         if header.pop("format") != FORMAT:
             raise ModelFileError(f"its format is not {FORMAT}; a newer anynet may have written it")
+        names = file.keys()
+        arrays = {name: file.get_tensor(name) for name in names}
         if header.pop("sha256") != _checksum(arrays, header):
             raise ModelFileError("its checksum does not fit its content")
+        _check_header(header)
+        for name, array in arrays.items():
+            if array.dtype != header["dtype"]:
+                raise ModelFileError(f"it is a model of {header['dtype']}, but holds {name} as {array.dtype}")
     return arrays, header
+
+
+def _check_header(header: dict[str, Any]) -> None:
+    """Refuse a description that has a right checksum and absurd content."""
+    shape = header["input_shape"]
+    fits = {
+        "input_shape": isinstance(shape, list) and all(_is_whole(length) and length > 0 for length in shape),
+        "dtype": header["dtype"] in ("float32", "float64"),
+        "metadata": isinstance(header["metadata"], dict),
+        **{name: _is_whole(header[name]) for name in ("seed", "epoch", "step")},
+    }
+    for name, does in fits.items():
+        if not does:
+            raise ModelFileError(f"its {name} cannot be {reprlib.repr(header[name])}")
+    for part, kinds in (("network", nn.LAYERS), ("loss", nn.LOSSES), ("optimizer", nn.OPTIMIZERS)):
+        name = header[part]["is"]
+        if name in {cls.__name__ for cls in _KNOWN} - {cls.__name__ for cls in kinds}:
+            raise ModelFileError(f"its {part} cannot be {name}")
+
+
+def _is_whole(number: Any) -> bool:
+    return type(number) is int and number >= 0
 
 
 def check(arrays: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
     """Refuse arrays that are not the ones the network needs."""
-    found = {name: array.shape for name, array in arrays.items()}
-    if found != dict(shapes):
-        raise ModelFileError(f"it holds {found}, but its network needs {dict(shapes)}")
+    for name in sorted({*arrays, *shapes}):
+        found = f"{name} of shape {arrays[name].shape}" if name in arrays else f"no {name}"
+        needed = f"{name} of shape {shapes[name]}" if name in shapes else f"no {name}"
+        if found != needed:
+            raise ModelFileError(f"it holds {found}, but its network needs {needed}")
 
 
 @contextmanager
@@ -108,27 +152,33 @@ def blamed(path: Path) -> Iterator[None]:
         yield
     except BackendError:
         raise
-    except (AnynetError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error) if isinstance(error, AnynetError) else f"its description is damaged ({error!r})"
+    except (AnynetError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        kind, reason = type(error).__name__, textwrap.shorten(str(error), 150)
+        reason = str(error) if isinstance(error, AnynetError) else f"its description is damaged: {kind}: {reason}"
         raise ModelFileError(f"{path} cannot be loaded: {reason}") from None
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """The whole new file, on the disk, or what was there before; an error leaves nothing behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.parent / f".{path.name}.{os.getpid()}"
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+    # The new name outlives a power cut once its folder is written; not every system can do that.
+    with suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _checksum(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> str:

@@ -11,12 +11,16 @@ from anynet.training.metrics import metrics_of
 
 
 class State(NamedTuple):
-    """All that changes while a network trains, each a block or a tuple of blocks laid out alike."""
+    """All that changes while a network trains: blocks laid out alike, and two 0-d arrays.
+
+    `learning_rate` is that of an optimizer without a schedule; `step` counts the steps taken.
+    """
 
     parameters: tuple[Array, ...]
     buffers: tuple[Array, ...]
     slots: tuple[dict[str, Array], ...]
     learning_rate: Array
+    step: Array
 
 
 def training_step(
@@ -37,15 +41,19 @@ def training_step(
         prediction, saved = network.forward(xp, p, floats(x), ctx)
         value, dprediction = loss(xp, prediction, target, weight)
         _, gradients = network.backward(xp, p, saved, dprediction, need_dx=False)
+        learning_rate, number = state.learning_rate, state.step
+        if callable(optimizer.lr):
+            learning_rate = optimizer.lr(xp, xp.astype(number, backend.dtype))
+        number += 1
         parameters, slots = [], []
         for i, gradient in enumerate(layout.pack(xp, gradients)):
             block = state.parameters[i]
             if decays:
-                block -= (state.learning_rate * optimizer.weight_decay) * decays[i] * block
-            block, kept = optimizer.update(xp, block, gradient, state.slots[i], state.learning_rate)
+                block -= (learning_rate * optimizer.weight_decay) * decays[i] * block
+            block, kept = optimizer.update(xp, block, gradient, state.slots[i], learning_rate)
             parameters.append(block)
             slots.append(kept)
-        return State(tuple(parameters), state.buffers, tuple(slots), state.learning_rate), {"loss": value}
+        return State(tuple(parameters), state.buffers, tuple(slots), state.learning_rate, number), {"loss": value}
 
     return step
 

@@ -1,0 +1,45 @@
+"""Learning rates that change as training goes on: functions of the step, written in array arithmetic.
+
+A schedule stands where an optimizer's `lr` is a number: ``SGD(lr=LinearDecay(0.1, steps=9375))``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from anynet.errors import UsageError
+from anynet.nn.layer import Array, Namespace
+
+
+class Schedule(Protocol):
+    """``schedule(xp, step)`` is the learning rate of a step; `step` is a 0-d float array that counts from 0."""
+
+    def __call__(self, xp: Namespace, step: Array) -> Array: ...
+
+
+@dataclass(frozen=True)
+class LinearDecay:
+    """From `initial` in a straight line to 0 after `steps` steps.
+
+    Raises
+    ------
+    UsageError
+        When `initial` or `steps` is not above 0.
+
+    >>> import numpy as np
+    >>> [float(LinearDecay(0.1, steps=4)(np, np.asarray(step))) for step in (0.0, 2.0, 9.0)]
+    [0.1, 0.05, 0.0]
+    """
+
+    initial: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.initial < float("inf"):
+            raise UsageError(f"the learning rate must be above 0 and finite, but is {self.initial!r}")
+        if self.steps < 1:
+            raise UsageError(f"LinearDecay needs 1 step or more, but got {self.steps!r}")
+
+    def __call__(self, xp: Namespace, step: Array) -> Array:
+        return self.initial * xp.maximum(1.0 - step / self.steps, 0.0)

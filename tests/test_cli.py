@@ -1,0 +1,316 @@
+"""The command line as a person meets it: what it prints, what it leaves behind, and how it fails."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anynet.cli import main
+from anynet.cli.config import TrainConfig, to_toml
+
+TABLE = "height,width,kind\n" + "".join(
+    f"{a},{b},{'tall' if a > b else 'wide'}\n" for a, b in np.random.default_rng(0).normal(5, 2, (200, 2)).round(3)
+)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def anynet(*arguments: str) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+
+
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert anynet(*arguments) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def trained_table(*options: str) -> None:
+    Path("table.csv").write_text(TABLE)
+    options = ("--backend", "numpy", "--hidden", "8", "--epochs", "20", "--out", "run", *options)
+    assert anynet("train", "table.csv", "--target", "kind", *options) == 0
+
+
+def test_mnist_with_no_options_but_five_epochs_reaches_97_and_a_half_percent(capsys: Any) -> None:
+    result = json.loads(output_of(capsys, "train", "mnist", "--backend", "numpy", "--epochs", "5", "--json"))
+    assert result["test_accuracy"] >= 0.975
+    assert {path.name for path in Path("runs/mnist-1").iterdir()} >= {
+        "config.toml",
+        "metrics.jsonl",
+        "model.safetensors",
+    }
+    assert json.loads(output_of(capsys, "evaluate", "runs/mnist-1", "mnist", "--json"))["accuracy"] == pytest.approx(
+        result["test_accuracy"]
+    )
+
+
+def test_a_run_folder_holds_what_it_takes_to_run_again_exactly() -> None:
+    trained_table()
+    assert anynet("train", "--config", "run/config.toml", "--out", "again") == 0
+    assert Path("again/model.safetensors").read_bytes() == Path("run/model.safetensors").read_bytes()
+    records = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == list(range(1, 21))
+    assert Path("run/curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_options_win_over_the_config_file() -> None:
+    trained_table()
+    assert anynet("train", "--config", "run/config.toml", "--epochs", "1", "--out", "short") == 0
+    assert tomllib.loads(Path("short/config.toml").read_text())["epochs"] == 1
+    assert len(Path("short/metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_class_names_come_back_in_predictions(capsys: Any) -> None:
+    trained_table()
+    result = json.loads(output_of(capsys, "evaluate", "run", "table.csv", "--json"))
+    assert result["accuracy"] > 0.9
+    Path("new.csv").write_text("width,height,remark\n1,9,x\n9,1,y\n")
+    lines = output_of(capsys, "predict", "run", "new.csv").splitlines()
+    assert lines[0] == "class,probability"
+    assert [line.split(",")[0] for line in lines[1:]] == ["tall", "wide"]
+
+
+def test_values_are_predicted_in_their_own_units(capsys: Any) -> None:
+    x = np.random.default_rng(1).normal(1000, 50, (300, 2))
+    rows = "".join(f"{a},{b},{3e6 + 1e4 * (a - b)}\n" for a, b in x)
+    Path("prices.csv").write_text("a,b,price\n" + rows)
+    options = ("--backend", "numpy", "--hidden", "16", "--epochs", "60", "--out", "run", "--json", "--lr", "0.05")
+    result = json.loads(output_of(capsys, "train", "prices.csv", "--target", "price", *options))
+    assert result["validation_r2"] > 0.99
+    Path("new.csv").write_text("a,b\n1050,1000\n")
+    header, value = output_of(capsys, "predict", "run", "new.csv").splitlines()
+    assert header == "price"
+    assert float(value) == pytest.approx(3.5e6, rel=0.02)
+
+
+@pytest.mark.parametrize("source", ["data.npz", "x.npy,y.npy", "images.idx,labels.idx"])
+def test_a_persons_own_arrays_are_read(source: str) -> None:
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 256, (60, 4, 4), dtype=np.uint8)
+    y = (x.mean(axis=(1, 2)) > 127).astype(np.uint8)
+    np.savez("data.npz", x=x, y=y)
+    np.save("x.npy", x)
+    np.save("y.npy", y)
+    Path("images.idx").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 60, 0, 0, 0, 4, 0, 0, 0, 4]) + x.tobytes())
+    Path("labels.idx").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 60]) + y.tobytes())
+    assert anynet("train", source, "--backend", "numpy", "--epochs", "1", "--out", "run") == 0
+    assert anynet("evaluate", "run", source) == 0
+    assert anynet("predict", "run", source.split(",", maxsplit=1)[0]) == 0
+
+
+def test_every_backend_can_be_named(backend_name: str) -> None:
+    assert anynet("train", "circles", "--backend", backend_name, "--epochs", "1", "--out", "run") == 0
+
+
+def test_auto_says_what_it_chose_and_why(capsys: Any) -> None:
+    assert anynet("train", "circles", "--epochs", "1") == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith(("backend numpy", "backend cupy"))
+    assert "(auto: " in first
+
+
+def test_backends_tells_what_is_missing_and_how_to_install_it(capsys: Any) -> None:
+    report = json.loads(output_of(capsys, "backends", "--json"))
+    for row in report["backends"]:
+        assert row["usable"] or "cannot be used here" in row["reason"]
+        assert row["usable"] or "pip install" in row["reason"] or "nvidia-smi" in row["reason"]
+    assert "auto is " in output_of(capsys, "backends")
+
+
+def test_parity_compares_all_backends_here_and_agrees(capsys: Any, request: pytest.FixtureRequest) -> None:
+    table = output_of(capsys, "parity")
+    assert "training curve" in table
+    assert "All agree with numpy." in table
+
+
+def test_parity_fails_on_a_difference(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anynet.training import parity
+
+    monkeypatch.setitem(parity.TOLERANCES, "float32", (-1.0, 1e-4))
+    assert anynet("parity", "--backends", "numpy,strict") == 1
+    assert "differ by more than the tolerance" in capsys.readouterr().out
+
+
+def test_gradcheck_checks_every_layer_and_loss(capsys: Any) -> None:
+    assert "All gradients are right" in output_of(capsys, "gradcheck", "--backend", "numpy")
+
+
+def test_ctrl_c_keeps_what_was_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    from anynet.training import Progress
+
+    def interrupt(self: Any, model: Any, record: dict[str, float]) -> None:
+        if record["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "on_epoch_end", interrupt)
+    assert anynet("train", "circles", "--backend", "numpy", "--epochs", "50", "--out", "run") == 130
+    assert Path("run/model.safetensors").is_file()
+    assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_terminal_gets_a_bar_and_a_file_plain_lines() -> None:
+    command = [sys.executable, "-m", "anynet", "train", "circles", "--backend", "numpy", "--epochs", "2"]
+    plain = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert "\r" not in plain
+    assert plain.count("epoch ") == 2
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    with subprocess.Popen(command, stderr=inner, stdout=subprocess.DEVNULL) as process:
+        os.close(inner)
+        seen = b""
+        while chunk := _read(outer):
+            seen += chunk
+    assert process.returncode == 0
+    assert b"forward, loss, backward, update" in seen
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:
+        return b""
+
+
+USAGE = [
+    (["train", "mnist", "--backend", "nunpy"], "did you mean 'numpy'"),
+    (["train", "mnist", "--backend", "torch:nowhere"], "torch"),
+    (["train", "mnist", "--activation", "rellu"], "did you mean 'relu'"),
+    (["train", "mnist", "--dtype", "float16"], "did you mean 'float32'|known: float32"),
+    (["train", "mnist", "--batch-size", "0"], "batch_size must be 1 or more, but is 0"),
+    (["train", "mnist", "--epochs", "0"], "epochs must be 1 or more"),
+    (["train", "mnist", "--lr", "-1"], "lr must be above 0"),
+    (["train", "mnist", "--momentum", "1"], "momentum must be at least 0 and below 1"),
+    (["train", "mnist", "--hidden", "12,x"], "expected whole numbers such as 128,64"),
+    (["train", "mnist", "--hidden", "12,0"], "every hidden layer needs a size of 1 or more"),
+    (["train", "mnist", "--validation", "1"], "validation must be a share"),
+    (["train", "mnist", "--seed", "-3"], "seed must be 0 or more"),
+    (["train"], "tell what to train on"),
+    (["train", "table.csv"], "table.csv needs --target COLUMN"),
+    (["train", "--config", "nothing.toml"], "cannot read nothing.toml"),
+    (["train", "--config", "wrong_key.toml"], "unknown key 'epoch': did you mean 'epochs'"),
+    (["train", "--config", "wrong_type.toml"], 'epochs = "many" has the wrong type; expected a whole number'),
+    (["train", "--config", "no.toml"], "no.toml is no TOML file"),
+    (["train", "circles", "--out", "taken"], "taken exists already"),
+    (["train", "circles", "--out", "taken", "--overwrite"], "taken is no run folder"),
+    (["parity", "--backends", "numpy"], "two backends or more"),
+    (["fly"], "invalid choice: 'fly'"),
+    (["train", "mnist", "--learning"], "unrecognized arguments"),
+]
+
+DATA = [
+    (["train", "mnits"], "did you mean 'mnist'"),
+    (["train", "nowhere.csv", "--target", "y"], "cannot read nowhere.csv"),
+    (["train", "table.csv", "--target", "knd"], "did you mean 'kind'"),
+    (["train", "ragged.csv", "--target", "c"], "line 3: expected 3 columns, but found 2"),
+    (["train", "text.csv", "--target", "c"], "line 3: column 'b': expected a finite number, but found 'x'"),
+    (["train", "empty.csv", "--target", "c"], "empty.csv is empty"),
+    (["train", "negative.npz"], "labels must be 0, 1, 2, ..., but row 1 has -1"),
+    (["train", "nan.npz"], "x holds nan in row 1"),
+    (["train", "short.npz"], "x has 3 rows, but y has 2"),
+    (["evaluate", "nowhere", "circles"], "there is no model file"),
+    (["evaluate", "run", "mnist"], "takes samples of shape"),
+    (["evaluate", "damaged", "table.csv"], "damaged"),
+]
+
+
+@pytest.fixture
+def bad_files() -> None:
+    Path("wrong_key.toml").write_text('data = "mnist"\nepoch = 3\n')
+    Path("wrong_type.toml").write_text('data = "mnist"\nepochs = "many"\n')
+    Path("no.toml").write_text("data = \n")
+    Path("taken").mkdir()
+    Path("taken/letter.txt").write_text("dear")
+    Path("table.csv").write_text(TABLE)
+    Path("ragged.csv").write_text("a,b,c\n1,2,3\n1,2\n")
+    Path("text.csv").write_text("a,b,c\n1,2,3\n1,x,2\n")
+    Path("empty.csv").write_text("")
+    np.savez("negative.npz", x=np.ones((3, 2)), y=np.asarray([0, -1, 1]))
+    np.savez("nan.npz", x=np.asarray([[1.0], [np.nan], [2.0]]), y=np.asarray([0, 1, 1]))
+    np.savez("short.npz", x=np.ones((3, 2)), y=np.asarray([0, 1]))
+
+
+def assert_one_clear_line(capsys: Any, words: str) -> None:
+    lines = capsys.readouterr().err.splitlines()
+    assert re.search(words.replace("(", r"\("), lines[-1]), lines
+    assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), USAGE, ids=lambda part: " ".join(part) if isinstance(part, list) else ""
+)
+def test_wrong_usage_is_one_clear_line_and_exit_code_2(
+    capsys: Any, bad_files: None, arguments: Any, words: str
+) -> None:
+    before = sorted(Path().rglob("*"))
+    assert anynet(*arguments) == 2
+    assert_one_clear_line(capsys, words)
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), DATA, ids=lambda part: " ".join(part) if isinstance(part, list) else ""
+)
+def test_wrong_data_is_one_clear_line_and_exit_code_3(capsys: Any, bad_files: None, arguments: Any, words: str) -> None:
+    if arguments[0] == "evaluate":
+        trained_table()
+        Path("damaged").mkdir()
+        Path("damaged/model.safetensors").write_bytes(Path("run/model.safetensors").read_bytes()[:-5])
+    before = sorted(Path().rglob("*"))
+    assert anynet(*arguments, "--backend", "numpy") == 3
+    assert_one_clear_line(capsys, words)
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_overwrite_replaces_a_run_and_leaves_other_files_alone() -> None:
+    trained_table()
+    Path("run/notes.txt").write_text("mine")
+    trained_table("--overwrite", "--seed", "5")
+    assert tomllib.loads(Path("run/config.toml").read_text())["seed"] == 5
+    assert Path("run/notes.txt").read_text() == "mine"
+
+
+def test_a_config_is_toml_whatever_its_text_holds() -> None:
+    name = 'a "quoted" \\ path\twith \x7f and ünïcode.csv'
+    assert tomllib.loads(to_toml(TrainConfig(name, target="y"), "0"))["data"] == name
+
+
+def test_diverging_training_is_a_failure_with_advice(capsys: Any) -> None:
+    Path("line.csv").write_text("a,b\n" + "".join(f"{i},{i * 1.5}\n" for i in range(50)))
+    options = ("--backend", "numpy", "--lr", "1e9", "--epochs", "9")
+    assert anynet("train", "line.csv", "--target", "b", *options) == 1
+    assert "try a smaller learning rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "backends", "parity", "gradcheck"])
+def test_help_names_every_option_with_a_sentence(capsys: Any, command: str) -> None:
+    assert anynet(*filter(None, [command]), "--help") == 0
+    assert len(capsys.readouterr().out) > 200
+
+
+def test_help_is_there_in_a_blink() -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "anynet", "--help"], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(5)) < 0.2

@@ -1,0 +1,370 @@
+"""What a model file promises: the same model everywhere, all of it or nothing, and no trust in what it says."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tracemalloc
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from anynet import nn
+from anynet.errors import BackendError, ModelFileError, UsageError
+from anynet.training import Model, cases, model_file
+
+ROWS = np.random.default_rng(5).normal(size=(6, 2))
+LABELS = np.asarray([0, 1, 0, 1, 1, 0])
+INITIALIZERS = (nn.HeNormal(), nn.HeUniform(), nn.GlorotNormal(), nn.GlorotUniform(), nn.Zeros(), nn.Values([[1, 0.5]]))
+PARTS = (
+    *(case.layer for case in cases.LAYERS),
+    *(case.loss for case in cases.LOSSES),
+    *(case.optimizer for case in cases.OPTIMIZERS),
+    *(nn.Linear(2, weight=initializer) for initializer in INITIALIZERS),
+    *INITIALIZERS,
+    nn.BCELoss(epsilon=1e-6),
+)
+
+
+def small_model(**named: Any) -> Model:
+    network = nn.Sequential(nn.Linear(3), nn.LeakyReLU(0.1), nn.Linear(2))
+    return Model(network, nn.CrossEntropyLoss(), nn.SGD(0.1), **named).build((2,))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A good model file."""
+    small_model().save(tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def complaint(path: Path, **named: Any) -> str:
+    """What a reader sees of an error, after the name of the file."""
+    with pytest.raises(ModelFileError) as caught:
+        Model.load(path, **named)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message.replace(str(path), "FILE")
+
+
+@pytest.mark.parametrize("part", PARTS, ids=repr)
+def test_every_part_is_built_as_it_was_described(part: Any) -> None:
+    assert model_file.build(json.loads(json.dumps(model_file.describe(part)))) == part
+
+
+def test_no_part_was_forgotten() -> None:
+    assert {type(part) for part in PARTS} == {*nn.LAYERS, *nn.LOSSES, *nn.INITIALIZERS, *nn.OPTIMIZERS}
+
+
+@pytest.mark.parametrize("case", cases.LAYERS, ids=lambda case: case.name)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loaded_model_is_the_saved_one(tmp_path: Path, case: cases.LayerCase, dtype: str) -> None:
+    model = Model(case.layer, nn.MSELoss(), nn.SGD(0.1), dtype=dtype, seed=7).build(case.shape)
+    model.metadata = {"classes": ["a", "é"], "mean": 0.1}
+    model.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model")
+    assert (loaded.network, loaded.loss, loaded.optimizer) == (model.network, model.loss, model.optimizer)
+    assert (loaded.seed, loaded.epoch, loaded.metadata) == (7, 0, model.metadata)
+    assert loaded.input_shape == case.shape
+    assert loaded.parameters.keys() == model.parameters.keys()
+    for name, array in model.parameters.items():
+        assert (loaded.parameters[name].dtype, loaded.parameters[name].tobytes()) == (np.dtype(dtype), array.tobytes())
+    x = np.random.default_rng(0).normal(size=(5, *case.shape))
+    assert loaded.predict(x).tobytes() == model.predict(x).tobytes()
+
+
+def test_a_model_of_one_backend_loads_on_another(path: Path, backend_name: str) -> None:
+    model = Model.load(path, backend=backend_name)
+    assert model.backend.name == backend_name
+    np.testing.assert_allclose(model.predict(ROWS), Model.load(path).predict(ROWS), rtol=1e-5)
+    model.save(path.with_name("again"))
+    assert path.with_name("again").read_bytes() == path.read_bytes()
+
+
+def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    whole, half = small_model(), small_model()
+    whole.fit(ROWS, LABELS, epochs=4, batch_size=4)
+    half.fit(ROWS, LABELS, epochs=2, batch_size=4)
+    half.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model")
+    loaded.fit(ROWS, LABELS, epochs=2, batch_size=4)
+    assert loaded.epoch == 4
+    assert loaded.predict(ROWS).tobytes() == whole.predict(ROWS).tobytes()
+
+
+def test_a_model_written_twice_is_the_same_bytes(path: Path) -> None:
+    small_model().save(path.with_name("again"))
+    assert path.with_name("again").read_bytes() == path.read_bytes()
+
+
+SQUARE = np.arange(16, dtype=np.float32).reshape(4, 4)
+VIEWS = {
+    "transposed": SQUARE.T,
+    "every second column": SQUARE[:, ::2],
+    "reversed": SQUARE[::-1],
+    "Fortran order": np.asfortranarray(SQUARE),
+    "broadcast": np.broadcast_to(SQUARE[0], (4, 4)),
+    "a single number": SQUARE[1, 2, ...],
+}
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_arrays_of_any_order_are_written_as_they_read(path: Path, kind: str) -> None:
+    _, description = model_file.read(path)
+    model_file.write(path, {"array": VIEWS[kind]}, description)
+    found = model_file.read(path)[0]["array"]
+    assert found.shape == VIEWS[kind].shape
+    np.testing.assert_array_equal(found, VIEWS[kind])
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A layer of one's own, with a field that is no argument."""
+
+    by: float
+    halved: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "halved", self.by / 2)
+
+    def parameters(self, shape: Any) -> Any:
+        return {}, shape
+
+    def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:
+        return x + self.by, None
+
+    def backward(self, xp: Any, p: Any, saved: Any, dy: Any, need_dx: bool = True) -> Any:
+        return dy, {}
+
+
+def test_a_layer_of_ones_own_is_loaded_when_its_class_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    Model(nn.Sequential(Shift(np.float32(0.5)), nn.Linear(2)), nn.MSELoss(), nn.SGD(0.1)).build((2,)).save(path)
+    assert Model.load(path, known=[Shift]).network.layers[0] == Shift(0.5)
+    assert "unknown layer, loss or optimizer 'Shift'" in complaint(path)
+    assert complaint(path).endswith("; give your own as known=[...]")
+    assert complaint(path, known=[Shift(1)]).startswith(
+        "FILE cannot be loaded: known must hold classes, but holds Shift"
+    )
+
+
+Linear = dataclass(frozen=True)(type("Linear", (Shift,), {}))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (lambda generator, shape: 0.0, "must be a dataclass of numbers, text and dataclasses"),
+        (nn.ReLU, "<class 'anynet.nn.activations.ReLU'> cannot be written to a file: it must be a dataclass"),
+        ({"a": 1}, "{'a': 1} cannot be written to a file: it must be a dataclass of numbers, text and dataclasses"),
+        (Linear(1.0), "anynet has another Linear, so rename this one"),
+    ],
+)
+def test_what_cannot_be_described_is_refused(part: Any, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        model_file.describe(part)
+    assert message in str(caught.value)
+
+
+def test_every_flipped_cut_or_added_byte_is_noticed(path: Path) -> None:
+    good = path.read_bytes()
+    flips = (good[:i] + bytes([good[i] ^ mask]) + good[i + 1 :] for i in range(len(good)) for mask in (1, 0x80, 0xFF))
+    cuts = (good[:end] for end in range(len(good)))
+    for damaged in (*flips, *cuts, good + b"\0", good + good):
+        path.write_bytes(damaged)
+        complaint(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing", tmp_path, tmp_path / "nul\0", tmp_path / ("long" * 99)):
+        assert complaint(path) == "there is no model file FILE"
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_the_weights_of_other_programs_are_refused_unread(path: Path, metadata: Any) -> None:
+    path.write_bytes(safetensors.numpy.save({"weight": np.zeros(1 << 20)}, metadata=metadata))
+    tracemalloc.start()
+    message = complaint(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert message == "FILE cannot be loaded: it is a safetensors file, but no model that anynet saved"
+    assert most < 1 << 20
+
+
+def forge(path: Path, arrays: Any = None, lacking: str = "", **changes: Any) -> None:
+    """The same file with another content and a right checksum."""
+    held, description = model_file.read(path)
+    description = {name: value for name, value in {**description, **changes}.items() if name != lacking}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_file, "_check_header", lambda header: None)
+        model_file.write(path, held if arrays is None else arrays(held), description)
+
+
+def layer(**fields: Any) -> dict[str, Any]:
+    return {"network": {"is": "Sequential", "layers": [{"is": "Linear", **fields}]}}
+
+
+DAMAGED = "its description is damaged: "
+FORGERIES = [
+    (
+        layer(**{"is": "Liner"}),
+        "unknown layer, loss or optimizer 'Liner': did you mean 'Linear'? (known: Linear, ReLU, ",
+    ),
+    (layer(**{"is": "os.system"}), "unknown layer, loss or optimizer 'os.system' (known: "),
+    (layer(out_features=0), "Linear needs a whole number of outputs, 1 or more, but got 0"),
+    (layer(out_features="3"), "Linear needs a whole number of outputs, 1 or more, but got '3'"),
+    (
+        layer(out_features=10**12),
+        "it holds 0.bias of shape (3,), but its network needs 0.bias of shape (1000000000000,)",
+    ),
+    (layer(inputs=3), DAMAGED + "TypeError: Linear.__init__() got an unexpected keyword argument 'inputs'"),
+    ({"network": {"is": "Sequential", "layers": [3]}}, "layer 0 of Sequential is 3, which is no layer: expected an"),
+    ({"network": {"is": "Sequential", "layers": []}}, "it holds 0.bias of shape (3,), but its network needs no 0.bias"),
+    ({"network": {"is": "Sequential"}}, DAMAGED + "KeyError: 'layers'"),
+    ({"network": None}, DAMAGED + "TypeError: "),
+    ({"network": {"is": "MSELoss"}}, "its network cannot be MSELoss"),
+    ({"loss": {"is": "ReLU"}}, "its loss cannot be ReLU"),
+    ({"optimizer": {"is": "Zeros"}}, "its optimizer cannot be Zeros"),
+    ({"optimizer": {"is": "SGD", "lr": -1}}, "lr must be "),
+    ({"optimizer": {"is": "SGD", "lr": "fast"}}, DAMAGED + "TypeError: "),
+    ({"input_shape": [3]}, "it holds 0.weight of shape (2, 3), but its network needs 0.weight of shape (3, 3)"),
+    *(({"input_shape": shape}, f"its input_shape cannot be {shape}") for shape in ([0], [-2], [2.0], [True], 2, None)),
+    *(({"seed": seed}, f"its seed cannot be {seed}") for seed in (-1, 0.5, True, None)),
+    *(({"epoch": epoch}, f"its epoch cannot be {epoch}") for epoch in (-1, 0.5, None)),
+    ({"dtype": "float16"}, "its dtype cannot be 'float16'"),
+    ({"dtype": "float64"}, "it is a model of float64, but holds 0.bias as float32"),
+    ({"metadata": [1]}, "its metadata cannot be [1]"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), FORGERIES)
+def test_a_description_with_a_right_checksum_and_absurd_content_is_refused(
+    path: Path, changes: dict[str, Any], message: str
+) -> None:
+    forge(path, **changes)
+    assert complaint(path).startswith(f"FILE cannot be loaded: {message}")
+
+
+@pytest.mark.parametrize("name", ["network", "loss", "optimizer", "input_shape", "dtype", "seed", "epoch", "metadata"])
+def test_a_description_that_lacks_something_is_refused(path: Path, name: str) -> None:
+    forge(path, lacking=name)
+    assert complaint(path) == f"FILE cannot be loaded: its description is damaged: KeyError: '{name}'"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", DAMAGED + "JSONDecodeError: "),
+        ("[]", DAMAGED + "TypeError: "),
+        ("{}", DAMAGED + "KeyError: 'format'"),
+        ("[" * 99_999, DAMAGED + "RecursionError: "),
+        ('{"format": 2}', "its format is not 1; a newer anynet may have written it"),
+        ('{"format": 1, "sha256": ""}', "its checksum does not fit its content"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_a_description_that_is_none_is_refused(path: Path, text: str, message: str) -> None:
+    path.write_bytes(safetensors.numpy.save({"weight": np.zeros(1)}, metadata={"anynet": text}))
+    assert complaint(path).startswith(f"FILE cannot be loaded: {message}")
+
+
+NEEDS = "its network needs 0.weight of shape (2, 3)"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda held: {"0.weight": held["0.weight"].T}, f"it holds 0.weight of shape (3, 2), but {NEEDS}"),
+        (
+            lambda held: {"0.weight": held["0.weight"].astype("i4")},
+            "it is a model of float32, but holds 0.weight as int32",
+        ),
+        (lambda held: {"9.bias": np.zeros(2, "f4")}, "it holds 9.bias of shape (2,), but its network needs no 9.bias"),
+    ],
+)
+def test_weights_of_another_network_are_refused(path: Path, change: Any, message: str) -> None:
+    forge(path, lambda held: {**held, **change(held)})
+    assert complaint(path) == f"FILE cannot be loaded: {message}"
+
+
+def test_missing_weights_are_refused(path: Path) -> None:
+    forge(path, lambda held: {name: array for name, array in held.items() if name != "0.weight"})
+    assert complaint(path) == f"FILE cannot be loaded: it holds no 0.weight, but {NEEDS}"
+
+
+def test_an_unknown_backend_is_not_blamed_on_the_file(path: Path) -> None:
+    with pytest.raises(BackendError, match="^unknown backend 'cuppy': did you mean 'cupy'"):
+        Model.load(path, backend="cuppy")
+
+
+def test_a_model_without_weights_has_nothing_to_save(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="^the model has no weights yet"):
+        Model(nn.Linear(2), nn.MSELoss(), nn.SGD(0.1)).save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()], ids=repr)
+def test_a_failing_write_leaves_the_old_file_alone(path: Path, call: str, error: Any, monkeypatch: Any) -> None:
+    before = path.read_bytes()
+
+    def fail(*arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises((ModelFileError, KeyboardInterrupt)) as caught:
+        small_model(seed=1).save(path)
+    monkeypatch.undo()
+    if isinstance(error, OSError):
+        assert str(caught.value) == f"cannot write {path}: No space left on device"
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_synced_is_no_failure(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync, kinds = os.fsync, []
+
+    def only_files(descriptor: int) -> None:
+        kinds.append(Path(f"/proc/self/fd/{descriptor}").is_dir())
+        if kinds[-1]:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    small_model(seed=1).save(path)
+    assert kinds == [False, True]
+    assert Model.load(path).seed == 1
+
+
+def test_a_place_that_cannot_be_written_is_refused(path: Path) -> None:
+    for place in (path.parent, path.parent / "missing" / "model", path / "model", path.parent / "nul\0"):
+        with pytest.raises(ModelFileError) as caught:
+            small_model().save(place)
+        assert str(caught.value).startswith(f"cannot write {place}: ")
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "comes_back"),
+    [({10: "a", 2: [1, None]}, {"10": "a", "2": [1, None]}), ({"a": (1, "é\0")}, {"a": [1, "é\0"]})],
+)
+def test_metadata_comes_back_as_json_has_it(path: Path, metadata: Any, comes_back: Any) -> None:
+    model = small_model()
+    model.metadata = metadata
+    model.save(path)
+    assert Model.load(path).metadata == comes_back
+
+
+@pytest.mark.parametrize("metadata", [{"a": np.zeros(2)}, {"a": {1}}, {"a": b"bytes"}])
+def test_metadata_that_json_cannot_hold_is_refused(path: Path, metadata: Any) -> None:
+    before, model = path.read_bytes(), small_model()
+    model.metadata = metadata
+    with pytest.raises(UsageError, match="^the model's metadata must be what JSON can hold: "):
+        model.save(path)
+    assert path.read_bytes() == before
