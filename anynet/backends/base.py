@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, TypeAlias
@@ -123,10 +123,14 @@ class Backend:
         """
         collected = []
         with self.scope():
-            for i in range(batches[0].shape[0]):
-                state, metrics = step(state, tuple(array[i, ...] for array in batches))
+            for batch in self.each(batches):
+                state, metrics = step(state, batch)
                 collected.append(metrics)
             return state, {key: self.xp.stack([metrics[key] for metrics in collected]) for key in collected[0]}
+
+    def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
+        """One batch after the other."""
+        return (tuple(array[i, ...] for array in batches) for i in range(batches[0].shape[0]))
 
     def synchronize(self) -> None:
         """Wait until everything asked of the device is done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,9 @@ class NumPyBackend(Backend):
 
         return SimpleNamespace(**{**vars(numpy), **_without_wrappers(numpy)})
 
+    def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
+        return zip(*batches, strict=True)
+
     def scope(self) -> AbstractContextManager[Any]:
         """inf and nan are values here as in every other library; training reports a loss that is not finite."""
         scope: AbstractContextManager[Any] = self.xp.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -45,8 +49,14 @@ def _without_wrappers(numpy: Any) -> dict[str, Any]:
     def max(x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
         return maximum(x, axis, None, None, keepdims)
 
+    def matmul(x: Array, y: Array) -> Array:
+        return x.dot(y) if x.ndim == 2 == y.ndim else numpy.matmul(x, y)
+
     def astype(x: Array, dtype: Any) -> Array:
         return x.astype(dtype)
+
+    def stack(arrays: list[Array]) -> Array:
+        return numpy.asarray(arrays)
 
     def matrix_transpose(x: Array) -> Array:
         return x.mT
@@ -54,4 +64,4 @@ def _without_wrappers(numpy: Any) -> dict[str, Any]:
     def reshape(x: Array, shape: tuple[int, ...]) -> Array:
         return x.reshape(shape)
 
-    return {f.__name__: f for f in (sum, max, astype, matrix_transpose, reshape)}
+    return {f.__name__: f for f in (sum, max, matmul, astype, stack, matrix_transpose, reshape)}

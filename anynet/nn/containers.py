@@ -31,6 +31,7 @@ class Sequential:
 
     layers: tuple[Layer, ...]
     _named: ClassVar[tuple[tuple[str, Layer], ...]]
+    _first_trainable: ClassVar[int]
 
     def __init__(self, *layers: Layer) -> None:
         for position, layer in enumerate(layers):
@@ -41,18 +42,16 @@ class Sequential:
                 )
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "_named", tuple((str(i), layer) for i, layer in enumerate(layers)))
+        trainable = (i for i, layer in enumerate(layers) if getattr(layer, "trainable", True))
+        object.__setattr__(self, "_first_trainable", next(trainable, len(layers)))
 
     @property
     def trainable(self) -> bool:
-        return self._first_trainable() < len(self.layers)
+        return self._first_trainable < len(self.layers)
 
     @property
     def takes_bytes(self) -> bool:
         return bool(self.layers) and getattr(self.layers[0], "takes_bytes", False)
-
-    def _first_trainable(self) -> int:
-        trainable = (i for i, layer in enumerate(self.layers) if getattr(layer, "trainable", True))
-        return next(trainable, len(self.layers))
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         specs: dict[str, Specs] = {}
@@ -75,7 +74,7 @@ class Sequential:
     ) -> tuple[Array | None, Parameters]:
         gradients = {}
         dx: Array | None = dy
-        first = 0 if need_dx else self._first_trainable()
+        first = 0 if need_dx else self._first_trainable
         for i in reversed(range(first, len(self.layers))):
             name, layer = self._named[i]
             dx, gradients[name] = layer.backward(xp, p[name], saved[i], dx, need_dx or i > first)

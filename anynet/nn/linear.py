@@ -62,11 +62,8 @@ class Linear:
     def backward(
         self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
     ) -> tuple[Array | None, Parameters]:
-        x = _rows(xp, saved)
-        gradients = {
-            "weight": xp.matmul(xp.matrix_transpose(x), _rows(xp, dy)),
-            "bias": xp.sum(_rows(xp, dy), axis=0),
-        }
+        x, rows = _rows(xp, saved), _rows(xp, dy)
+        gradients = {"weight": xp.matmul(xp.matrix_transpose(x), rows), "bias": xp.sum(rows, axis=0)}
         dx = xp.matmul(dy, xp.matrix_transpose(p["weight"])) if need_dx else None
         return dx, gradients
 

@@ -29,7 +29,7 @@ def chunks(backend: Backend, arrays: tuple[Any, ...], batch_size: int, order: An
     >>> [(c.steps, c.batch_size) for c in chunks(select("numpy"), (np.zeros((70, 2)),), batch_size=32)]
     [(2, 32), (1, 6)]
     """
-    count = len(arrays[0])
+    count = len(arrays[0] if order is None else order)
     batch_size = min(batch_size, count)
     batch_bytes = batch_size * sum(array[:1].nbytes for array in arrays)
     steps_at_once = max(1, min(STEPS_AT_ONCE, BYTES_AT_ONCE // max(1, batch_bytes)))

@@ -1,0 +1,227 @@
+"""What a model says to data and settings it cannot use: one clear line, and nothing has changed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import hypothesis.extra.numpy as arrays_of
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from anynet.errors import AnynetError, DataError, ShapeError, UsageError
+from anynet.nn import SGD, BCEWithLogitsLoss, CrossEntropyLoss, Linear, MSELoss, Sequential
+from anynet.training import Model
+from anynet.training.arrays import check_inputs, check_targets, check_weights
+
+X = np.random.default_rng(2).normal(size=(6, 2))
+LABELS = np.asarray([0, 1, 2, 0, 1, 2])
+CLASS, YES, VALUE = CrossEntropyLoss(), BCEWithLogitsLoss(), MSELoss()
+BETWEEN = "every value must be between -3.4e+38 and 3.4e+38"
+
+
+def model(loss: Any = CLASS) -> Model:
+    return Model(Sequential(Linear(3)), loss, SGD(0.1))
+
+
+def with_value(value: float, row: int) -> Any:
+    return np.where(np.arange(12).reshape(6, 2) == 2 * row + 1, value, X)
+
+
+def raised(error: type[AnynetError], run: Any) -> str:
+    """What a reader sees: one line, of exactly this kind of error."""
+    with pytest.raises(AnynetError) as caught:
+        run()
+    assert type(caught.value) is error
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+INPUTS = {
+    "x is missing": None,
+    "x must be a rectangular array of numbers: ": [[1, 2], [3]],
+    "x must hold numbers, but its dtype is <U1": [["1", "2"]] * 6,
+    "x must hold numbers, but its dtype is object": X.astype(object),
+    "x must hold numbers, but its dtype is complex128": X + 1j,
+    "x must hold numbers, but its dtype is datetime64[s]": np.zeros((6, 2), "M8[s]"),
+    "x must hold numbers, but its dtype is [('a', '<f4')]": np.zeros(6, [("a", "<f4")]),
+    "x holds nan in row 4: every value must be a finite number": with_value(math.nan, 4),
+    "x holds -inf in row 2: every value must be a finite number": with_value(-math.inf, 2),
+    f"x holds 1e+39 in row 3: {BETWEEN}": with_value(1e39, 3),
+    "there are no samples: x has shape (0, 2)": X[:0],
+    "the samples hold no numbers: x has shape (6, 0)": X[:, :0],
+}
+MISSHAPEN_INPUTS = {
+    "x must have one row for each sample, but is a single number": 7.0,
+    "layer 0 (Linear): Linear needs samples with at least one axis, but each sample is a single number": X[:, 0],
+    "CrossEntropyLoss needs one row of class scores a sample, but the network gives shape (2, 3); is there a Flatten()"
+    " missing before the first Linear?": np.zeros((6, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("message", [*INPUTS, *MISSHAPEN_INPUTS])
+def test_inputs_that_cannot_be_trained_on_are_refused(message: str) -> None:
+    error, x = (DataError, INPUTS[message]) if message in INPUTS else (ShapeError, MISSHAPEN_INPUTS[message])
+    fresh = model()
+    assert raised(error, lambda: fresh.fit(x, LABELS)).startswith(message)
+    assert fresh.input_shape is None
+
+
+@pytest.mark.parametrize("kind", ["strict", "torch"])
+def test_arrays_that_cannot_leave_their_library_are_refused(kind: str) -> None:
+    library = pytest.importorskip("array_api_strict" if kind == "strict" else "torch")
+    x = (
+        library.zeros((6, 2), device=library.Device("device1"))
+        if kind == "strict"
+        else library.zeros((6, 2), dtype=library.bfloat16)
+    )
+    assert raised(DataError, lambda: model().fit(x, LABELS)).startswith("x must be a rectangular array of numbers: ")
+
+
+@pytest.mark.parametrize("method", ["predict", "probabilities", "classify"])
+def test_samples_of_another_shape_than_before_are_refused(method: str) -> None:
+    built = model().build((2,))
+    message = raised(ShapeError, lambda: getattr(built, method)(X[:, :1]))
+    assert message == "the network takes samples of shape (2,), but x has samples of shape (1,)"
+
+
+ROWS = "x has 6 samples, so the target must have as many rows, but has shape "
+OUT_OF_RANGE = "the network tells 3 classes apart, so labels must be 0 to 2, but row "
+OUTPUT = "the network's output has shape (3,) for each sample, so "
+ONES = np.ones((6, 3))
+TARGETS = [
+    (CLASS, None, DataError, "the target is missing"),
+    (CLASS, list("abcabc"), DataError, "the target must hold numbers, but its dtype is <U1"),
+    (CLASS, LABELS + 0j, DataError, "the target must hold numbers, but its dtype is complex128"),
+    (CLASS, [0, 1, math.nan, 0, 1, 2], DataError, "the target holds nan in row 2: every value must be a finite number"),
+    (CLASS, LABELS - 1, DataError, OUT_OF_RANGE + "0 has -1"),
+    (CLASS, LABELS + 1, DataError, OUT_OF_RANGE + "2 has 3"),
+    (CLASS, LABELS.astype(np.uint64) + 2**63, DataError, OUT_OF_RANGE + "0 has 9223372036854775808"),
+    (CLASS, LABELS + 2**32, DataError, OUT_OF_RANGE + "0 has 4294967296"),
+    (CLASS, [0, 1.5, 2, 0, 1, 2], DataError, "CrossEntropyLoss needs class numbers, but row 1 has 1.5"),
+    (CLASS, ONES, ShapeError, "CrossEntropyLoss needs one class number a sample, but the target has shape (6, 3)"),
+    (CLASS, LABELS[:5], ShapeError, ROWS + "(5,)"),
+    (CLASS, 1, ShapeError, ROWS + "()"),
+    (YES, 2 * ONES, DataError, "BCEWithLogitsLoss needs targets from 0 to 1, but they go from 2.0 to 2.0"),
+    (YES, -ONES, DataError, "BCEWithLogitsLoss needs targets from 0 to 1, but they go from -1.0 to -1.0"),
+    (YES, LABELS > 1, ShapeError, OUTPUT + "BCEWithLogitsLoss needs a target of shape (6, 3), but got (6,)"),
+    (VALUE, ONES[:, :2], ShapeError, OUTPUT + "MSELoss needs a target of shape (6, 3), but got (6, 2)"),
+    (VALUE, ONES * 1e39, DataError, f"the target holds 1e+39 in row 0: {BETWEEN}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "target", "error", "message"), [pytest.param(*t, id=t[3]) for t in TARGETS])
+def test_targets_that_do_not_fit_are_refused(loss: Any, target: Any, error: Any, message: str) -> None:
+    fresh = model(loss)
+    assert raised(error, lambda: fresh.fit(X, target)) == message
+    assert fresh.input_shape is None
+
+
+def test_targets_are_never_reordered_to_fit() -> None:
+    for shape in ((4, 3, 5), (4, 15)):
+        message = raised(ShapeError, lambda shape=shape: model(VALUE).fit(np.zeros((4, 5, 2)), np.zeros(shape)))
+        assert message.endswith(f"so MSELoss needs a target of shape (4, 5, 3), but got {shape}")
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (6, 1, 3), (6, 3, 1)])
+def test_targets_may_differ_by_axes_of_length_1(shape: tuple[int, ...]) -> None:
+    found = check_targets(np.arange(18).reshape(shape), 6, VALUE, (3,))
+    np.testing.assert_array_equal(found, np.arange(18.0).reshape(6, 3))
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "message"),
+    [
+        ([-1] * 6, DataError, "sample weights must be 0 or more, and not all 0"),
+        ([0] * 6, DataError, "sample weights must be 0 or more, and not all 0"),
+        ([math.nan] * 6, DataError, "sample_weight holds nan in row 0: every value must be a finite number"),
+        ([1e308] * 6, DataError, f"sample_weight holds 1e+308 in row 0: {BETWEEN}"),
+        (["1"] * 6, DataError, "sample_weight must hold numbers, but its dtype is <U1"),
+        ([1] * 5, ShapeError, "x has 6 samples, so sample_weight must have shape (6,), not (5,)"),
+        (1, ShapeError, "x has 6 samples, so sample_weight must have shape (6,), not ()"),
+    ],
+)  # fmt: skip
+def test_weights_that_do_not_fit_are_refused(weight: Any, error: Any, message: str) -> None:
+    assert raised(error, lambda: model().fit(X, LABELS, sample_weight=weight)) == message
+    assert raised(error, lambda: model().evaluate(X, LABELS, weight)) == message
+
+
+@pytest.mark.parametrize("name", ["batch_size", "epochs"])
+@pytest.mark.parametrize("number", [0, -1, 1.5, "3", None])
+def test_a_number_of_steps_that_is_none_is_refused(name: str, number: Any) -> None:
+    message = raised(UsageError, lambda: model().fit(X, LABELS, **{name: number}))
+    assert message == f"{name} must be a whole number, 1 or more, but is {number!r}"
+
+
+def test_a_failed_fit_leaves_a_new_model_ready_for_other_data() -> None:
+    failed, fresh = model(), model()
+    raised(DataError, lambda: failed.fit(np.ones((6, 5)), LABELS - 1))
+    assert failed.fit(X, LABELS)[0]["loss"] == fresh.fit(X, LABELS)[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "weight"), [(with_value(math.nan, 0), LABELS, None), (X, LABELS - 1, None), (X, LABELS, [-1] * 6)]
+)
+def test_a_failed_fit_leaves_a_trained_model_as_it_was(x: Any, y: Any, weight: Any) -> None:
+    trained, failed = model(), model()
+    for one in (trained, failed):
+        one.fit(X, LABELS, epochs=2)
+    raised(DataError, lambda: failed.fit(x, y, sample_weight=weight))
+    assert failed.epoch == 2
+    assert failed.fit(X, LABELS)[0]["loss"] == trained.fit(X, LABELS)[0]["loss"]
+
+
+ARRAYS = {
+    "nested lists": X.astype(np.float16).tolist(),
+    "float16": X.astype(np.float16),
+    "big-endian": X.astype(np.float16).astype(">f8"),
+    "long double": X.astype(np.float16).astype(np.longdouble),
+    "Fortran order": np.asfortranarray(X.astype(np.float16)),
+    "every second of more": np.repeat(X.astype(np.float16), 2, axis=0)[::2],
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_the_same_numbers_train_alike_however_they_are_stored(kind: str) -> None:
+    expected = model().fit(X.astype(np.float16).astype(np.float32), LABELS, epochs=3, batch_size=4)
+    found = model().fit(ARRAYS[kind], LABELS.astype(np.float64)[:, None], epochs=3, batch_size=4)
+    assert [record["loss"] for record in found] == [record["loss"] for record in expected]
+
+
+def test_bytes_stay_bytes_and_other_integers_become_floats() -> None:
+    for dtype, expected in {"u1": "u1", "i8": "f8", "u2": "f8", "?": "f8", "f2": "f2", "f4": "f4"}.items():
+        assert check_inputs(np.ones((2, 3), dtype)).dtype == np.dtype(expected)
+
+
+def test_what_a_person_gives_is_never_changed() -> None:
+    given_arrays = [X.copy(), LABELS.copy(), np.ones(6)]
+    for array in given_arrays:
+        array.flags.writeable = False
+    x, y, weight = given_arrays
+    trained = model()
+    trained.fit(x, y, sample_weight=weight, epochs=2, batch_size=4, validation_data=(x, y, weight))
+    trained.predict(x)
+
+
+@settings(max_examples=200, deadline=None)
+@given(labels=arrays_of.arrays(st.sampled_from(["i1", "u1", "i4", "i8", "u8", "f4", "f8", "?"]), (4,)))
+def test_labels_are_taken_exactly_when_they_are_class_numbers(labels: Any) -> None:
+    if all(label in range(3) for label in labels.tolist()):
+        np.testing.assert_array_equal(check_targets(labels, 4, CLASS, (3,)), labels)
+    else:
+        raised(DataError, lambda: check_targets(labels, 4, CLASS, (3,)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(numbers=arrays_of.arrays(st.sampled_from(["f2", "f4", "f8"]), (3, 2)))
+def test_inputs_are_taken_exactly_when_float32_can_hold_them(numbers: Any) -> None:
+    if (np.abs(numbers.astype(np.float64)) <= np.finfo(np.float32).max).all():
+        assert check_inputs(numbers) is numbers
+    else:
+        raised(DataError, lambda: check_inputs(numbers))
+
+
+def test_weights_left_out_are_ones() -> None:
+    np.testing.assert_array_equal(check_weights(None, 3), np.ones(3))
