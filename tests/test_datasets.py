@@ -44,11 +44,11 @@ def npy_header(header: str, version: bytes = b"\1\0") -> bytes:
     return b"\x93NUMPY" + version + struct.pack("<H", len(header)) + header.encode()
 
 
-def npz(compression: int = zipfile.ZIP_DEFLATED, **members: Any) -> bytes:
+def npz(compression: int = zipfile.ZIP_DEFLATED, suffix: str = ".npy", **members: Any) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, member in members.items():
-            archive.writestr(f"{name}.npy", member if isinstance(member, bytes) else npy(member))
+            archive.writestr(name + suffix, member if isinstance(member, bytes) else npy(member))
     return file.getvalue()
 
 
@@ -216,7 +216,7 @@ DAMAGED = [
     ("x.npz", b"text", NO_ZIP + "File is not a zip file"),
     ("x.npz", GOOD["x.npz"][:-30], NO_ZIP + "File is not a zip file"),
     ("x.npz", npz(a=SAMPLE), "FILE should hold an array x (and perhaps y, x_test, y_test), but holds a"),
-    ("x.npz", npz(), "FILE should hold an array x (and perhaps y, x_test, y_test), but holds nothing"),
+    ("x.npz", npz(suffix="", x=NPY), "FILE should hold an array x (and perhaps y, x_test, y_test), but holds nothing"),
     ("x.npz", npz(x=NPY[:-1]), "FILE: x is truncated: it is too short for its shape (2, 3) of uint8"),
     ("x.npz", npz(x=NPY + b"\0"), "FILE: x is damaged: it is too long for its shape (2, 3) of uint8"),
     ("x.npz", npz(x=np.asarray([{}])), "FILE: x must hold numbers, but its dtype is object"),
@@ -226,6 +226,7 @@ DAMAGED = [
     ("x.npz", npz(x=SAMPLE, y=SAMPLE, x_test=SAMPLE), "FILE holds y but no y_test"),
     ("x.npz", npz(x=SAMPLE, y=SAMPLE, y_test=SAMPLE), "FILE holds x but no x_test"),
     ("x.npz", npz(x=SAMPLE, x_test=SAMPLE.T), "FILE: each row of x has shape (3,), but of x_test (2,)"),
+    ("x.npz", npz(x=SAMPLE, y=SAMPLE, x_test=SAMPLE, y_test=SAMPLE[:1]), "FILE: x_test has 2 rows, but y_test has 1"),
 ]  # fmt: skip
 
 
@@ -267,7 +268,7 @@ def test_only_a_table_has_a_target_column() -> None:
     assert complaint("circles", "y") == "a target names a column of a CSV file, but FILE is none"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(name=st.sampled_from(sorted(GOOD)), data=st.data())
 def test_any_bytes_give_data_or_one_line(folder: Path, name: str, data: st.DataObject) -> None:
     content = bytearray(GOOD[name])
@@ -286,7 +287,7 @@ def test_a_damaged_member_of_a_zip_is_refused(tmp_path: Path, compression: int) 
         assert complaint(written(tmp_path, "x.npz", damaged)).startswith(NO_ZIP)
 
 
-BOMB = bytes(64 << 20)
+BOMB = bytes(16 << 20)
 HUGE = npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}\n")
 CLAIMS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "an IDX header that claims 2^63 bytes": ("x.idx", lambda: idx("f8", (2**31, 2**29))),
@@ -304,13 +305,13 @@ CLAIMS: dict[str, tuple[str, Callable[[], bytes]]] = {
 def test_a_claim_takes_no_memory(tmp_path: Path, claim: str) -> None:
     name, content = CLAIMS[claim]
     path = written(tmp_path, name, content())
-    assert peak(lambda: complaint(path)) < 4 << 20
     assert complaint(path)
+    assert peak(lambda: complaint(path)) < 4 << 20
 
 
 @pytest.mark.parametrize("name", ["x.idx", "x.gz", "x.npy", "x.npz", "values.csv", "classes.csv"])
-def test_reading_takes_at_most_twice_the_memory_of_its_arrays(tmp_path: Path, name: str) -> None:
-    x = np.random.default_rng(0).integers(0, 2**31, (20_000, 10)).astype(">i4")
+def test_reading_takes_little_more_memory_than_its_arrays(tmp_path: Path, name: str) -> None:
+    x = np.random.default_rng(0).integers(0, 2**31, (20_000, 50)).astype(">i4")
     plain = idx("i4", x.shape, x.tobytes())
     targets = [f"{i / 7}" if name == "values.csv" else "odd" if i % 2 else "even" for i in range(len(x))]
     table = "".join(f"{row[0]},{row[1]},{target}\n" for row, target in zip(x, targets, strict=True))
@@ -318,7 +319,7 @@ def test_reading_takes_at_most_twice_the_memory_of_its_arrays(tmp_path: Path, na
     kind = name.split(".")[1]
     path, target = written(tmp_path, name, contents[kind]), "y" if kind == "csv" else None
     data = load(path, target)
-    assert peak(lambda: load(path, target)) < 2 * (data.x.nbytes + (data.y.nbytes if target else 0)) + (1 << 20)
+    assert peak(lambda: load(path, target)) < 1.5 * (data.x.nbytes + (data.y.nbytes if target else 0)) + (1 << 20)
 
 
 TABLES = {
@@ -347,6 +348,10 @@ def test_more_than_20_different_whole_numbers_are_values(tmp_path: Path, differe
     data = load(written(tmp_path, "table.csv", "a,y\n" + rows), "y")
     assert data.y.tolist() == [i % different for i in range(50)]
     assert (data.classes is not None) == is_class
+
+
+def test_a_value_may_be_written_in_two_ways(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "table.csv", "a,y\n0,1\n0,1.0\n0,2.5\n"), "y").y.tolist() == [1, 1, 2.5]
 
 
 TABLE = "a,b,y\n1,2,1\n3,4,0\n"
@@ -388,7 +393,7 @@ WRONG_TABLES = [
     ("a,y\n1,2\n2,nan\n", f"FILE, line 3: column 'y'{CLASS} 'nan'"),
     ("a,y\n1,2.5\n2,n/a\n", f"FILE, line 3: column 'y'{NUMBER} 'n/a'"),
     ("a,y\n1,n/a\n2,2.5\n", "FILE, line 3: column 'y' holds values to predict, but line 2 has 'n/a'"),
-    ("a,y\n1,1\n2,1.0\n", "FILE, line 3: column 'y': class '1' is written '1.0'"),
+    ("a,y\n1,1\n2,1.0\n", "FILE, line 3: column 'y': class '1' is also written '1.0'"),
     ('a,y\n1,0\n"2,1\n3,1\n', "FILE, line 3: unexpected end of data"),
     ('a,y\n"1"2,0\n', "FILE, line 2: ',' expected after '\"'"),
     (f'a,y\n"{"x" * 200_000}",0\n', "FILE, line 2: field larger than field limit (131072)"),

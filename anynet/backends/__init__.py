@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from anynet.backends.base import Backend
 from anynet.backends.cupy import CuPyBackend
 from anynet.backends.host import to_numpy
@@ -24,7 +26,8 @@ def select(name: str = "numpy", dtype: str = "float32") -> Backend:
     Parameters
     ----------
     name : str
-        ``name[:device]``, such as ``numpy``, ``cupy:1``, ``torch:cpu``; or ``auto``.
+        ``name[:device]``, such as ``numpy``, ``cupy:1``, ``torch:cpu``; or ``auto``, whose choice and reason are
+        printed on stderr.
     dtype : {"float32", "float64"}
 
     Raises
@@ -36,7 +39,9 @@ def select(name: str = "numpy", dtype: str = "float32") -> Backend:
     <backend numpy on cpu, float64>
     """
     if name == "auto":
-        return select(auto()[0], dtype)
+        name, reason = auto()
+        print(f"anynet: backend {name} ({reason})", file=sys.stderr)
+        return select(name, dtype)
     library, _, device = name.partition(":")
     if library not in BACKENDS:
         raise BackendError(unknown("backend", library, [*BACKENDS, "auto"]))

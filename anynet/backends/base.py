@@ -35,6 +35,8 @@ class Backend:
         The library's own device object.
     pack_limit : float
         Parameters of up to so many numbers are best kept together in one block.
+    bytes_at_once : int
+        How much data is best handed to one call of `run`.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class Backend:
     package: ClassVar[str]
     install: ClassVar[str]
     pack_limit: ClassVar[float] = math.inf
+    bytes_at_once: ClassVar[int] = 16 << 20
 
     xp: Any
     device: Any
@@ -54,12 +57,20 @@ class Backend:
         if dtype not in ("float32", "float64"):
             raise BackendError(f"dtype must be float32 or float64, but is {dtype!r}")
         self.dtype_name = dtype
+        # A library that is there but broken raises whatever it likes.
         try:
             self.xp = self.load()
-        except ImportError as error:
+        except Exception as error:
             reason = f"backend {self.name!r} cannot be used here: {error}"
             raise BackendError(reason, f"to install it: {self.install}") from None
-        self.device = self.find_device(device)
+        try:
+            self.device = self.find_device(device)
+        except BackendError:
+            raise
+        except Exception as error:
+            wanted = "no device" if device is None else f"no device {device!r}"
+            reason = f"backend {self.name!r} has {wanted} here: {error}"
+            raise BackendError(" ".join(reason.split())) from None
 
     def __repr__(self) -> str:
         return f"<backend {self.name} on {self.device}, {self.dtype_name}>"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
-from anynet.errors import BackendError
 
 
 class JAXBackend(Backend):
@@ -23,6 +22,10 @@ class JAXBackend(Backend):
     install = "pip install jax"
     pack_limit = 0
 
+    def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
+        super().__init__(device, dtype)
+        self._scans: dict[Step, Any] = {}
+
     @staticmethod
     def load() -> Any:
         import jax.numpy
@@ -35,39 +38,36 @@ class JAXBackend(Backend):
         if device is None:
             return jax.devices()[0]
         platform, _, index = device.partition(":")
-        try:
-            return jax.devices(platform)[int(index or 0)]
-        except (RuntimeError, ValueError, IndexError):
-            raise BackendError(
-                f"backend 'jax' has no device {device!r} here (usable: {', '.join(self.devices())})"
-            ) from None
+        return jax.devices(platform)[int(index or 0)]
 
     def devices(self) -> list[str]:
         import jax
 
         return [f"{d.platform}:{d.id}" for d in jax.devices()]
 
-    def scope(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """float64 where it is this backend's dtype, and no TF32, which JAX would use for float32 on some GPUs."""
         import jax
 
-        return jax.enable_x64(True) if self.dtype_name == "float64" else nullcontext()
+        doubles = jax.enable_x64(True) if self.dtype_name == "float64" else nullcontext()
+        with doubles, jax.default_matmul_precision("highest"):
+            yield
 
     def run(self, step: Step, state: Any, batches: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
         with self.scope():
-            result: tuple[Any, dict[str, Array]] = _compiled_scan()(step, state, batches)
+            result: tuple[Any, dict[str, Array]] = self._compiled(step)(state, batches)
         return result
+
+    def _compiled(self, step: Step) -> Any:
+        """The scan of a step, kept here and not in JAX's own global cache, so that it goes when the backend goes."""
+        import jax
+
+        if step not in self._scans:
+            self._scans[step] = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches), donate_argnums=0)
+        return self._scans[step]
 
     def synchronize(self) -> None:
         import jax
 
         jax.effects_barrier()
-
-
-@cache
-def _compiled_scan() -> Any:
-    import jax
-
-    def scan(step: Step, state: Any, batches: tuple[Array, ...]) -> Any:
-        return jax.lax.scan(step, state, batches)
-
-    return jax.jit(scan, static_argnums=0, donate_argnums=1)

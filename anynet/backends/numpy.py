@@ -23,12 +23,15 @@ class NumPyBackend(Backend):
     install = "pip install numpy"
     # Copying a larger gradient into a shared block takes longer than the calls that packing saves.
     pack_limit = 16384
+    # What a processor's second cache holds.
+    bytes_at_once = 1 << 20
 
     @staticmethod
     def load() -> Any:
         import numpy
+        from numpy import fft, linalg
 
-        return SimpleNamespace(**{**vars(numpy), **_without_wrappers(numpy)})
+        return SimpleNamespace(**{**vars(numpy), "fft": fft, "linalg": linalg, **_without_wrappers(numpy)})
 
     def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         return zip(*batches, strict=True)
@@ -43,25 +46,25 @@ def _without_wrappers(numpy: Any) -> dict[str, Any]:
     """The functions whose Python wrapper costs as much as their work on a small batch, without it."""
     add, maximum = numpy.add.reduce, numpy.maximum.reduce
 
-    def sum(x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
-        return add(x, axis, None, None, keepdims)
+    def sum(x: Array, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Array:
+        return add(x, axis, dtype, None, keepdims)
 
-    def max(x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
         return maximum(x, axis, None, None, keepdims)
 
     def matmul(x: Array, y: Array) -> Array:
         return x.dot(y) if x.ndim == 2 == y.ndim else numpy.matmul(x, y)
 
-    def astype(x: Array, dtype: Any) -> Array:
-        return x.astype(dtype)
+    def astype(x: Array, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
+        return x.astype(dtype, copy=copy)
 
-    def stack(arrays: list[Array]) -> Array:
-        return numpy.asarray(arrays)
+    def stack(arrays: list[Array], *, axis: int = 0) -> Array:
+        return numpy.asarray(arrays) if axis == 0 else numpy.stack(arrays, axis=axis)
 
     def matrix_transpose(x: Array) -> Array:
         return x.mT
 
-    def reshape(x: Array, shape: tuple[int, ...]) -> Array:
-        return x.reshape(shape)
+    def reshape(x: Array, shape: tuple[int, ...], *, copy: bool | None = None) -> Array:
+        return x.reshape(shape, copy=copy)
 
     return {f.__name__: f for f in (sum, max, matmul, astype, stack, matrix_transpose, reshape)}

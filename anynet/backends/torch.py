@@ -25,14 +25,10 @@ class TorchBackend(Backend):
     def find_device(self, device: str | None) -> Any:
         import torch
 
-        try:
-            found = torch.device(device or "cpu")
-            torch.empty(0, device=found)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0]
-            raise BackendError(
-                f"backend 'torch' has no device {device!r} here: {reason} (usable: {', '.join(self.devices())})"
-            ) from None
+        found = torch.device(device or "cpu")
+        if found.type == "meta":
+            raise BackendError("backend 'torch' cannot use device 'meta', which holds no numbers")
+        torch.empty(0, device=found)
         return found
 
     def devices(self) -> list[str]:
@@ -48,8 +44,10 @@ class TorchBackend(Backend):
         return scope
 
     def asarray(self, x: Any, copy: bool | None = None) -> Array:
-        # PyTorch warns of memory that it may not write, even where it only reads.
-        return super().asarray(x if x.flags.writeable else x.copy(), copy)
+        import numpy
+
+        # PyTorch refuses negative strides, and warns of memory that it may not write even where it only reads.
+        return super().asarray(numpy.require(x, requirements="CW"), copy)
 
     def synchronize(self) -> None:
         import torch

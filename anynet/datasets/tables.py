@@ -148,7 +148,7 @@ class _Target:
         if number is None:
             self.first_word = self.first_word or f"line {line} has {reprlib.repr(text)}"
         elif number in self.numbers:
-            twice = f"class {self.numbers[number]!r} is written {text!r}"
+            twice = f"class {self.numbers[number]!r} is also written {text!r}"
             self.misspelt = self.misspelt or f"line {line}: column {self.name!r}: {twice}"
         else:
             self.numbers[number] = text

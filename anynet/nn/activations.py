@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from anynet.errors import ShapeError, UsageError
-from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs
+from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs, use_python_numbers
 
 
 def sigmoid(xp: Namespace, x: Array) -> Array:
@@ -80,6 +80,7 @@ class LeakyReLU(_Activation):
     negative_slope: float = 0.01
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         if not self.negative_slope >= 0:
             raise UsageError(f"LeakyReLU needs a negative_slope of 0 or more, but got {self.negative_slope!r}")
 

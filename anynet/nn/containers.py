@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any
 
 from anynet.errors import ShapeError, UsageError
 from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape, Specs
@@ -30,8 +31,6 @@ class Sequential:
     """
 
     layers: tuple[Layer, ...]
-    _named: ClassVar[tuple[tuple[str, Layer], ...]]
-    _first_trainable: ClassVar[int]
 
     def __init__(self, *layers: Layer) -> None:
         for position, layer in enumerate(layers):
@@ -41,9 +40,15 @@ class Sequential:
                     "expected an object with parameters, forward and backward, such as Linear(128) or ReLU()"
                 )
         object.__setattr__(self, "layers", layers)
-        object.__setattr__(self, "_named", tuple((str(i), layer) for i, layer in enumerate(layers)))
-        trainable = (i for i, layer in enumerate(layers) if getattr(layer, "trainable", True))
-        object.__setattr__(self, "_first_trainable", next(trainable, len(layers)))
+
+    @cached_property
+    def _named(self) -> tuple[tuple[str, Layer], ...]:
+        return tuple((str(i), layer) for i, layer in enumerate(self.layers))
+
+    @cached_property
+    def _first_trainable(self) -> int:
+        trainable = (i for i, layer in enumerate(self.layers) if getattr(layer, "trainable", True))
+        return next(trainable, len(self.layers))
 
     @property
     def trainable(self) -> bool:

@@ -1,7 +1,7 @@
 """How weights start: drawn on the host from a NumPy generator, so that every backend starts from the same numbers.
 
-The last axis of a shape is the fan-out and the rest the fan-in, so a weight of shape (inputs, outputs) has
-fan-in `inputs`.
+A weight of shape (inputs, outputs) has fan-in `inputs` and fan-out `outputs`; axes before these two, such as the
+height and width of a convolution, multiply both.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from anynet.nn.layer import Generator, Shape
 
 
 def _fans(shape: Shape) -> tuple[int, int]:
+    if len(shape) < 2 or 0 in shape:
+        raise ShapeError(f"this initializer needs a parameter of shape (inputs, outputs), but it has shape {shape}")
     receptive_field = math.prod(shape[:-2])
     return receptive_field * shape[-2], receptive_field * shape[-1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, TypeAlias
 
 Array: TypeAlias = Any
@@ -39,6 +39,20 @@ class Context:
     """What a forward pass may ask about the pass itself."""
 
     training: bool = False
+
+
+def use_python_numbers(part: Any) -> None:
+    """Make Python's of NumPy's numbers in a frozen dataclass: NumPy's float64 would turn a float32 network into float64.
+
+    >>> import numpy as np
+    >>> from anynet.nn import LeakyReLU
+    >>> type(LeakyReLU(np.float64(0.1)).negative_slope)
+    <class 'float'>
+    """
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if hasattr(value, "item"):
+            object.__setattr__(part, field.name, value.item())
 
 
 Specs: TypeAlias = Mapping[str, "Parameter | Specs"]

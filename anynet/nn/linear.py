@@ -7,7 +7,17 @@ from typing import Any
 
 from anynet.errors import ShapeError, UsageError
 from anynet.nn.initializers import HeNormal, Zeros
-from anynet.nn.layer import Array, Context, Initializer, Namespace, Parameter, Parameters, Shape, Specs
+from anynet.nn.layer import (
+    Array,
+    Context,
+    Initializer,
+    Namespace,
+    Parameter,
+    Parameters,
+    Shape,
+    Specs,
+    use_python_numbers,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class Linear:
     bias: Initializer = Zeros()
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         if not isinstance(self.out_features, int) or self.out_features < 1:
             raise UsageError(f"Linear needs a whole number of outputs, 1 or more, but got {self.out_features!r}")
 

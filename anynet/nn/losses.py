@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from anynet.nn.activations import sigmoid, softmax
-from anynet.nn.layer import Array, Namespace
+from anynet.nn.layer import Array, Namespace, use_python_numbers
 
 TargetKind: TypeAlias = Literal["class", "probability", "value"]
 
@@ -92,6 +92,9 @@ class BCELoss:
 
     epsilon: float = 1e-15
     target_kind: ClassVar[TargetKind] = "probability"
+
+    def __post_init__(self) -> None:
+        use_python_numbers(self)
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         yes = xp.maximum(prediction, self.epsilon)

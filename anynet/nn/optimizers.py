@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from anynet.errors import UsageError
-from anynet.nn.layer import Array, Namespace
+from anynet.nn.layer import Array, Namespace, use_python_numbers
 from anynet.nn.schedules import Schedule
 
 Slots: TypeAlias = dict[str, Array]
@@ -59,6 +59,7 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         if not callable(self.lr) and not 0 < self.lr < float("inf"):
             raise UsageError(f"lr must be above 0 and finite, or a schedule, but is {self.lr!r}")
         if not 0 <= self.momentum < 1:

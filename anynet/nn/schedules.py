@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from anynet.errors import UsageError
-from anynet.nn.layer import Array, Namespace
+from anynet.nn.layer import Array, Namespace, use_python_numbers
 
 
 class Schedule(Protocol):
@@ -36,6 +36,7 @@ class LinearDecay:
     steps: int
 
     def __post_init__(self) -> None:
+        use_python_numbers(self)
         if not 0 < self.initial < float("inf"):
             raise UsageError(f"the learning rate must be above 0 and finite, but is {self.initial!r}")
         if self.steps < 1:

@@ -9,9 +9,7 @@ import numpy as np
 
 from anynet.backends.base import Array, Backend
 
-# Enough steps to hide the start of a compiled run, few enough bytes to stay in a processor's cache.
 STEPS_AT_ONCE = 64
-BYTES_AT_ONCE = 1 << 20
 
 
 class Chunk(NamedTuple):
@@ -32,7 +30,7 @@ def chunks(backend: Backend, arrays: tuple[Any, ...], batch_size: int, order: An
     count = len(arrays[0] if order is None else order)
     batch_size = min(batch_size, count)
     batch_bytes = batch_size * sum(array[:1].nbytes for array in arrays)
-    steps_at_once = max(1, min(STEPS_AT_ONCE, BYTES_AT_ONCE // max(1, batch_bytes)))
+    steps_at_once = max(1, min(STEPS_AT_ONCE, backend.bytes_at_once // max(1, batch_bytes)))
     start = 0
     while start < count:
         size = min(batch_size, count - start)
@@ -44,15 +42,14 @@ def chunks(backend: Backend, arrays: tuple[Any, ...], batch_size: int, order: An
         start = stop
 
 
-def batch_shares(weight: Any, order: Any, batch_size: int) -> Any:
-    """Each row's share of its batch when rows come in `order`: its weight over the batch's total.
+def batch_shares(weight: Any, order: Any, batch_size: int) -> tuple[Any, Any]:
+    """Each row's share of its batch when rows come in `order`, and each batch's total weight.
 
     >>> batch_shares(np.asarray([1.0, 3.0, 5.0]), np.asarray([0, 1, 2]), batch_size=2)
-    array([0.25, 0.75, 1.  ])
+    (array([0.25, 0.75, 1.  ]), array([4., 5.]))
     """
     ordered = weight[order]
     totals = np.add.reduceat(ordered, np.arange(0, len(order), batch_size))
-    totals[totals == 0] = 1
     shares = np.empty_like(ordered)
-    shares[order] = ordered / np.repeat(totals, batch_size)[: len(order)]
-    return shares
+    shares[order] = ordered / np.repeat(np.where(totals > 0, totals, 1), batch_size)[: len(order)]
+    return shares, totals

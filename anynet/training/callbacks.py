@@ -12,7 +12,7 @@ Record = dict[str, float]
 
 
 class StopTraining(Exception):
-    """Raised by a callback to end `fit` after the epoch under way, without an error."""
+    """Raised in `on_epoch_end` to end `fit` without an error, once every callback has heard of the epoch."""
 
 
 class Callback:
@@ -59,10 +59,17 @@ class Progress(Callback):
         self._bar.update(samples)
 
     def on_epoch_end(self, model: Model, record: Record) -> None:
-        self._bar.close()
-        self._bar = None
+        self._close()
         measured = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if _is_measure(name))
         print(f"epoch {model.epoch}/{self._last}: {measured} ({record['seconds']:.1f} s)", file=self.stream, flush=True)
+
+    def on_fit_end(self, model: Model) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 def _is_measure(name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from anynet.nn import Loss
+from anynet.nn.losses import TargetKind
 
 Metric: TypeAlias = Callable[[Any, Any, Any, Any], Any]
 
@@ -18,12 +19,14 @@ def metrics_of(loss: Loss) -> dict[str, Metric]:
     (['accuracy'], [])
     """
     classify = getattr(loss, "classify", None)
-    return {"accuracy": _accuracy(classify)} if classify else {}
+    return {"accuracy": _accuracy(classify, loss.target_kind)} if classify else {}
 
 
-def _accuracy(classify: Callable[[Any, Any], Any]) -> Metric:
+def _accuracy(classify: Callable[[Any, Any], Any], target_kind: TargetKind) -> Metric:
     def accuracy(xp: Any, prediction: Any, target: Any, weight: Any) -> Any:
-        right = classify(xp, prediction) == xp.astype(target, xp.int32)
+        # A target may be a probability: what counts is the side of a half that it is on.
+        label = target if target_kind == "class" else xp.astype(target >= 0.5, xp.int32)
+        right = classify(xp, prediction) == label
         right = xp.astype(xp.reshape(right, (right.shape[0], -1)), weight.dtype)
         return xp.sum(weight * xp.mean(right, axis=1))
 

@@ -68,13 +68,16 @@ class Model:
         dtype: str = "float32",
         seed: int = 0,
     ) -> None:
-        if not isinstance(seed, int) or seed < 0:
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
             raise UsageError(f"seed must be a whole number, 0 or more, but is {seed!r}")
+        for name, part in (("network", network), ("loss", loss), ("optimizer", optimizer)):
+            if isinstance(part, type):
+                raise UsageError(f"the {name} is the class {part.__name__}; make one, as in {part.__name__}(...)")
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
         self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
-        self.seed = seed
+        self.seed = int(seed)
         self.epoch = 0
         self.metadata: dict[str, Any] = {}
         self.input_shape: Shape | None = None
@@ -87,23 +90,14 @@ class Model:
         ShapeError
             When the layers do not fit the shape, or each other.
         """
-        self._lay_out(tuple(input_shape))
-        self._set(self.layout.initial(np, stream(self.seed, "weights")))
+        shape = tuple(input_shape)
+        layout = Layout(self.network, shape, self.backend.pack_limit)
+        self._set(shape, layout, layout.initial(np, stream(self.seed, "weights")))
         return self
 
-    def _lay_out(self, input_shape: Shape) -> None:
+    def _set(self, shape: Shape, layout: Layout, arrays: dict[str, Any], step: int = 0) -> None:
         backend = self.backend
-        self.layout = Layout(self.network, input_shape, backend.pack_limit)
-        decays = self.layout.decays(np) if self.optimizer.weight_decay else ()
-        decays = tuple(backend.asarray(decay) for decay in decays)
-        self._train = training_step(backend, self.network, self.loss, self.optimizer, self.layout, decays)
-        self._evaluate = evaluation_step(backend, self.network, self.loss, self.layout)
-        self._predict = prediction_step(backend, self.network, self.layout)
-        self.input_shape = input_shape
-
-    def _set(self, arrays: dict[str, Any], step: int = 0) -> None:
-        backend = self.backend
-        blocks = self.layout.blocks(np, arrays)
+        blocks = layout.blocks(np, arrays)
         # A copy, since these blocks are updated in place and an array may share memory with what it was made of.
         parameters, buffers = (tuple(backend.asarray(block, copy=True) for block in part) for part in blocks)
         with backend.scope():
@@ -111,6 +105,12 @@ class Model:
         constant = np.asarray(0.0 if callable(self.optimizer.lr) else self.optimizer.lr)
         learning_rate, step = (backend.asarray(n, copy=True) for n in (constant, np.asarray(step, dtype=np.int32)))
         self.state = State(parameters, buffers, slots, learning_rate, step)
+        decays = layout.decays(np) if self.optimizer.weight_decay else ()
+        decays = tuple(backend.asarray(decay) for decay in decays)
+        self._train = training_step(backend, self.network, self.loss, self.optimizer, layout, decays)
+        self._evaluate = evaluation_step(backend, self.network, self.loss, layout)
+        self._predict = prediction_step(backend, self.network, layout)
+        self.layout, self.input_shape = layout, shape
 
     def _need_weights(self) -> None:
         if self.input_shape is None:
@@ -166,8 +166,9 @@ class Model:
         for name, number in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(number, (int, np.integer)) or number < 1:
                 raise UsageError(f"{name} must be a whole number, 1 or more, but is {number!r}")
-        x, target, weight = self._check(x, y, sample_weight)
-        validation = self._check(*validation_data) if validation_data else None
+        shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
+        validation = self._check(shape, *validation_data)[1:] if validation_data else None
+        self._ensure_built(shape)
         watchers = list(callbacks)
         history: list[Record] = []
         for watcher in watchers:
@@ -177,11 +178,10 @@ class Model:
                 record = self._epoch(x, target, weight, batch_size, watchers)
                 if validation:
                     record |= {f"val_{name}": value for name, value in self._measure(*validation).items()}
+                    self._check_finite(record["val_loss"], "validation loss")
                 history.append(record)
-                for watcher in watchers:
-                    watcher.on_epoch_end(self, record)
-        except StopTraining:
-            pass
+                if not _all_go_on(watchers, self, record):
+                    break
         finally:
             for watcher in watchers:
                 watcher.on_fit_end(self)
@@ -190,25 +190,27 @@ class Model:
     def _epoch(self, x: Any, target: Any, weight: Any, batch_size: int, watchers: Sequence[Callback]) -> Record:
         started = time.perf_counter()
         order = stream(self.seed, "order", self.epoch).permutation(len(x))
-        shares = batch_shares(weight, order, batch_size)
+        shares, totals = batch_shares(weight, order, batch_size)
         losses = []
         for chunk in chunks(self.backend, (x, target, shares), batch_size, order):
             self.state, metrics = self.backend.run(self._train, self.state, chunk.arrays)
-            losses.append((metrics["loss"], chunk.batch_size))
+            losses.append(metrics["loss"])
             for watcher in watchers:
                 watcher.on_batches_end(self, chunk.steps * chunk.batch_size)
         # The first reading of anything the device computed: it waits for the whole epoch.
-        loss = sum(
-            float(self.backend.to_numpy(values).astype(np.float64).sum()) * size for values, size in losses
-        ) / len(x)
+        loss = float(np.concatenate([self.backend.to_numpy(part) for part in losses]) @ totals / totals.sum())
         seconds = time.perf_counter() - started
         self.epoch += 1
-        if not np.isfinite(loss):
-            raise TrainingDiverged(
-                f"the loss is {loss} after epoch {self.epoch}: training has diverged; "
-                f"try a smaller learning rate (it is {self.optimizer.lr}), or standardise the inputs"
-            )
+        self._check_finite(loss, "loss")
         return {"epoch": self.epoch, "loss": loss, "seconds": seconds, "samples_per_second": len(x) / seconds}
+
+    def _check_finite(self, loss: float, name: str) -> None:
+        if not np.isfinite(loss):
+            learning_rate = getattr(self.optimizer.lr, "initial", self.optimizer.lr)
+            raise TrainingDiverged(
+                f"the {name} is {loss} after epoch {self.epoch}: training has diverged; "
+                f"try a smaller learning rate (it is {learning_rate}), or standardise the inputs"
+            )
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
         """The mean loss, and accuracy where the loss decides between classes.
@@ -219,15 +221,18 @@ class Model:
         >>> model.evaluate(np.asarray([[-2.0], [2.0]]), np.asarray([0, 1]))["accuracy"]
         1.0
         """
-        return self._measure(*self._check(x, y, sample_weight))
+        shape, *samples = self._check(self.input_shape, x, y, sample_weight)
+        self._ensure_built(shape)
+        return self._measure(*samples)
 
     def _measure(self, x: Any, target: Any, weight: Any) -> Record:
         total: Record = {}
-        for chunk in chunks(self.backend, (x, target, weight / weight.sum()), EVALUATION_BATCH):
+        for chunk in chunks(self.backend, (x, target, weight), EVALUATION_BATCH):
             self.state, metrics = self.backend.run(self._evaluate, self.state, chunk.arrays)
             for name, values in metrics.items():
                 total[name] = total.get(name, 0.0) + float(self.backend.to_numpy(values).astype(np.float64).sum())
-        return total
+        # Divided here and in float64, so that an accuracy of 1 is exactly 1.
+        return {name: value / float(weight.sum()) for name, value in total.items()}
 
     def predict(self, x: Any) -> Any:
         """The network's output for each sample, as a NumPy array of shape (samples, ...)."""
@@ -248,8 +253,7 @@ class Model:
 
     def _outputs(self, x: Any, meaning: Any) -> Any:
         x = check_inputs(x, self.input_shape)
-        if self.input_shape is None:
-            self.build(x.shape[1:])
+        self._ensure_built(x.shape[1:])
         outputs = []
         for chunk in chunks(self.backend, (x,), EVALUATION_BATCH):
             self.state, result = self.backend.run(self._predict, self.state, chunk.arrays)
@@ -258,14 +262,15 @@ class Model:
             outputs.append(output.reshape(chunk.steps * chunk.batch_size, *output.shape[2:]))
         return np.concatenate(outputs)
 
-    def _check(self, x: Any, y: Any, sample_weight: Any = None) -> tuple[Any, Any, Any]:
-        x = check_inputs(x, self.input_shape)
+    def _check(self, shape: Shape | None, x: Any, y: Any, sample_weight: Any = None) -> tuple[Shape, Any, Any, Any]:
+        x = check_inputs(x, shape)
         _, out_shape = self.network.parameters(x.shape[1:])
         target = check_targets(y, len(x), self.loss, out_shape)
-        weight = check_weights(sample_weight, len(x))
+        return x.shape[1:], x, target, check_weights(sample_weight, len(x))
+
+    def _ensure_built(self, shape: Shape) -> None:
         if self.input_shape is None:
-            self.build(x.shape[1:])
-        return x, target, weight
+            self.build(shape)
 
     def save(self, path: str | Path) -> None:
         """Write description, weights and metadata to one safetensors file, all of it or nothing.
@@ -313,9 +318,19 @@ class Model:
             model = cls(*parts, backend=backend, dtype=description["dtype"], seed=description["seed"])
             model.epoch = description["epoch"]
             model.metadata = description["metadata"]
-            model._lay_out(tuple(description["input_shape"]))
-            model_file.check(
-                arrays, {e.name: e.parameter.shape for e in (*model.layout.parameters, *model.layout.buffers)}
-            )
-        model._set(arrays, description["step"])
+            shape = tuple(description["input_shape"])
+            layout = Layout(model.network, shape, model.backend.pack_limit)
+            model_file.check(arrays, {e.name: e.parameter.shape for e in (*layout.parameters, *layout.buffers)})
+            model._set(shape, layout, arrays, description["step"])
         return model
+
+
+def _all_go_on(watchers: Iterable[Callback], model: Model, record: Record) -> bool:
+    """Tell every callback of an epoch; False if one of them wants to stop."""
+    go_on = True
+    for watcher in watchers:
+        try:
+            watcher.on_epoch_end(model, record)
+        except StopTraining:
+            go_on = False
+    return go_on
