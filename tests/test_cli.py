@@ -212,6 +212,11 @@ USAGE = [
     (["train", "--config", "no.toml"], "no.toml is no TOML file"),
     (["train", "circles", "--out", "taken"], "taken exists already"),
     (["train", "circles", "--out", "taken", "--overwrite"], "taken is no run folder"),
+    (
+        ["train", "circles", "--backend", "numpy", "--out", "table.csv/run"],
+        "cannot write the run table.csv/run: Not a dir",
+    ),
+    (["train", "circles", "--backend", "numpy", "--out", "x" * 300], "File name too long"),
     (["parity", "--backends", "numpy"], "two backends or more"),
     (["fly"], "invalid choice: 'fly'"),
     (["train", "mnist", "--learning"], "unrecognized arguments"),
@@ -226,6 +231,9 @@ DATA = [
     (["train", "empty.csv", "--target", "c"], "empty.csv is empty"),
     (["train", "negative.npz"], "labels must be 0, 1, 2, ..., but row 1 has -1"),
     (["train", "nan.npz"], "x holds nan in row 1"),
+    (["train", "unseen.npz", "--validation", "0.5"], "labels must be 0 to 1, but row 0 has 7"),
+    (["train", "nan.npz", "--validation", "0.001"], "x holds nan"),
+    (["train", "circles", "--validation", "0.0001"], "a validation share of 0.0001 of 1000 samples is 0"),
     (["train", "short.npz"], "x has 3 rows, but y has 2"),
     (["evaluate", "nowhere", "circles"], "there is no model file"),
     (["evaluate", "run", "mnist"], "takes samples of shape"),
@@ -246,6 +254,9 @@ def bad_files() -> None:
     Path("empty.csv").write_text("")
     np.savez("negative.npz", x=np.ones((3, 2)), y=np.asarray([0, -1, 1]))
     np.savez("nan.npz", x=np.asarray([[1.0], [np.nan], [2.0]]), y=np.asarray([0, 1, 1]))
+    np.savez(
+        "unseen.npz", x=np.ones((4, 1)), y=np.asarray([0, 1, 0, 1]), x_test=np.ones((1, 1)), y_test=np.asarray([7])
+    )
     np.savez("short.npz", x=np.ones((3, 2)), y=np.asarray([0, 1]))
 
 
@@ -279,6 +290,49 @@ def test_wrong_data_is_one_clear_line_and_exit_code_3(capsys: Any, bad_files: No
     assert anynet(*arguments, "--backend", "numpy") == 3
     assert_one_clear_line(capsys, words)
     assert sorted(Path().rglob("*")) == before
+
+
+def test_a_run_that_fails_leaves_the_one_it_was_to_replace(capsys: Any) -> None:
+    trained_table()
+    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    options = ("--backend", "numpy", "--lr", "1e30", "--out", "run", "--overwrite", "--target", "kind")
+    assert anynet("train", "table.csv", *options) == 1
+    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+    assert sorted(path.name for path in Path().iterdir()) == ["run", "table.csv"]
+
+
+def test_a_config_runs_again_from_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained_table()
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert anynet("train", "--config", "../run/config.toml", "--out", "again") == 0
+
+
+def test_a_constant_column_is_left_at_its_size_whatever_rounding_says(capsys: Any) -> None:
+    rows = "".join(f"{i % 7},1.1,{'a' if i % 7 > 3 else 'b'}\n" for i in range(997))
+    Path("table.csv").write_text("x,constant,kind\n" + rows)
+    trained = ("--backend", "numpy", "--target", "kind", "--out", "run", "--validation", "0")
+    assert anynet("train", "table.csv", *trained) == 0
+    Path("new.csv").write_text("x,constant\n6,1.2\n0,1.2\n")
+    lines = output_of(capsys, "predict", "run", "new.csv").splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == ["a", "b"]
+
+
+def test_large_whole_numbers_are_values_and_not_classes(capsys: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(100, 2))
+    np.savez("prices.npz", x=x, y=(500_000 + 1000 * x[:, 0]).astype(np.int64))
+    output_of(capsys, "train", "prices.npz", "--backend", "numpy", "--epochs", "1")
+    np.savez("labels.npz", x=x, y=(x[:, 0] > 0))
+    capsys.readouterr()
+    assert anynet("train", "labels.npz", "--backend", "numpy", "--epochs", "1") == 0
+    assert "2 classes" in capsys.readouterr().err
+
+
+def test_columns_that_float32_blurs_are_named(capsys: Any) -> None:
+    x = np.random.default_rng(0).uniform(size=(100, 2)) * [1, 100] + [0, 1.7e9]
+    np.savez("times.npz", x=x, y=(x[:, 1] > 1.7e9 + 50))
+    assert anynet("train", "times.npz", "--backend", "numpy", "--epochs", "1") == 0
+    assert "float32 blurs columns that vary little for their size (1)" in capsys.readouterr().err
 
 
 def test_overwrite_replaces_a_run_and_leaves_other_files_alone() -> None:

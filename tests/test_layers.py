@@ -231,6 +231,33 @@ def test_a_users_own_layer_is_three_methods() -> None:
     assert anynet.gradcheck(nn.Sequential(nn.Linear(3), Scale(), nn.Tanh()), (2,)).error < 1e-7
 
 
+def test_gradcheck_finds_a_layer_that_changes_its_input_or_forgets_a_gradient() -> None:
+    class Doubled(nn.Tanh):
+        def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:
+            x *= 2
+            return super().forward(xp, p, x, ctx)
+
+    class Forgetful(nn.Linear):
+        def backward(self, *arguments: Any, **options: Any) -> Any:
+            dx, gradients = super().backward(*arguments, **options)
+            return dx, {"weight": gradients["weight"]}
+
+    with pytest.raises(UsageError, match="changes its input"):
+        anynet.gradcheck(Doubled(), (3,))
+    with pytest.raises(UsageError, match="no gradient of bias"):
+        anynet.gradcheck(Forgetful(2), (3,))
+
+
+def test_gradcheck_checks_a_loss_at_the_prediction_it_is_given() -> None:
+    class WrongFarOut(nn.MSELoss):
+        def __call__(self, xp: Any, prediction: Any, target: Any, weight: Any) -> Any:
+            value, gradient = super().__call__(xp, prediction, target, weight)
+            return value, gradient * xp.where(prediction > 100, 2.0, 1.0)
+
+    assert anynet.gradcheck(WrongFarOut(), (2,)).error < 1e-7
+    assert anynet.gradcheck(WrongFarOut(), np.full((3, 2), 1000.0)).error > 0.1
+
+
 def test_gradcheck_finds_a_wrong_gradient_and_says_where() -> None:
     class Wrong(nn.Linear):
         def backward(self, *arguments: Any, **options: Any) -> Any:
@@ -249,6 +276,7 @@ def test_gradcheck_finds_a_wrong_gradient_and_says_where() -> None:
         (nn.Linear(2), (), "at least one axis"),
         (nn.Softmax(), (), "at least one axis"),
         (nn.Rescale(scale=(1.0, 2.0)), (3,), "2 numbers as scale.*shape \\(3,\\)"),
+        (nn.Linear(2, bias=nn.HeNormal()), (3,), "shape \\(inputs, outputs\\), but it has shape \\(2,\\)"),
         (nn.Linear(2, weight=nn.Values([[1.0]])), (3,), "shape \\(3, 2\\).*given values have \\(1, 1\\)"),
         (nn.Sequential(nn.Flatten(), nn.Rescale(scale=(1.0,))), (3,), "layer 1 \\(Rescale\\)"),
     ],

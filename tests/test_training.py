@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,13 +64,17 @@ def test_another_seed_gives_other_weights() -> None:
     assert (first["0.weight"] != second["0.weight"]).all()
 
 
-def test_models_of_two_backends_do_not_share_their_numbers() -> None:
+def test_models_made_of_the_same_arrays_do_not_share_them(backend_name: str) -> None:
     x, y = data()
-    models = [small_model(name).build((6,)) for name in ("numpy", "numpy")]
-    before = models[1].parameters
-    models[0].fit(x, y)
-    for name, array in models[1].parameters.items():
-        np.testing.assert_array_equal(array, before[name])
+    first, second = (small_model(backend_name).build((6,)) for _ in range(2))
+    arrays = first.parameters
+    before = {name: array.copy() for name, array in arrays.items()}
+    for model in (first, second):
+        model._set((6,), model.layout, arrays)
+    first.fit(x, y)
+    for name, array in before.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        np.testing.assert_array_equal(second.parameters[name], array)
 
 
 @pytest.mark.parametrize("pack_limit", [0, 10, math.inf])
@@ -215,6 +222,90 @@ def test_sample_weights_act_as_repeated_samples(backend_name: str) -> None:
     for name, array in weighted.parameters.items():
         np.testing.assert_allclose(array, repeated.parameters[name], rtol=1e-11, atol=1e-13)
     assert weighted.evaluate(x, y, weight) == pytest.approx(repeated.evaluate(x[rows], y[rows]))
+
+
+def test_the_loss_of_an_epoch_counts_samples_by_their_weight() -> None:
+    x, y = np.ones((10, 1)), np.arange(10.0)
+    weight = np.repeat([0.0, 1.0], [8, 2])
+    model = Model(Linear(1, nn.Values([[0.0]])), MSELoss(), SGD(1e-30), dtype="float64")
+    history = model.fit(x, y, batch_size=1, sample_weight=weight)
+    assert history[0]["loss"] == pytest.approx((8**2 + 9**2) / 2)
+
+
+def test_a_batch_whose_samples_all_weigh_nothing_changes_nothing() -> None:
+    x, y = data(rows=4)
+    model = small_model(optimizer=SGD(0.1)).build((6,))
+    model.fit(x, y, batch_size=1, sample_weight=np.asarray([1.0, 0, 0, 0]))
+    assert all(np.isfinite(array).all() for array in model.parameters.values())
+
+
+def test_a_perfect_accuracy_is_exactly_one(backend_name: str) -> None:
+    x = np.random.default_rng(0).normal(size=(997, 1))
+    model = Model(Linear(1, nn.Values([[1.0]])), BCEWithLogitsLoss(), SGD(0.1), backend=backend_name)
+    assert model.evaluate(x, (x[:, 0] > 0).astype(int))["accuracy"] == 1.0
+
+
+def test_a_probability_as_target_counts_by_its_side_of_a_half() -> None:
+    model = Model(Linear(1, nn.Values([[1.0]])), BCEWithLogitsLoss(), SGD(0.1))
+    assert model.evaluate(np.asarray([[1.0], [-1.0]]), np.asarray([0.99, 0.4]))["accuracy"] == 1.0
+
+
+def test_an_optimizer_may_return_new_blocks() -> None:
+    class Fresh(SGD):
+        def update(self, xp: Any, block: Any, gradient: Any, slots: Any, learning_rate: Any) -> Any:
+            return block - learning_rate * gradient, slots
+
+    x, y = data()
+    expected, model = small_model(optimizer=SGD(0.1)), small_model(optimizer=Fresh(0.1))
+    assert losses(model.fit(x, y, epochs=3)) == pytest.approx(losses(expected.fit(x, y, epochs=3)), rel=1e-12)
+
+
+def test_a_schedule_goes_on_after_loading(tmp_path: Path) -> None:
+    x, y = data()
+    whole, part = (small_model(optimizer=SGD(nn.LinearDecay(0.1, steps=16))) for _ in range(2))
+    expected = losses(whole.fit(x, y, epochs=4))
+    part.fit(x, y, epochs=2)
+    part.save(tmp_path / "model.safetensors")
+    loaded = Model.load(tmp_path / "model.safetensors")
+    assert losses(loaded.fit(x, y, epochs=2)) == pytest.approx(expected[2:], rel=1e-12)
+
+
+def test_numbers_of_numpy_do_not_change_a_networks_dtype() -> None:
+    layers = (Linear(np.int64(3)), nn.LeakyReLU(np.float64(0.1)), Linear(CLASSES))
+    optimizer = SGD(lr=np.float64(0.1), momentum=np.float64(0.5))
+    model = Model(Sequential(*layers), CrossEntropyLoss(), optimizer, seed=np.int64(1))
+    model.fit(*data())
+    assert model.predict(data()[0]).dtype == np.float32
+    assert model.state.parameters[0].dtype == np.float32
+
+
+def test_a_refused_fit_leaves_the_model_as_it_was() -> None:
+    x, y = data()
+    model = small_model()
+    with pytest.raises(anynet.errors.DataError):
+        model.fit(x, y, validation_data=(x, y + 100))
+    assert model.input_shape is None
+    wrong = Model(Linear(2, nn.Values([[1.0]])), MSELoss(), SGD(0.1))
+    with pytest.raises(anynet.errors.ShapeError):
+        wrong.build((3,))
+    assert wrong.input_shape is None
+
+
+def test_classes_in_place_of_objects_are_refused() -> None:
+    with pytest.raises(
+        anynet.errors.UsageError, match=r"the loss is the class MSELoss; make one, as in MSELoss\(\.\.\.\)"
+    ):
+        Model(Linear(1), MSELoss, SGD(0.1))
+
+
+def test_jax_lets_a_models_compiled_steps_go_with_the_model() -> None:
+    pytest.importorskip("jax")
+    model = small_model("jax")
+    model.fit(*data())
+    step = weakref.ref(model._train)
+    del model
+    gc.collect()
+    assert step() is None
 
 
 def test_evaluation_and_prediction_agree_with_each_other(backend_name: str) -> None:

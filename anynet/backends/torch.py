@@ -47,7 +47,7 @@ class TorchBackend(Backend):
         import numpy
 
         # PyTorch refuses negative strides, and warns of memory that it may not write even where it only reads.
-        return super().asarray(numpy.require(x, requirements="CW"), copy)
+        return super().asarray(numpy.require(x, requirements=["C", "W"]), copy)
 
     def synchronize(self) -> None:
         import torch

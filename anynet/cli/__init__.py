@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -26,6 +27,9 @@ _EXIT_CODES = "Exit codes: 0 done, 1 failed (diverged, or a check did not hold),
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; an error anynet knows becomes one line on stderr."""
     parsed = _parser().parse_args(arguments)
+    # A class name that the terminal cannot show is no reason to fail.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     command = importlib.import_module(f"anynet.cli.{parsed.command}")
     try:
         return int(command.run(parsed))
@@ -34,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, DataError):
             return DATA_ERROR
         return USAGE_ERROR if isinstance(error, UsageError) else FAILURE
+    except MemoryError as error:
+        print(f"anynet {parsed.command}: there is not enough memory: {error}", file=sys.stderr)
+        return FAILURE
     except KeyboardInterrupt:
         print(f"anynet {parsed.command}: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,11 +64,17 @@ def resolve(options: dict[str, Any]) -> TrainConfig:
     known = [field.name for field in dataclasses.fields(TrainConfig)]
     given = {key: value for key, value in options.items() if key in known}
     if "config" in options:
-        given = {**_read(Path(options["config"]), known), **given}
+        kept = _read(Path(options["config"]), known)
+        if "data" in given:
+            kept.pop("target", None)
+        given = {**kept, **given}
     if "data" not in given:
         raise UsageError("tell what to train on, such as `anynet train mnist`, or --config FILE")
     if given["data"].endswith(".csv") and given.get("target") is None:
         raise UsageError(f"{given['data']} needs --target COLUMN, the name of the column to predict")
+    given["data"] = ",".join(
+        os.path.abspath(part) if os.path.exists(part) else part for part in given["data"].split(",")
+    )
     given["hidden"] = tuple(given.get("hidden", TrainConfig.hidden))
     return TrainConfig(**given)
 

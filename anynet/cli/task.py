@@ -12,8 +12,10 @@ from anynet.datasets import Dataset
 from anynet.errors import DataError, ModelFileError
 from anynet.nn import Layer, Loss
 from anynet.training import Model
-from anynet.training.arrays import check_inputs
+from anynet.training.arrays import check_inputs, check_targets
 from anynet.training.streams import stream
+
+MOST_CLASSES = 10_000
 
 ACTIVATIONS: dict[str, tuple[Layer, Any]] = {
     "relu": (nn.ReLU(), nn.HeNormal()),
@@ -50,7 +52,7 @@ class Task(NamedTuple):
 
 
 def task_of(data: Dataset, target: str | None) -> Task:
-    """Classes where they are named or the targets are whole numbers, else values."""
+    """Classes where they are named or the targets are integers below `MOST_CLASSES`, else values."""
     if data.y is None:
         hint = "; name the column to predict with --target" if data.features else ": give x and y"
         raise DataError(f"{data.name} has no targets to train on{hint}")
@@ -59,7 +61,7 @@ def task_of(data: Dataset, target: str | None) -> Task:
         return Task(features, target, list(data.classes), [], [])
     if data.y.dtype.kind not in "fiub":
         raise DataError(f"the targets must be class numbers or values, but their dtype is {data.y.dtype}")
-    if data.y.dtype.kind in "iub":
+    if data.y.dtype.kind in "iub" and data.y.max() < MOST_CLASSES:
         if data.y.min() < 0:
             raise DataError(f"labels must be 0, 1, 2, ..., but row {int(np.argmin(data.y))} has {data.y.min()}")
         return Task(features, target, [str(i) for i in range(int(data.y.max()) + 1)], [], [])
@@ -98,14 +100,36 @@ def _columns(x: Any) -> Any:
 
 def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Any, Any] | None]:
     """The data less a random share, and that share."""
-    held = round(share * len(data.x))
-    if held == 0:
+    if share == 0:
         return data, None
+    held = round(share * len(data.x))
+    if not 0 < held < len(data.x):
+        raise DataError(
+            f"a validation share of {share} of {len(data.x)} samples is {held}, and leaves {len(data.x) - held}"
+        )
     order = stream(seed, "split").permutation(len(data.x))
-    if held == len(order):
-        raise DataError(f"a validation share of {share} of {len(order)} samples leaves nothing to train on")
     rest, out = order[held:], order[:held]
     return dataclasses.replace(data, x=data.x[rest], y=data.y[rest]), (data.x[out], data.y[out])
+
+
+def blurred_columns(x: Any, task: Task) -> list[str]:
+    """The columns of x whose numbers are so large for their spread that float32 blurs the differences."""
+    columns = _rows(x)
+    blurred = np.flatnonzero(_spread(columns) < 1e-5 * np.abs(columns).max(axis=0))
+    return [task.features[i] if task.features else str(i) for i in blurred]
+
+
+def check_part(network: nn.Sequential, task: Task, trained_on: Any, x: Any, y: Any) -> None:
+    """Refuse held-out or test data that do not fit what is trained on, before any time is spent.
+
+    Raises
+    ------
+    DataError
+        When a label is none of the classes, or samples or targets have another shape.
+    """
+    check_inputs(x, trained_on.shape[1:])
+    _, out_shape = network.parameters(trained_on.shape[1:])
+    check_targets(task.encode(y), len(x), task.loss, out_shape)
 
 
 def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) -> nn.Sequential:
@@ -127,7 +151,8 @@ def measure(model: Model, task: Task, x: Any, y: Any) -> dict[str, float]:
         values = _rows(y)
         error = task.decode(model.predict(x)) - values
         total = ((values - values.mean(axis=0)) ** 2).sum()
-        result["r2"] = 1 - float((error**2).sum()) / total if total else float("nan")
+        if total:
+            result["r2"] = 1 - float((error**2).sum()) / total
         result["root_mean_squared_error"] = float(np.sqrt((error**2).mean()))
     return result
 
@@ -138,6 +163,7 @@ def _rows(values: Any) -> Any:
 
 
 def _spread(columns: Any) -> Any:
-    """The standard deviation of each column, 1 for a constant one."""
+    """The standard deviation of each column, 1 for one that is constant but for rounding."""
     spread = columns.std(axis=0)
-    return np.where(spread > 0, spread, 1.0)
+    rounding = len(columns) * np.finfo(np.float64).eps * np.abs(columns).max(axis=0)
+    return np.where(spread > rounding, spread, 1.0)

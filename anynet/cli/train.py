@@ -14,9 +14,9 @@ from anynet import datasets
 from anynet.cli.backends import say_backend
 from anynet.cli.config import TrainConfig, resolve
 from anynet.cli.run_folder import MODEL, RunFolder, free_path
-from anynet.cli.task import Task, check_data, measure, network_for, split, task_of
+from anynet.cli.task import Task, blurred_columns, check_data, check_part, measure, network_for, split, task_of
 from anynet.datasets import Dataset
-from anynet.nn import SGD, Layer, LinearDecay
+from anynet.nn import SGD, Linear, LinearDecay, Sequential
 from anynet.training import Model, Progress
 
 Part = tuple[Any, Any] | None
@@ -33,16 +33,21 @@ def run(arguments: argparse.Namespace) -> int:
     test = None if data.y_test is None else (data.x_test, data.y_test)
     data, held_out = split(data, _validation(config, test), config.seed)
     network = network_for(data.x, task, config.hidden, config.activation)
+    for x, y in filter(None, (held_out, test)):
+        check_part(network, task, data.x, x, y)
+    _say_what_is_trained(network, task, data, held_out, test, config.dtype)
     steps = config.epochs * math.ceil(len(data.x) / config.batch_size)
     optimizer = dataclasses.replace(optimizer, lr=LinearDecay(config.lr, steps))
     model = Model(network, task.loss, optimizer, backend=config.backend, dtype=config.dtype, seed=config.seed)
     model.metadata = dict(task._asdict())
-    _say_network(network, data, held_out, test)
     folder = folder or RunFolder(free_path(data.name), config)
-    interrupted = _fit(model, task, data, held_out or test, config, folder)
-    folder.finish(model)
+    try:
+        interrupted = _fit(model, task, data, held_out or test, config, folder)
+        folder.finish(model)
+    finally:
+        folder.abandon()
     result = _result(model, task, held_out, test, folder)
-    print(json.dumps(result) if arguments.json else _summary(result, interrupted))
+    print(json.dumps(result, allow_nan=False) if arguments.json else _summary(result, interrupted))
     return 130 if interrupted else 0
 
 
@@ -52,13 +57,21 @@ def _validation(config: TrainConfig, test: Part) -> float:
     return 0.2 if test is None else 0.0
 
 
-def _say_network(network: Layer, data: Dataset, held_out: Part, test: Part) -> None:
-    _, (outputs,) = network.parameters(data.x.shape[1:])
-    sizes = [layer.out_features for layer in network.layers[:-1] if hasattr(layer, "out_features")]  # type: ignore[attr-defined]
-    inputs = data.x[:1].size
+def _say_what_is_trained(
+    network: Sequential, task: Task, data: Dataset, held_out: Part, test: Part, dtype: str
+) -> None:
+    sizes = [layer.out_features for layer in network.layers if isinstance(layer, Linear)]
     parts = [f"{len(data.x)} samples to train on"]
     parts += [f"{len(part[0])} {name}" for part, name in ((held_out, "held out"), (test, "to test on")) if part]
-    print(f"network {'-'.join(map(str, (inputs, *sizes, outputs)))}; {', '.join(parts)}", file=sys.stderr)
+    kind = (
+        f"{len(task.classes)} classes" if task.classes else f"{task.outputs} value{'s' * (task.outputs > 1)} to predict"
+    )
+    print(f"network {'-'.join(map(str, (data.x[:1].size, *sizes)))}; {kind}; {', '.join(parts)}", file=sys.stderr)
+    if dtype == "float32" and (blurred := blurred_columns(data.x, task)):
+        columns = ", ".join(blurred[:5])
+        print(
+            f"float32 blurs columns that vary little for their size ({columns}); try --dtype float64", file=sys.stderr
+        )
 
 
 def _fit(model: Model, task: Task, data: Dataset, watched: Part, config: TrainConfig, folder: RunFolder) -> bool:

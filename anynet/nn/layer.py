@@ -42,7 +42,7 @@ class Context:
 
 
 def use_python_numbers(part: Any) -> None:
-    """Make Python's of NumPy's numbers in a frozen dataclass: NumPy's float64 would turn a float32 network into float64.
+    """Make Python's of NumPy's numbers in a frozen dataclass, since NumPy's float64 makes float32 arrays float64.
 
     >>> import numpy as np
     >>> from anynet.nn import LeakyReLU

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from anynet.backends import Backend, select
+from anynet.backends import Backend, select, to_numpy
 from anynet.errors import UsageError
 from anynet.nn import Context, Layer, Layout, Loss
 from anynet.nn.layer import Shape
@@ -86,10 +86,12 @@ def gradcheck(
     library = select(backend, "float64")
     if isinstance(subject, Model):
         loss = subject.loss
-    x = generator.normal(0.0, 1.0, (3, *x)) if isinstance(x, tuple) else np.asarray(x, dtype=np.float64)
+    drawn = isinstance(x, tuple)
+    x = generator.normal(0.0, 1.0, (3, *x)) if drawn else to_numpy(x).astype(np.float64)
     if isinstance(subject, Model) or hasattr(subject, "forward"):
         function, point = _of_network(library, generator, subject, loss, x, target)
     elif hasattr(subject, "target_kind"):
+        x = draw_prediction(generator, subject, x.shape) if drawn else x
         function, point = _of_loss(library, generator, subject, x, target)
     else:
         raise UsageError(f"expected a layer, a loss or a Model to check, but got {subject!r}")
@@ -97,10 +99,8 @@ def gradcheck(
 
 
 def _of_loss(backend: Backend, generator: Any, loss: Any, prediction: Any, target: Any) -> tuple[Function, Arrays]:
-    if target is None:
-        prediction = draw_prediction(generator, loss, prediction.shape)
-        target = draw_target(generator, loss, prediction.shape)
-    fixed = [backend.asarray(np.asarray(array)) for array in (target, draw_weight(generator, len(prediction)))]
+    target = draw_target(generator, loss, prediction.shape) if target is None else to_numpy(target)
+    fixed = [backend.asarray(array) for array in (target, draw_weight(generator, len(prediction)))]
 
     def function(point: Arrays) -> tuple[float, Arrays]:
         with backend.scope():
@@ -124,9 +124,12 @@ def _of_network(
         with backend.scope():
             blocks = layout.blocks(np, {**arrays, **point})
             p = layout.unpack(xp, *(tuple(map(backend.asarray, map(np.asarray, part))) for part in blocks))
-            y, saved = network.forward(xp, p, backend.asarray(point["x"]), Context(training=True))
+            x = backend.asarray(point["x"], copy=True)
+            y, saved = network.forward(xp, p, x, Context(training=True))
             value, dy = measure(y)
             dx, gradients = network.backward(xp, p, saved, dy)
+            if not np.array_equal(backend.to_numpy(x), point["x"]):
+                raise UsageError(f"{network!r} changes its input; a layer may change only what it made, and dy")
             named = {name: backend.to_numpy(gradient) for name, gradient in by_name(gradients).items()}
             return float(backend.to_numpy(value)), {"x": backend.to_numpy(dx), **named}
 
@@ -139,13 +142,15 @@ def _measure(backend: Backend, generator: Any, loss: Loss | None, shape: Shape, 
     if loss is None:
         weighting = generator.normal(0.0, 1.0, shape)
         return lambda y: (xp.sum(y * backend.asarray(weighting)), backend.asarray(weighting, copy=True))
-    target = draw_target(generator, loss, shape) if target is None else np.asarray(target)
+    target = draw_target(generator, loss, shape) if target is None else to_numpy(target)
     fixed = [backend.asarray(array) for array in (target, draw_weight(generator, shape[0]))]
     return lambda y: loss(xp, y, *fixed)
 
 
 def _compare(function: Function, point: Arrays, generator: Any, elements: int) -> GradientCheck:
     _, gradients = function(point)
+    if missing := ", ".join(name for name in point if name not in gradients):
+        raise UsageError(f"backward gives no gradient of {missing}")
     # What is a thousand times smaller than the largest gradient is compared with that, not with itself.
     floor = max(1e-3 * max(float(np.abs(gradients[name]).max(initial=0.0)) for name in point), 1e-12)
     worst = GradientCheck(0.0, "any element", 0.0, 0.0)

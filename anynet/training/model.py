@@ -164,7 +164,7 @@ class Model:
             When an epoch's loss is not finite.
         """
         for name, number in (("epochs", epochs), ("batch_size", batch_size)):
-            if not isinstance(number, (int, np.integer)) or number < 1:
+            if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
                 raise UsageError(f"{name} must be a whole number, 1 or more, but is {number!r}")
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
         validation = self._check(shape, *validation_data)[1:] if validation_data else None
