@@ -393,11 +393,17 @@ def test_a_model_with_a_users_own_backend_needs_no_name() -> None:
 
 def test_the_numpy_namespace_gives_what_numpy_gives() -> None:
     xp = select("numpy").xp
-    x = np.random.default_rng(0).normal(size=(5, 3))
-    for axis in (None, 0, 1, -1):
-        for keepdims in (False, True):
-            np.testing.assert_array_equal(xp.sum(x, axis=axis, keepdims=keepdims), x.sum(axis=axis, keepdims=keepdims))
-            np.testing.assert_array_equal(xp.max(x, axis=axis, keepdims=keepdims), x.max(axis=axis, keepdims=keepdims))
+    for x in (np.random.default_rng(0).normal(size=shape) for shape in ((5, 3), (200, 3), (200, 50), (7,), (2, 3, 4))):
+        for axis in (None, 0, -1):
+            for keepdims in (False, True):
+                options = {"axis": axis, "keepdims": keepdims}
+                np.testing.assert_allclose(xp.sum(x, **options), np.sum(x, **options), rtol=1e-12)
+                np.testing.assert_array_equal(xp.max(x, **options), np.max(x, **options))
+                assert xp.sum(x, **options).shape == np.sum(x, **options).shape
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    np.testing.assert_array_equal(xp.sum(x > 0, axis=0), np.sum(x > 0, axis=0))
+    np.testing.assert_array_equal(xp.stack([x, x], axis=1), np.stack([x, x], axis=1))
+    np.testing.assert_array_equal(xp.matmul(np.ones((2, 3, 4)), np.ones((4, 5))), np.full((2, 3, 5), 4.0))
     np.testing.assert_array_equal(xp.matrix_transpose(x), np.matrix_transpose(x))
     np.testing.assert_array_equal(xp.reshape(x, (-1,)), np.reshape(x, (-1,)))
     copied = xp.astype(x, x.dtype)

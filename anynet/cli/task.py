@@ -112,11 +112,13 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Any, A
     return dataclasses.replace(data, x=data.x[rest], y=data.y[rest]), (data.x[out], data.y[out])
 
 
-def blurred_columns(x: Any, task: Task) -> list[str]:
-    """The columns of x whose numbers are so large for their spread that float32 blurs the differences."""
-    columns = _rows(x)
-    blurred = np.flatnonzero(_spread(columns) < 1e-5 * np.abs(columns).max(axis=0))
-    return [task.features[i] if task.features else str(i) for i in blurred]
+def blurred_columns(network: nn.Sequential, task: Task) -> list[str]:
+    """The columns whose mean is so large for their spread that float32 blurs the differences."""
+    rescale = next(layer for layer in network.layers if isinstance(layer, nn.Rescale))
+    if not isinstance(rescale.scale, tuple):
+        return []
+    ratios = [abs(scale * shift) for scale, shift in zip(rescale.scale, rescale.shift, strict=True)]
+    return [task.features[i] if task.features else str(i) for i, ratio in enumerate(ratios) if ratio > 1e5]
 
 
 def check_part(network: nn.Sequential, task: Task, trained_on: Any, x: Any, y: Any) -> None:

@@ -67,7 +67,7 @@ def _say_what_is_trained(
         f"{len(task.classes)} classes" if task.classes else f"{task.outputs} value{'s' * (task.outputs > 1)} to predict"
     )
     print(f"network {'-'.join(map(str, (data.x[:1].size, *sizes)))}; {kind}; {', '.join(parts)}", file=sys.stderr)
-    if dtype == "float32" and (blurred := blurred_columns(data.x, task)):
+    if dtype == "float32" and (blurred := blurred_columns(network, task)):
         columns = ", ".join(blurred[:5])
         print(
             f"float32 blurs columns that vary little for their size ({columns}); try --dtype float64", file=sys.stderr

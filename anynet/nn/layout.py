@@ -82,8 +82,8 @@ class Layout:
 
     def blocks(self, xp: Namespace, arrays: Mapping[str, Array]) -> tuple[Blocks, Blocks]:
         """Parameters and buffers as blocks, from arrays by name."""
-        parameters = _join(xp, self.parameters, [arrays[entry.name] for entry in self.parameters])
-        return parameters, _join(xp, self.buffers, [arrays[entry.name] for entry in self.buffers])
+        parameters = _join(xp, self.parameters, lambda entry: arrays[entry.name])
+        return parameters, _join(xp, self.buffers, lambda entry: arrays[entry.name])
 
     def unpack(self, xp: Namespace, parameters: Blocks, buffers: Blocks) -> Parameters:
         """All arrays as the layers see them: nested by layer, as views of the blocks."""
@@ -98,12 +98,11 @@ class Layout:
 
     def pack(self, xp: Namespace, gradients: Parameters) -> Blocks:
         """Gradients, nested by layer, as blocks laid out like the parameters."""
-        return _join(xp, self.parameters, [reduce(getitem, entry.path, gradients) for entry in self.parameters])
+        return _join(xp, self.parameters, lambda entry: reduce(getitem, entry.path, gradients))
 
     def decays(self, xp: Namespace) -> Blocks:
         """Where weight decay applies: ones and zeros, as blocks laid out like the parameters."""
-        masks = [xp.full(e.parameter.shape, float(e.parameter.decay)) for e in self.parameters]
-        return _join(xp, self.parameters, masks)
+        return _join(xp, self.parameters, lambda entry: xp.full(entry.parameter.shape, float(entry.parameter.decay)))
 
 
 def by_name(tree: Parameters) -> dict[str, Array]:
@@ -142,8 +141,8 @@ def _place(parameters: list[tuple[Path, Parameter]], pack_limit: float) -> list[
     return entries
 
 
-def _join(xp: Namespace, entries: list[Entry], arrays: list[Array]) -> Blocks:
-    """One array for each entry, joined into blocks."""
-    packed = [xp.reshape(array, (-1,)) for entry, array in zip(entries, arrays, strict=True) if entry.stop is not None]
-    alone = [array for entry, array in zip(entries, arrays, strict=True) if entry.stop is None]
+def _join(xp: Namespace, entries: list[Entry], array_of: Callable[[Entry], Array]) -> Blocks:
+    """The array of each entry, joined into blocks."""
+    packed = [xp.reshape(array_of(entry), (-1,)) for entry in entries if entry.stop is not None]
+    alone = [array_of(entry) for entry in entries if entry.stop is None]
     return (xp.concat(packed), *alone) if packed else tuple(alone)

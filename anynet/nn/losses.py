@@ -160,7 +160,7 @@ class CrossEntropyLoss:
         shifted = prediction - xp.max(prediction, axis=-1, keepdims=True)
         exponentials = xp.exp(shifted)
         total = xp.sum(exponentials, axis=-1, keepdims=True)
-        value = xp.sum(share * xp.log(total)) - xp.sum(share * xp.where(chosen, shifted, 0.0))
+        value = xp.sum(xp.where(chosen, share * (xp.log(total) - shifted), 0.0))
         exponentials *= share / total
         exponentials -= xp.astype(chosen, share.dtype) * share
         return value, exponentials
