@@ -19,3 +19,7 @@ def test_every_block_of_python_runs(
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     printed = capsys.readouterr().out
     assert "accuracy" in printed or "worst relative error" in printed
+
+
+def test_no_figure_is_left_to_be_filled_in() -> None:
+    assert not re.search(r"@[A-Z]+@", README)
