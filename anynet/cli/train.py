@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anynet import datasets
+from anynet.cli import INTERRUPTED
 from anynet.cli.backends import say_backend
 from anynet.cli.config import TrainConfig, resolve
 from anynet.cli.run_folder import MODEL, RunFolder, free_path
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         folder.abandon()
     result = _result(model, task, held_out, test, folder)
     print(json.dumps(result, allow_nan=False) if arguments.json else _summary(result, interrupted))
-    return 130 if interrupted else 0
+    return INTERRUPTED if interrupted else 0
 
 
 def _validation(config: TrainConfig, test: Part) -> float:

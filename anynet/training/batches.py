@@ -9,6 +9,7 @@ import numpy as np
 
 from anynet.backends.base import Array, Backend
 
+# Enough to hide what it costs to start a compiled run.
 STEPS_AT_ONCE = 64
 
 
