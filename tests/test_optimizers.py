@@ -9,7 +9,7 @@ import pytest
 
 from anynet import nn
 from anynet.errors import UsageError
-from anynet.nn import SGD, LinearDecay
+from anynet.nn import SGD, Adam, LinearDecay
 from anynet.training import cases
 
 STEPS = 20
@@ -26,8 +26,10 @@ def gradients(shape: tuple[int, ...]) -> Any:
 
 def updated(xp: Any, optimizer: Any, block: Any, all_gradients: list[Any], learning_rate: Any) -> Any:
     slots = optimizer.init(xp, block)
+    step = xp.astype(learning_rate * 0.0, xp.int32)
     for gradient in all_gradients:
-        block, slots = optimizer.update(xp, block, gradient, slots, learning_rate)
+        step = step + 1
+        block, slots = optimizer.update(xp, block, gradient, slots, learning_rate, step)
     return block
 
 
@@ -47,7 +49,7 @@ def test_a_block_of_any_shape_is_updated_as_on_numpy(library: Any, optimizer: An
 
 def test_a_numpy_block_is_updated_in_place(optimizer: Any) -> None:
     block = np.ones(4)
-    same, _ = optimizer.update(np, block, np.ones(4), optimizer.init(np, block), np.asarray(0.1))
+    same, _ = optimizer.update(np, block, np.ones(4), optimizer.init(np, block), np.asarray(0.1), np.asarray(1))
     assert same is block
 
 
@@ -64,6 +66,19 @@ def test_the_steps_are_those_of_pytorch(momentum: float, nesterov: bool) -> None
     np.testing.assert_allclose(ours, parameter.detach(), rtol=1e-13)
 
 
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.9)])
+def test_the_steps_of_adam_are_those_of_pytorch(betas: tuple[float, float]) -> None:
+    torch = pytest.importorskip("torch")
+    drawn = gradients((7,))
+    parameter = torch.ones(7, dtype=torch.float64, requires_grad=True)
+    peer = torch.optim.Adam([parameter], lr=0.1, betas=betas, eps=1e-3)
+    for gradient in drawn:
+        parameter.grad = torch.asarray(gradient)
+        peer.step()
+    ours = updated(np, Adam(0.1, betas, 1e-3), np.ones(7), [g.copy() for g in drawn], np.asarray(0.1))
+    np.testing.assert_allclose(ours, parameter.detach(), rtol=1e-12)
+
+
 def test_linear_decay_falls_in_a_straight_line_to_zero(library: Any) -> None:
     schedule = LinearDecay(0.2, steps=10)
     for step, expected in ((0.0, 0.2), (5.0, 0.1), (10.0, 0.0), (11.0, 0.0)):
@@ -76,16 +91,20 @@ def test_every_optimizer_of_the_package_has_a_case() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("rule", "settings", "words"),
     [
-        ({"lr": 0.0}, "lr must be above 0"),
-        ({"lr": float("nan")}, "lr must be above 0"),
-        ({"lr": 0.1, "momentum": 1.0}, "momentum must be at least 0 and below 1"),
-        ({"lr": 0.1, "momentum": -0.1}, "momentum must be at least 0"),
-        ({"lr": 0.1, "nesterov": True}, "nesterov needs a momentum"),
-        ({"lr": 0.1, "weight_decay": -1.0}, "weight_decay must be 0 or more"),
+        (SGD, {"lr": 0.0}, "lr must be above 0"),
+        (SGD, {"lr": float("nan")}, "lr must be above 0"),
+        (SGD, {"lr": 0.1, "momentum": 1.0}, "momentum must be at least 0 and below 1"),
+        (SGD, {"lr": 0.1, "momentum": -0.1}, "momentum must be at least 0"),
+        (SGD, {"lr": 0.1, "nesterov": True}, "nesterov needs a momentum"),
+        (SGD, {"lr": 0.1, "weight_decay": -1.0}, "weight_decay must be 0 or more"),
+        (Adam, {"lr": -0.1}, "lr must be above 0"),
+        (Adam, {"betas": (0.9, 1.0)}, "betas must be two numbers"),
+        (Adam, {"betas": (0.9,)}, "betas must be two numbers"),
+        (Adam, {"eps": 0.0}, "eps must be above 0"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], words: str) -> None:
+def test_settings_that_cannot_be_are_refused(rule: Any, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        SGD(**settings)
+        rule(**settings)

@@ -11,17 +11,18 @@ from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
-from anynet.nn.optimizers import SGD, Optimizer
+from anynet.nn.optimizers import SGD, Adam, Optimizer
 from anynet.nn.schedules import LinearDecay, Schedule
 
 LAYERS = (Linear, ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, Flatten, Rescale, Sequential)
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
 INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Values)
-OPTIMIZERS = (SGD,)
+OPTIMIZERS = (SGD, Adam)
 SCHEDULES = (LinearDecay,)
 
 __all__ = [
     "SGD",
+    "Adam",
     "BCELoss",
     "BCEWithLogitsLoss",
     "Context",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from operator import getitem, is_
+from operator import getitem
 from typing import Any, TypeAlias
 
 from anynet.nn.layer import Array, Generator, Layer, Namespace, Parameter, Parameters, Shape, Specs
@@ -69,7 +69,6 @@ class Layout:
         self.buffers = _place([(path, p) for path, p in leaves if not p.trainable], pack_limit)
         entries = {entry.path: entry for entry in (*self.parameters, *self.buffers)}
         self._tree = _map(lambda path, _: entries[path], specs)
-        self._viewed: tuple[Blocks, Parameters] = (), {}
 
     def initial(self, xp: Namespace, generator: Generator) -> dict[str, Array]:
         """First values by name, drawn as float64 arrays of `xp`, NumPy's namespace on the host."""
@@ -87,13 +86,8 @@ class Layout:
 
     def unpack(self, xp: Namespace, parameters: Blocks, buffers: Blocks) -> Parameters:
         """All arrays as the layers see them: nested by layer, as views of the blocks."""
-        # Blocks that are updated in place are the same objects at every step, and so are their views.
-        seen, views = self._viewed
-        blocks = (*parameters, *buffers)
-        if not seen or not all(map(is_, seen, blocks)):
-            views = _map(lambda _, e: e.view(xp, parameters if e.parameter.trainable else buffers), self._tree)
-            if any(entry.stop is not None for entry in self.parameters):
-                self._viewed = blocks, views
+        blocks = {True: parameters, False: buffers}
+        views: Parameters = _map(lambda _, entry: entry.view(xp, blocks[entry.parameter.trainable]), self._tree)
         return views
 
     def pack(self, xp: Namespace, gradients: Parameters) -> Blocks:

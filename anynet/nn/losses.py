@@ -158,12 +158,12 @@ class CrossEntropyLoss:
         chosen = target[:, None] == classes
         share = weight[:, None]
         shifted = prediction - xp.max(prediction, axis=-1, keepdims=True)
-        exponentials = xp.exp(shifted)
-        total = xp.sum(exponentials, axis=-1, keepdims=True)
+        gradient = xp.exp(shifted)
+        total = xp.sum(gradient, axis=-1, keepdims=True)
         value = xp.sum(xp.where(chosen, share * (xp.log(total) - shifted), 0.0))
-        exponentials *= share / total
-        exponentials -= xp.astype(chosen, share.dtype) * share
-        return value, exponentials
+        gradient *= share / total
+        gradient -= xp.astype(chosen, share.dtype) * share
+        return value, gradient
 
     def probabilities(self, xp: Namespace, prediction: Array) -> Array:
         return softmax(xp, prediction)

@@ -1,14 +1,17 @@
 """Optimizers: how a gradient becomes a step.
 
 An optimizer is written for a block, an array of any shape: all the numbers of a network in one, or one
-parameter by itself. ``init`` makes what it remembers between steps, its slots; ``update`` owns block,
-gradient and slots, works in place where the library can, and returns block and slots. Weight decay is
-decoupled (Loshchilov and Hutter 2019): before the update, the training step shrinks the weights by
-w <- w - lr * weight_decay * w.
+parameter by itself, or a piece of one. ``init`` makes what it remembers between steps, its slots, each shaped
+like the block; ``update`` owns block, gradient and slots, works in place where the library can, and returns
+block and slots. It is told the learning rate and the number of the step, which is 1 for the first, as 0-d
+arrays of a float and of an integer.
+Weight decay is decoupled (Loshchilov and Hutter 2019): before the update, the training step shrinks the
+weights by w <- w - lr * weight_decay * w.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -31,7 +34,7 @@ class Optimizer(Protocol):
     def init(self, xp: Namespace, block: Array) -> Slots: ...
 
     def update(
-        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array
+        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array
     ) -> tuple[Array, Slots]: ...
 
 
@@ -48,7 +51,7 @@ class SGD:
         When a number is negative, momentum is 1 or more, or `nesterov` comes without momentum.
 
     >>> import numpy as np
-    >>> block, slots = SGD(lr=0.1).update(np, np.ones(2), np.asarray([1.0, -1.0]), {}, np.asarray(0.1))
+    >>> block, slots = SGD(lr=0.1).update(np, np.ones(2), np.asarray([1.0, -1.0]), {}, np.asarray(0.1), np.asarray(1))
     >>> block
     array([0.9, 1.1])
     """
@@ -60,20 +63,17 @@ class SGD:
 
     def __post_init__(self) -> None:
         use_python_numbers(self)
-        if not callable(self.lr) and not 0 < self.lr < float("inf"):
-            raise UsageError(f"lr must be above 0 and finite, or a schedule, but is {self.lr!r}")
+        _check_rates(self)
         if not 0 <= self.momentum < 1:
             raise UsageError(f"momentum must be at least 0 and below 1, but is {self.momentum!r}")
         if self.nesterov and not self.momentum:
             raise UsageError("nesterov needs a momentum above 0, such as momentum=0.9")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise UsageError(f"weight_decay must be 0 or more and finite, but is {self.weight_decay!r}")
 
     def init(self, xp: Namespace, block: Array) -> Slots:
         return {"velocity": xp.zeros_like(block)} if self.momentum else {}
 
     def update(
-        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array
+        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array
     ) -> tuple[Array, Slots]:
         if not self.momentum:
             gradient *= learning_rate
@@ -88,3 +88,76 @@ class SGD:
         else:
             block -= learning_rate * velocity
         return block, {"velocity": velocity}
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam: every number has a step size of its own, from running means m of g and s of g^2 (Kingma and Ba 2015).
+
+    m <- beta1 * m + (1 - beta1) * g, s <- beta2 * s + (1 - beta2) * g^2; then, as PyTorch has it,
+    w <- w - lr * (m / (1 - beta1^t)) / (sqrt(s / (1 - beta2^t)) + eps) at step t = 1, 2, ...
+
+    Raises
+    ------
+    UsageError
+        When a number is negative, or one of `betas` is 1 or more.
+
+    >>> import numpy as np
+    >>> adam = Adam(lr=0.1)
+    >>> block, gradient = np.ones(2), np.asarray([1e-3, -5.0])
+    >>> adam.update(np, block, gradient, adam.init(np, block), np.asarray(0.1), np.asarray(1))[0].round(4)
+    array([0.9, 1.1])
+    """
+
+    lr: float | Schedule = 0.001
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        use_python_numbers(self)
+        _check_rates(self)
+        object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UsageError(f"betas must be two numbers, at least 0 and below 1, but are {self.betas!r}")
+        if not 0 < self.eps < float("inf"):
+            raise UsageError(f"eps must be above 0 and finite, but is {self.eps!r}")
+
+    def init(self, xp: Namespace, block: Array) -> Slots:
+        return {"mean": xp.zeros_like(block), "square": xp.zeros_like(block)}
+
+    def update(
+        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array
+    ) -> tuple[Array, Slots]:
+        mean, square = slots["mean"], slots["square"]
+        beta1, beta2 = self.betas
+        step = xp.astype(step, block.dtype)
+        # Both corrections move from the block to the numbers that go with it.
+        root2 = xp.sqrt(_correction(xp, beta2, step))
+        rate = learning_rate * root2 / _correction(xp, beta1, step)
+        eps = self.eps * root2
+        mean *= beta1
+        mean += (1.0 - beta1) * gradient
+        gradient *= gradient
+        gradient *= 1.0 - beta2
+        square *= beta2
+        square += gradient
+        root = xp.sqrt(square)
+        root += eps
+        change = mean / root
+        change *= rate
+        block -= change
+        return block, {"mean": mean, "square": square}
+
+
+def _correction(xp: Namespace, beta: float, step: Array) -> Array:
+    """1 - beta^step, exact in float32 too, where a power of 0.999 is not."""
+    return -xp.expm1(step * math.log(beta)) if beta else xp.ones_like(step)
+
+
+def _check_rates(optimizer: Optimizer) -> None:
+    lr, weight_decay = optimizer.lr, optimizer.weight_decay
+    if not callable(lr) and not 0 < lr < float("inf"):
+        raise UsageError(f"lr must be above 0 and finite, or a schedule, but is {lr!r}")
+    if not 0 <= weight_decay < float("inf"):
+        raise UsageError(f"weight_decay must be 0 or more and finite, but is {weight_decay!r}")

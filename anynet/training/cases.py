@@ -63,6 +63,8 @@ OPTIMIZERS = (
     OptimizerCase("SGD, Nesterov", nn.SGD(lr=0.1, momentum=0.9, nesterov=True)),
     OptimizerCase("SGD, weight decay", nn.SGD(lr=0.1, momentum=0.5, weight_decay=0.1)),
     OptimizerCase("SGD, linear decay", nn.SGD(lr=nn.LinearDecay(0.1, steps=20), momentum=0.9)),
+    OptimizerCase("Adam", nn.Adam(lr=0.1)),
+    OptimizerCase("Adam, no momentum", nn.Adam(lr=nn.LinearDecay(0.1, steps=20), betas=(0.0, 0.9), weight_decay=0.1)),
 )
 
 
