@@ -35,8 +35,10 @@ class Backend:
         The library's own device object.
     pack_limit : float
         Parameters of up to so many numbers are best kept together in one block.
-    bytes_at_once : int
-        How much data is best handed to one call of `run`.
+    bytes_at_once, steps_at_once : int
+        How much data, and how many steps, are best handed to one call of `run`.
+    donates : bool
+        Whether the memory of the state that `run` is given may be used for something else.
 
     Raises
     ------
@@ -49,6 +51,8 @@ class Backend:
     install: ClassVar[str]
     pack_limit: ClassVar[float] = math.inf
     bytes_at_once: ClassVar[int] = 16 << 20
+    steps_at_once: ClassVar[int] = 64
+    donates: ClassVar[bool] = False
 
     xp: Any
     device: Any
@@ -111,6 +115,10 @@ class Backend:
             x = x.astype(self.dtype_name, copy=False)
         with self.scope():
             return self.xp.asarray(x, device=self.device, copy=copy)
+
+    def resident_bytes(self) -> float:
+        """How large a data set may be to stay on the device while it is trained on."""
+        return math.inf
 
     def to_numpy(self, x: Array) -> Any:
         """An array of this backend as a NumPy array on the host; waits for it to be computed."""

@@ -21,6 +21,9 @@ class JAXBackend(Backend):
     package = "jax"
     install = "pip install jax"
     pack_limit = 0
+    # Starting a compiled run costs as much as a few small steps.
+    steps_at_once = 512
+    donates = True
 
     def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
         super().__init__(device, dtype)
@@ -53,6 +56,15 @@ class JAXBackend(Backend):
         doubles = jax.enable_x64(True) if self.dtype_name == "float64" else nullcontext()
         with doubles, jax.default_matmul_precision("highest"):
             yield
+
+    def asarray(self, x: Any, copy: bool | None = None) -> Array:
+        import jax
+
+        if x.dtype.kind == "f":
+            x = x.astype(self.dtype_name, copy=False)
+        # jax.numpy.asarray would copy twice, and wait for what is still being computed.
+        with self.scope():
+            return jax.device_put(x, self.device, may_alias=not copy)
 
     def run(self, step: Step, state: Any, batches: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
         with self.scope():

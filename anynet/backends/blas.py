@@ -1,0 +1,61 @@
+"""The library behind NumPy's matrix products: how many threads it uses, and whether it knows the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+# What OpenBLAS calls the processors whose 512-bit instructions it knows.
+_KNOWING_512_BITS = ("SkylakeX", "Cooperlake", "Sapphirerapids", "Zen4", "Zen5")
+_lock = Lock()
+_inside: list[Any] = []
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The time in which matrix products use one thread; it ends when all who asked for it are done."""
+    with _lock:
+        if not _inside:
+            _inside.append(_libraries().limit(limits=1, user_api="blas"))
+        _inside.append(None)
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside.pop()
+            if len(_inside) == 1:
+                _inside.pop().restore_original_limits()
+
+
+def advice() -> str:
+    """What to do where OpenBLAS takes the processor for an older one; empty where it does not."""
+    for library in _libraries().info():
+        taken_for = library.get("architecture", "")
+        flags = _processor_flags()
+        if library["internal_api"] == "openblas" and "avx512f" in flags and taken_for not in _KNOWING_512_BITS:
+            better = "Cooperlake" if "avx512_bf16" in flags else "SkylakeX"
+            return (
+                f"OpenBLAS takes this processor for a {taken_for} and does not use its 512-bit instructions; "
+                f"set OPENBLAS_CORETYPE={better} in the environment for faster matrix products"
+            )
+    return ""
+
+
+@cache
+def _libraries() -> Any:
+    import numpy  # noqa: F401  only what is loaded is found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _processor_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())

@@ -1,0 +1,60 @@
+"""Where NumPy's arrays lie: on huge pages, and in room that is given again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+HUGE_PAGE = 2 << 20
+LARGE = 64 << 10
+_ROOM = 2 * HUGE_PAGE
+_CACHE_LINE = 64
+
+
+def huge_page(size: int) -> Any:
+    """So many bytes that start a huge page, which NumPy asks the kernel for where an allocation has room for one.
+
+    Numbers scattered over small pages cost a step of two cores up to a quarter of its speed, by chance.
+    """
+    room = np.empty(size + 2 * HUGE_PAGE, np.uint8)
+    start = -room.ctypes.data % HUGE_PAGE
+    return room[start : start + size]
+
+
+def placed(x: Any) -> Any:
+    """A copy that starts a huge page, where it is large enough for that to matter."""
+    if x.nbytes < LARGE:
+        return x
+    array = huge_page(x.nbytes).view(x.dtype).reshape(x.shape)
+    array[...] = x
+    return array
+
+
+class Memory:
+    """Room for what a step computes, in huge pages, given again as soon as nothing can ask for it any more."""
+
+    def __init__(self) -> None:
+        self.free: list[Any] = []
+
+    def take(self, like: Any) -> tuple[Any, Room]:
+        """An array of this shape and dtype, and what keeps its place."""
+        size = -(-max(like.nbytes, 1) // _CACHE_LINE) * _CACHE_LINE
+        fitting = [room for room in self.free if len(room) >= size]
+        place = min(fitting, key=len) if fitting else huge_page(max(size, _ROOM))
+        self.free = [room for room in self.free if room is not place]
+        if len(place) > size:
+            self.free.insert(0, place[size:])
+        array = place[: like.nbytes].view(like.dtype).reshape(like.shape)
+        return array, Room(self, place[:size])
+
+
+class Room:
+    """A place in memory that is free again once no stand-in holds this."""
+
+    def __init__(self, memory: Memory, place: Any) -> None:
+        self.memory = memory
+        self.place = place
+
+    def __del__(self) -> None:
+        self.memory.free.append(self.place)

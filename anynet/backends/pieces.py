@@ -1,0 +1,78 @@
+"""Calls noted down, and made a few rows at a time where a whole array would leave the cache between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Call: TypeAlias = Callable[[], Any]
+
+# What a core's second cache holds of each of an operation's operands, with room for four.
+PIECE_BYTES = 96 << 10
+
+
+@dataclass(frozen=True)
+class Note:
+    """One call: ``function(*inputs, out=out, **options)``; `elementwise` if it may as well be made row by row."""
+
+    function: Callable[..., Any]
+    inputs: tuple[Any, ...]
+    out: Any
+    options: dict[str, Any] = field(default_factory=dict)
+    elementwise: bool = False
+    multiplications: int = 0
+
+    @property
+    def call(self) -> Call:
+        return partial(self.function, *self.inputs, out=self.out, **self.options)
+
+    def goes_by_rows(self, x: Any) -> bool:
+        return isinstance(x, np.ndarray) and x.ndim == self.out.ndim and len(x) == len(self.out)
+
+    def of_rows(self, rows: slice) -> Note:
+        inputs = tuple(x[rows] if self.goes_by_rows(x) else x for x in self.inputs)
+        return Note(self.function, inputs, self.out[rows], self.options, True)
+
+
+def in_pieces(notes: list[Note]) -> Iterator[Note]:
+    """The same notes; runs of elementwise ones on large arrays go a few rows at a time, to stay in the cache."""
+    run: list[Note] = []
+    for note in notes:
+        if not _joins(run, note):
+            yield from _cut(run)
+            run = []
+        run.append(note)
+    yield from _cut(run)
+
+
+def _joins(run: list[Note], note: Note) -> bool:
+    """Whether row by row each note of the longer run would still read what it reads now."""
+    if not (note.elementwise and note.out.ndim and all(other.elementwise for other in run)):
+        return not run
+    if run and (run[0].out.ndim == 0 or len(run[0].out) != len(note.out)):
+        return False
+    operands = [x for x in (*note.inputs, note.out) if isinstance(x, np.ndarray)]
+    earlier = [x for other in run for x in (*other.inputs, other.out) if isinstance(x, np.ndarray)]
+    written = [other.out for other in (*run, note)]
+    apart = [(x, out) for x in operands for out in written] + [(x, note.out) for x in earlier]
+    return all(not np.may_share_memory(x, out) or (_same(x, out) and note.goes_by_rows(x)) for x, out in apart)
+
+
+def _same(x: Any, y: Any) -> bool:
+    return bool(x.ctypes.data == y.ctypes.data and x.shape == y.shape and x.strides == y.strides)
+
+
+def _cut(run: list[Note]) -> Iterator[Note]:
+    largest = max((note.out.nbytes for note in run), default=0)
+    if len(run) < 2 or largest < 2 * PIECE_BYTES:
+        yield from run
+        return
+    rows = len(run[0].out)
+    pieces = min(rows, -(-largest // PIECE_BYTES))
+    for start, stop in pairwise(rows * i // pieces for i in range(pieces + 1)):
+        yield from (note.of_rows(slice(start, stop)) for note in run)
