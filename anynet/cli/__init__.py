@@ -19,7 +19,7 @@ INTERRUPTED = 130
 
 _DATA_HELP = (
     "mnist or circles, which come with anynet; table.csv with a header; data.npz holding x and y (and x_test, y_test); "
-    "x.npy,y.npy; or images,labels in the IDX format, plain or gzipped"
+    "x.npy,y.npy, where a pattern as 'x-*.npy' stands for many; or images,labels in the IDX format, plain or gzipped"
 )
 _EXIT_CODES = "Exit codes: 0 done, 1 failed (diverged, or a check did not hold), 2 wrong usage, 3 wrong data."
 

@@ -73,7 +73,7 @@ def resolve(options: dict[str, Any]) -> TrainConfig:
     if given["data"].endswith(".csv") and given.get("target") is None:
         raise UsageError(f"{given['data']} needs --target COLUMN, the name of the column to predict")
     given["data"] = ",".join(
-        os.path.abspath(part) if os.path.exists(part) else part for part in given["data"].split(",")
+        os.path.abspath(part) if os.path.exists(part) or "*" in part else part for part in given["data"].split(",")
     )
     given["hidden"] = tuple(given.get("hidden", TrainConfig.hidden))
     return TrainConfig(**given)

@@ -9,6 +9,7 @@ import numpy as np
 
 from anynet import nn
 from anynet.datasets import Dataset
+from anynet.datasets.on_disk import OnDisk, pieces
 from anynet.errors import DataError, ModelFileError
 from anynet.nn import Layer, Loss
 from anynet.training import Model
@@ -66,7 +67,8 @@ def task_of(data: Dataset, target: str | None) -> Task:
             raise DataError(f"labels must be 0, 1, 2, ..., but row {int(np.argmin(data.y))} has {data.y.min()}")
         return Task(features, target, [str(i) for i in range(int(data.y.max()) + 1)], [], [])
     values = _rows(data.y)
-    return Task(features, target, [], values.mean(axis=0).tolist(), _spread(values).tolist())
+    mean, spread = _mean_and_spread(values)
+    return Task(features, target, [], mean.tolist(), spread.tolist())
 
 
 def task_in(model: Model) -> Task:
@@ -95,6 +97,8 @@ def check_data(data: Dataset) -> Dataset:
 
 
 def _columns(x: Any) -> Any:
+    if isinstance(x, OnDisk) and x.ndim == 1:
+        raise DataError("x holds single numbers, and is too large to be read into memory: save it as rows of one")
     return x[:, None] if x.ndim == 1 else x
 
 
@@ -109,7 +113,11 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Any, A
         )
     order = stream(seed, "split").permutation(len(data.x))
     rest, out = order[held:], order[:held]
-    return dataclasses.replace(data, x=data.x[rest], y=data.y[rest]), (data.x[out], data.y[out])
+    return dataclasses.replace(data, x=_only(data.x, rest), y=data.y[rest]), (_only(data.x, out), data.y[out])
+
+
+def _only(x: Any, rows: Any) -> Any:
+    return x.only(rows) if isinstance(x, OnDisk) else x[rows]
 
 
 def blurred_columns(network: nn.Sequential, task: Task) -> list[str]:
@@ -140,8 +148,8 @@ def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) ->
     if x.dtype == np.uint8:
         inputs: list[Layer] = [nn.Rescale(1 / 255), nn.Flatten()]
     else:
-        columns = _rows(x)
-        inputs = [nn.Flatten(), nn.Rescale(scale=1 / _spread(columns), shift=columns.mean(axis=0))]
+        mean, spread = _mean_and_spread(x)
+        inputs = [nn.Flatten(), nn.Rescale(scale=1 / spread, shift=mean)]
     inner = [layer for size in hidden for layer in (nn.Linear(size, weight), function)]
     return nn.Sequential(*inputs, *inner, nn.Linear(task.outputs, weight))
 
@@ -164,8 +172,19 @@ def _rows(values: Any) -> Any:
     return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
 
 
-def _spread(columns: Any) -> Any:
-    """The standard deviation of each column, 1 for one that is constant but for rounding."""
-    spread = columns.std(axis=0)
-    rounding = len(columns) * np.finfo(np.float64).eps * np.abs(columns).max(axis=0)
-    return np.where(spread > rounding, spread, 1.0)
+def _mean_and_spread(x: Any) -> tuple[Any, Any]:
+    """The mean and the standard deviation of each column, 1 for one that is constant but for rounding.
+
+    Pieces are joined as Chan, Golub and LeVeque (1979) do, so that a large mean does not blur the deviation.
+    """
+    count, mean, squares, largest = 0, 0.0, 0.0, 0.0
+    for _, piece in pieces(x):
+        rows = _rows(piece)
+        apart = rows.mean(axis=0) - mean
+        squares = squares + ((rows - rows.mean(axis=0)) ** 2).sum(axis=0)
+        squares = squares + apart**2 * (count * len(rows) / (count + len(rows)))
+        count += len(rows)
+        mean = mean + apart * (len(rows) / count)
+        largest = np.maximum(largest, np.abs(rows).max(axis=0))
+    spread = np.sqrt(squares / count)
+    return mean, np.where(spread > count * np.finfo(np.float64).eps * largest, spread, 1.0)

@@ -67,7 +67,10 @@ def _say_what_is_trained(
     kind = (
         f"{len(task.classes)} classes" if task.classes else f"{task.outputs} value{'s' * (task.outputs > 1)} to predict"
     )
-    print(f"network {'-'.join(map(str, (data.x[:1].size, *sizes)))}; {kind}; {', '.join(parts)}", file=sys.stderr)
+    print(
+        f"network {'-'.join(map(str, (math.prod(data.x.shape[1:]), *sizes)))}; {kind}; {', '.join(parts)}",
+        file=sys.stderr,
+    )
     if dtype == "float32" and (blurred := blurred_columns(network, task)):
         columns = ", ".join(blurred[:5])
         print(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Sequence
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import numpy as np
 from anynet.datasets.builtin import circles, mnist
 from anynet.datasets.dataset import Dataset
 from anynet.datasets.idx import read_idx
-from anynet.datasets.npy import read_npy, read_npz
+from anynet.datasets.npy import map_npy, read_npy, read_npz
+from anynet.datasets.on_disk import OnDisk
 from anynet.datasets.tables import read_csv
 from anynet.errors import DataError, ShapeError, unknown
 
+STAYS_ON_DISK = 256 << 20
 BUILTIN = {"mnist": mnist, "circles": circles}
 
 
@@ -31,6 +35,8 @@ def load(
     ``mnist`` and ``circles`` come with anynet. ``FILE.npz`` holds arrays named x and y, and perhaps x_test and
     y_test. ``FILE.csv`` has a header; `target` names the column to predict. ``X.npy,Y.npy`` and
     ``IMAGES,LABELS`` in the IDX format, plain or gzipped, are two files joined by a comma; one alone has no y.
+    A pattern such as ``x-*.npy`` stands for all files it matches, one after the other. Those, and a .npy file of
+    256 MiB or more, stay on disk and are read as they are needed.
     `features` and `classes` are those of a CSV file whose meaning is already known.
 
     Raises
@@ -55,12 +61,26 @@ def _read_pair(source: str) -> Dataset:
     parts = source.split(",")
     if len(parts) > 2 or not all(parts):
         raise DataError(f"expected a file, or two as X,Y, but got {source!r}")
-    paths = [Path(part) for part in parts]
-    if len(paths) == 1 and not os.path.exists(source) and "." not in source and "/" not in source:
+    if len(parts) == 1 and not os.path.exists(source) and not set(".*/") & set(source):
         raise DataError(unknown("dataset", source, BUILTIN) + "; or the path of a .csv, .npz, .npy or IDX file")
-    arrays = [read_npy(path) if path.suffix == ".npy" else read_idx(path) for path in paths]
-    _check(source, *arrays)
-    return Dataset(paths[0].name.split(".")[0], *arrays)
+    x, *y = [_read_one(part) for part in parts]
+    y = [np.asarray(values) for values in y]
+    _check(source, x, *y)
+    return Dataset(Path(parts[0]).name.split(".")[0].rstrip("*-_") or "data", x, *y)
+
+
+def _read_one(part: str) -> Any:
+    """One file's array, or that of all files a pattern matches, in the order of their names."""
+    if "*" in part and not os.path.exists(part):
+        paths = sorted(glob(part))
+        if not paths or not all(path.endswith(".npy") for path in paths):
+            raise DataError(f"{part} should match .npy files, but matches {reprlib.repr(paths) if paths else 'none'}")
+        return OnDisk([map_npy(Path(path)) for path in paths])
+    path = Path(part)
+    if path.suffix != ".npy":
+        return read_idx(path)
+    large = path.is_file() and path.stat().st_size >= STAYS_ON_DISK
+    return OnDisk([map_npy(path)]) if large else read_npy(path)
 
 
 def _read_npz(path: Path) -> Dataset:
@@ -81,7 +101,10 @@ def _read_npz(path: Path) -> Dataset:
 
 def _check(source: object, x: Any, y: Any = None, part: str = "") -> None:
     for name, values in (("x", x), ("y", y)):
-        if values is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
+        # What lies on disk is looked at once, when it is trained on.
+        if values is None or isinstance(values, OnDisk) or values.dtype.kind != "f":
+            continue
+        if not np.isfinite(values).all():
             at = tuple(np.argwhere(~np.isfinite(values))[0])
             found = f"{name}{part} holds {values[at]} in row {at[0]}"
             raise DataError(f"{source}: {found}: every value must be a finite number")

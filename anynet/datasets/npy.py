@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 from numpy.lib import format as npy
 
-from anynet.datasets.reading import read_numbers, reading, size_of
+from anynet.datasets.reading import check_shape, read_numbers, reading, size_of
 from anynet.errors import DataError
 
 # Version 3 is for the names of fields, which an array of numbers has not.
@@ -26,6 +27,22 @@ def read_npy(path: Path) -> Any:
     """
     with reading(path, ".npy file") as file:
         return _read_array(str(path), file, size_of(file))
+
+
+def map_npy(path: Path) -> Any:
+    """The array in a .npy file, mapped into memory and read as it is needed.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, is not as long as it says, is empty, or holds no numbers.
+    """
+    with reading(path, ".npy file") as file:
+        shape, fortran_order, dtype = _header(str(path), file)
+        if fortran_order and len(shape) > 1:
+            raise DataError(f"{path} is stored column by column, so its rows cannot be read one by one")
+        check_shape(str(path), dtype, shape, size_of(file) - file.tell())
+        return np.memmap(path, dtype, mode="r", offset=file.tell(), shape=shape)
 
 
 def read_npz(path: Path, names: Sequence[str]) -> list[Any]:
@@ -53,10 +70,15 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
 
 
 def _read_array(name: str, stream: IO[bytes], size: float) -> Any:
+    shape, fortran_order, dtype = _header(name, stream)
+    return read_numbers(name, stream, dtype, shape, size - stream.tell(), fortran_order)
+
+
+def _header(name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, Any]:
     version = npy.read_magic(stream)
     if version not in _HEADERS:
         raise DataError(f"{name} has .npy version {version[0]}.{version[1]}, but arrays of numbers have 1.0 or 2.0")
     shape, fortran_order, dtype = _HEADERS[version](stream)
     if dtype.kind not in "biuf":
         raise DataError(f"{name} must hold numbers, but its dtype is {dtype}")
-    return read_numbers(name, stream, dtype, shape, size - stream.tell(), fortran_order)
+    return shape, fortran_order, dtype

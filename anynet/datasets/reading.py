@@ -55,19 +55,29 @@ def read_numbers(
     DataError
         When there are not exactly as many bytes as the shape says, or it says more than `most`.
     """
-    said = f"{reprlib.repr(shape)} of {dtype.name}"
-    if not shape or min(shape) < 1:
-        raise DataError(f"{name} holds no samples: its shape is {said}")
-    expected = math.prod(shape) * dtype.itemsize
+    expected = _size_said(name, dtype, shape)
     data = bytearray()
     # The shape is only a claim, so memory is taken as bytes arrive.
     while len(data) < expected <= most and (some := stream.read(min(_BYTES_AT_ONCE, expected - len(data)))):
         data += some
-    if len(data) < expected:
-        raise DataError(f"{name} is truncated: it is too short for its shape {said}")
-    if stream.read(1):
-        raise DataError(f"{name} is damaged: it is too long for its shape {said}")
+    check_shape(name, dtype, shape, len(data) + len(stream.read(1)))
     array = np.frombuffer(data, dtype)
     if not dtype.isnative:
         array = array.byteswap(inplace=True).view(dtype.newbyteorder("="))
     return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def check_shape(name: str, dtype: Any, shape: tuple[int, ...], found: float) -> None:
+    """Raise a DataError where a file does not hold exactly as many bytes of numbers as its shape says."""
+    expected = _size_said(name, dtype, shape)
+    said = f"{reprlib.repr(shape)} of {dtype.name}"
+    if found < expected:
+        raise DataError(f"{name} is truncated: it is too short for its shape {said}")
+    if found > expected:
+        raise DataError(f"{name} is damaged: it is too long for its shape {said}")
+
+
+def _size_said(name: str, dtype: Any, shape: tuple[int, ...]) -> int:
+    if not shape or min(shape) < 1:
+        raise DataError(f"{name} holds no samples: its shape is {reprlib.repr(shape)} of {dtype.name}")
+    return math.prod(shape) * int(dtype.itemsize)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from anynet.backends import to_numpy
+from anynet.datasets.npy import map_npy
+from anynet.datasets.on_disk import OnDisk, pieces
 from anynet.errors import DataError, ShapeError
 from anynet.nn import Loss
 from anynet.nn.layer import Shape
@@ -15,7 +18,7 @@ _LARGEST = np.finfo(np.float32).max.astype(np.float64)
 
 
 def check_inputs(x: Any, shape: Shape | None = None) -> Any:
-    """Inputs as a host array of bytes or finite floats, with one row for each sample.
+    """Inputs as a host array of bytes or finite floats, or `OnDisk`, with one row for each sample.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> An
         When the number of rows or the shape of each does not fit.
     """
     name = type(loss).__name__
-    target = _numbers(target, "the target")
+    target = np.asarray(_numbers(target, "the target"))
     if target.ndim == 0 or len(target) != samples:
         raise ShapeError(f"x has {samples} samples, so the target must have as many rows, but has shape {target.shape}")
     if loss.target_kind == "class":
@@ -61,7 +64,7 @@ def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> An
             f"the network's output has shape {out_shape} for each sample, so {name} needs a target of shape "
             f"{(samples, *out_shape)}, but got {target.shape}"
         )
-    if loss.target_kind == "probability" and not ((target >= 0) & (target <= 1)).all():
+    if loss.target_kind == "probability" and not (target.min() >= 0 and target.max() <= 1):
         raise DataError(f"{name} needs targets from 0 to 1, but they go from {target.min()} to {target.max()}")
     return target.reshape(samples, *out_shape)
 
@@ -70,7 +73,7 @@ def check_weights(weight: Any, samples: int) -> Any:
     """Sample weights as float64, ones where there are none."""
     if weight is None:
         return np.ones(samples)
-    weight = _numbers(weight, "sample_weight").astype(np.float64)
+    weight = np.asarray(_numbers(weight, "sample_weight"), dtype=np.float64)
     if weight.shape != (samples,):
         raise ShapeError(f"x has {samples} samples, so sample_weight must have shape ({samples},), not {weight.shape}")
     if (weight < 0).any() or not weight.any():
@@ -81,19 +84,40 @@ def check_weights(weight: Any, samples: int) -> Any:
 def _numbers(values: Any, name: str) -> Any:
     if values is None:
         raise DataError(f"{name} is missing")
+    array = _on_disk(values)
     try:
-        array = to_numpy(values)
+        array = to_numpy(values) if array is None else array
     # What cannot be an array, or cannot leave its library, is a ValueError to NumPy and other things elsewhere.
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{name} must be a rectangular array of numbers: {error}") from None
     if array.dtype.kind not in "fiub":
         raise DataError(f"{name} must hold numbers, but its dtype is {array.dtype}")
+    if array.dtype.kind == "f":
+        for start, piece in pieces(array):
+            _check_finite(piece, name, start)
+    return array
+
+
+def _on_disk(values: Any) -> OnDisk | None:
+    """Memory-mapped arrays and paths of files, to be read as they are needed."""
+    if isinstance(values, (list, tuple)) and values and all(map(_is_file, values)):
+        return OnDisk([map_npy(Path(value)) for value in values])
+    if isinstance(values, np.memmap) and values.ndim and len(values) and values.dtype.kind in "fiub":
+        return OnDisk([values])
+    return values if isinstance(values, OnDisk) else None
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, Path) or (isinstance(value, str) and value.endswith(".npy"))
+
+
+def _check_finite(array: Any, name: str, first_row: int) -> None:
     # Through nan both comparisons fail; through a larger number than this float32 would become infinite.
-    if array.dtype.kind == "f" and array.size and not (array.min() >= -_LARGEST and array.max() <= _LARGEST):
+    if array.size and not (array.min() >= -_LARGEST and array.max() <= _LARGEST):
         at = tuple(np.argwhere(~(np.abs(array) <= _LARGEST))[0])
         limit = "a finite number" if not np.isfinite(array[at]) else f"between -{_LARGEST:.2g} and {_LARGEST:.2g}"
-        raise DataError(f"{name} holds {array[at]} in row {at[0]}: every value must be {limit}")
-    return array
+        row = first_row + (at[0] if at else 0)
+        raise DataError(f"{name} holds {array[at]} in row {row}: every value must be {limit}")
 
 
 def _without_ones(shape: Shape) -> Shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from anynet.training import model_file
 from anynet.training.arrays import check_inputs, check_targets, check_weights
 from anynet.training.batches import batch_shares, chunks
 from anynet.training.callbacks import Callback, Record, StopTraining
-from anynet.training.step import State, evaluation_step, prediction_step, training_step
+from anynet.training.feeds import Resident, Streamed, feed
+from anynet.training.step import State, evaluation_step, gathering, prediction_step, training_step
 from anynet.training.streams import stream
 
+Feed: TypeAlias = Resident | Streamed
 EVALUATION_BATCH = 1024
 
 
@@ -108,6 +110,7 @@ class Model:
         decays = layout.decays(np) if self.optimizer.weight_decay else ()
         decays = tuple(backend.asarray(decay) for decay in decays)
         self._train = training_step(backend, self.network, self.loss, self.optimizer, layout, decays)
+        self._gather = gathering(backend, self._train)
         self._evaluate = evaluation_step(backend, self.network, self.loss, layout)
         self._predict = prediction_step(backend, self.network, layout)
         self.layout, self.input_shape = layout, shape
@@ -138,8 +141,10 @@ class Model:
 
         Parameters
         ----------
-        x : array of shape (samples, ...)
-            Bytes stay bytes until they are inside the step; other integers become floats.
+        x : array of shape (samples, ...), or files
+            Bytes stay bytes until they are inside the step; other integers become floats. A memory-mapped array,
+            or a sequence of paths of .npy files, is read as it is needed, ahead of the step, and may be larger
+            than memory.
         y : array of shape (samples, ...)
             Class numbers, probabilities or values, as the loss takes them.
         epochs, batch_size : int
@@ -169,13 +174,14 @@ class Model:
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
         validation = self._check(shape, *validation_data)[1:] if validation_data else None
         self._ensure_built(shape)
+        source = feed(self.backend, self._train, self._gather, (x, target))
         watchers = list(callbacks)
         history: list[Record] = []
         for watcher in watchers:
             watcher.on_fit_begin(self, epochs, len(x))
         try:
             for _ in range(epochs):
-                record = self._epoch(x, target, weight, batch_size, watchers)
+                record = self._epoch(source, weight, batch_size, watchers)
                 if validation:
                     record |= {f"val_{name}": value for name, value in self._measure(*validation).items()}
                     self._check_finite(record["val_loss"], "validation loss")
@@ -187,22 +193,22 @@ class Model:
                 watcher.on_fit_end(self)
         return history
 
-    def _epoch(self, x: Any, target: Any, weight: Any, batch_size: int, watchers: Sequence[Callback]) -> Record:
+    def _epoch(self, source: Feed, weight: Any, batch_size: int, watchers: Sequence[Callback]) -> Record:
         started = time.perf_counter()
-        order = stream(self.seed, "order", self.epoch).permutation(len(x))
+        order = stream(self.seed, "order", self.epoch).permutation(len(weight))
         shares, totals = batch_shares(weight, order, batch_size)
         losses = []
-        for chunk in chunks(self.backend, (x, target, shares), batch_size, order):
-            self.state, metrics = self.backend.run(self._train, self.state, chunk.arrays)
-            losses.append(metrics["loss"])
+        for progress in source.epoch(self.state, order, shares, batch_size):
+            self.state = progress.state
+            losses.append(progress.losses)
             for watcher in watchers:
-                watcher.on_batches_end(self, chunk.steps * chunk.batch_size)
+                watcher.on_batches_end(self, progress.rows)
         # The first reading of anything the device computed: it waits for the whole epoch.
         loss = float(np.concatenate([self.backend.to_numpy(part) for part in losses]) @ totals / totals.sum())
         seconds = time.perf_counter() - started
         self.epoch += 1
         self._check_finite(loss, "loss")
-        return {"epoch": self.epoch, "loss": loss, "seconds": seconds, "samples_per_second": len(x) / seconds}
+        return {"epoch": self.epoch, "loss": loss, "seconds": seconds, "samples_per_second": len(order) / seconds}
 
     def _check_finite(self, loss: float, name: str) -> None:
         if not np.isfinite(loss):

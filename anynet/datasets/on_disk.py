@@ -1,0 +1,109 @@
+"""Rows that stay in their files until they are asked for."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from anynet.errors import ShapeError
+
+BYTES_AT_ONCE = 8 << 20
+
+
+class OnDisk:
+    """Memory-mapped arrays, one after the other, as one array whose rows are read when they are taken.
+
+    What has been read is given back to the system at once, so that memory does not grow with the files.
+
+    Parameters
+    ----------
+    parts : sequence of numpy.memmap
+        Each of shape (rows, ...), alike but for the number of rows.
+    chosen : array of int, optional
+        The rows there are, in this order; all of them if left out.
+    dtype : optional
+        What their numbers become as they are read; what they are in the files if left out.
+
+    Raises
+    ------
+    ShapeError
+        When the rows of two parts differ in shape or dtype.
+    """
+
+    def __init__(self, parts: Sequence[Any], chosen: Any = None, dtype: Any = None) -> None:
+        first = parts[0]
+        for part in parts[1:]:
+            if part.shape[1:] != first.shape[1:] or part.dtype != first.dtype:
+                found = f"{first.shape[1:]} of {first.dtype} and {part.shape[1:]} of {part.dtype}"
+                raise ShapeError(f"parts of one array must hold rows of one shape and dtype, but hold {found}")
+        self.parts = tuple(parts)
+        self.chosen = chosen
+        self._starts = np.cumsum([0, *map(len, parts)])
+        self.shape: tuple[int, ...] = (int(self._starts[-1]) if chosen is None else len(chosen), *first.shape[1:])
+        self.dtype = np.dtype(dtype or first.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def only(self, rows: Any) -> OnDisk:
+        """These rows alone, still on disk."""
+        return OnDisk(self.parts, rows if self.chosen is None else self.chosen[rows], self.dtype)
+
+    def astype(self, dtype: Any) -> OnDisk:
+        """The same rows, whose numbers become another dtype as they are read."""
+        return OnDisk(self.parts, self.chosen, dtype)
+
+    def take(self, rows: Any) -> Any:
+        """These rows, in memory.
+
+        >>> OnDisk([np.arange(3.0), np.arange(3.0, 5.0)]).take(np.asarray([4, 0]))
+        array([4., 0.])
+        """
+        rows = rows if self.chosen is None else self.chosen[rows]
+        taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        holder = np.searchsorted(self._starts, rows, side="right") - 1
+        for i, part in enumerate(self.parts):
+            here = slice(None) if len(self.parts) == 1 else np.flatnonzero(holder == i)
+            taken[here] = np.take(part, rows[here] - self._starts[i], axis=0)
+            _release(part)
+        return taken
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self.take(np.arange(*rows.indices(len(self))))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def pieces(self) -> Iterator[tuple[int, Any]]:
+        """All rows, a few megabytes at a time, each with the number of its first."""
+        rows_at_once = max(1, BYTES_AT_ONCE // max(1, self.dtype.itemsize * math.prod(self.shape[1:])))
+        for start in range(0, len(self), rows_at_once):
+            yield start, self[start : start + rows_at_once]
+
+
+def _release(part: Any) -> None:
+    """Tell the system that these pages may go; a private copy's changes would go with them, so it keeps its own."""
+    base = part
+    while base is not None and not isinstance(base, mmap.mmap):
+        if getattr(base, "mode", "r") == "c":
+            return
+        base = getattr(base, "base", None)
+    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def pieces(array: Any) -> Iterator[tuple[int, Any]]:
+    """An array in memory as one piece, one on disk as many, each with the number of its first row."""
+    return array.pieces() if isinstance(array, OnDisk) else iter([(0, array)])

@@ -1,0 +1,82 @@
+"""Where the batches of an epoch come from: data that stay on the device, or data read a little ahead of their use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anynet.backends import Backend
+from anynet.backends.base import Array, Step
+from anynet.datasets.on_disk import OnDisk
+from anynet.training.batches import Chunk, chunks, cuts
+from anynet.training.step import State
+
+
+class Progress(NamedTuple):
+    """What a few steps came to."""
+
+    state: State
+    losses: Array
+    rows: int
+
+
+class Resident:
+    """Data put on the device once; each batch is taken there, by the numbers of its rows."""
+
+    def __init__(self, backend: Backend, gather: Step, data: tuple[Any, ...]) -> None:
+        self.backend = backend
+        self.gather = gather
+        self.data = tuple(backend.asarray(array, copy=backend.donates or None) for array in data)
+
+    def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Progress]:
+        for chunk in chunks(self.backend, (order, shares), batch_size):
+            (state, self.data), metrics = self.backend.run(self.gather, (state, self.data), chunk.arrays)
+            yield Progress(state, metrics["loss"], chunk.steps * chunk.batch_size)
+
+
+class Streamed:
+    """Data too large for that: while the device works on some batches, a thread reads those that come next."""
+
+    def __init__(self, backend: Backend, step: Step, data: tuple[Any, ...]) -> None:
+        self.backend = backend
+        self.step = step
+        self.data = data
+
+    def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Progress]:
+        for chunk in self._ahead(order, shares, batch_size):
+            state, metrics = self.backend.run(self.step, state, chunk.arrays)
+            yield Progress(state, metrics["loss"], chunk.steps * chunk.batch_size)
+
+    def _ahead(self, order: Any, shares: Any, batch_size: int) -> Iterator[Chunk]:
+        row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self.data)
+        with ThreadPoolExecutor(1) as reader:
+            coming = None
+            for cut in cuts(self.backend, len(order), batch_size, row_bytes):
+                next_one = reader.submit(self._read, order, shares, *cut)
+                if coming:
+                    yield coming.result()
+                coming = next_one
+            if coming:
+                yield coming.result()
+
+    def _read(self, order: Any, shares: Any, start: int, steps: int, size: int) -> Chunk:
+        part = slice(start, start + steps * size)
+        rows = [*(_take(array, order[part]) for array in self.data), shares[part]]
+        stacked = (array.reshape(steps, size, *array.shape[1:]) for array in rows)
+        return Chunk(tuple(self.backend.asarray(array) for array in stacked), steps, size)
+
+
+def feed(backend: Backend, step: Step, gather: Step, data: tuple[Any, ...]) -> Resident | Streamed:
+    """Resident where the data are in memory and small enough for the device, else streamed."""
+    on_disk = any(isinstance(array, OnDisk) for array in data)
+    if on_disk or sum(array.nbytes for array in data) > backend.resident_bytes():
+        return Streamed(backend, step, data)
+    return Resident(backend, gather, data)
+
+
+def _take(array: Any, rows: Any) -> Any:
+    return array.take(rows) if isinstance(array, OnDisk) else np.take(array, rows, axis=0)
