@@ -1,0 +1,103 @@
+"""What is trained: networks, data, batch sizes and update rules, the same for every contender."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+import anynet
+from anynet import nn
+from anynet.training.streams import stream
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One network on one data set: `sizes` from input to output, ReLU between, softmax cross-entropy at the end."""
+
+    name: str
+    data: str
+    sizes: tuple[int, ...]
+    batch_size: int
+    rows: int
+    optimizer: str = "sgd"
+    lr: float = 0.1
+
+    @property
+    def network(self) -> nn.Sequential:
+        inputs = (nn.Rescale(1 / 255), nn.Flatten()) if self.data == "mnist" else ()
+        hidden = [layer for size in self.sizes[1:-1] for layer in (nn.Linear(size), nn.ReLU())]
+        return nn.Sequential(*inputs, *hidden, nn.Linear(self.sizes[-1]))
+
+    @property
+    def rule(self) -> nn.Optimizer:
+        rules = {"sgd": nn.SGD(self.lr), "momentum": nn.SGD(self.lr, momentum=0.9), "adam": nn.Adam(self.lr)}
+        return rules[self.optimizer]
+
+    def model(self, backend: str = "numpy") -> anynet.Model:
+        return anynet.Model(self.network, nn.CrossEntropyLoss(), self.rule, backend=backend, seed=SEED)
+
+    def order(self, turn: int) -> Any:
+        """The rows of a turn, in the order in which anynet trains on them."""
+        return stream(SEED, "order", turn).permutation(self.rows)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of a workload: as they are stored, and as the float32 matrix that every peer wants."""
+
+    workload: Workload
+
+    @cached_property
+    def _whole(self) -> anynet.datasets.Dataset:
+        return anynet.datasets.mnist() if self.workload.data == "mnist" else table(self.workload)
+
+    @property
+    def x(self) -> Any:
+        return self._whole.x[: self.workload.rows]
+
+    @property
+    def y(self) -> Any:
+        return self._whole.y[: self.workload.rows]
+
+    @cached_property
+    def floats(self) -> Any:
+        return as_floats(self.x)
+
+    @cached_property
+    def weights(self) -> list[tuple[Any, Any]]:
+        """The (weight, bias) of each layer from which everyone starts."""
+        first = self.workload.model().build(self.x.shape[1:]).parameters
+        names = [name.removesuffix(".weight") for name in first if name.endswith(".weight")]
+        return [(first[f"{name}.weight"], first[f"{name}.bias"]) for name in names]
+
+
+def as_floats(x: Any) -> Any:
+    """Rows of numbers from 0 to 1 where they were bytes, made without a larger copy on the way."""
+    scale = 1 / 255 if x.dtype == np.uint8 else 1.0
+    return np.multiply(x.reshape(len(x), -1), scale, dtype=np.float32)
+
+
+def table(workload: Workload) -> anynet.datasets.Dataset:
+    """A table of standardised columns whose class is drawn from a random network of one hidden layer."""
+    generator = np.random.default_rng(SEED)
+    columns, classes = workload.sizes[0], workload.sizes[-1]
+    x = generator.standard_normal((workload.rows, columns))
+    scores = np.tanh(x @ generator.standard_normal((columns, 20))) @ generator.standard_normal((20, classes))
+    return anynet.datasets.Dataset("table", x.astype(np.float32), scores.argmax(axis=1))
+
+
+DIGITS = (784, 128, 64, 10)
+TRAINING = (
+    Workload("digits, batch 32", "mnist", DIGITS, 32, 60_000),
+    Workload("digits, batch 128", "mnist", DIGITS, 128, 60_000),
+    Workload("digits, batch 1024", "mnist", DIGITS, 1024, 60_000),
+    Workload("digits, batch 128, momentum", "mnist", DIGITS, 128, 60_000, "momentum", 0.01),
+    Workload("digits, batch 128, Adam", "mnist", DIGITS, 128, 60_000, "adam", 0.001),
+    Workload("1024-wide, batch 256", "mnist", (784, 1024, 1024, 10), 256, 7_680, lr=0.01),
+    Workload("table, batch 200, Adam", "table", (20, 100, 100, 3), 200, 40_000, "adam", 0.001),
+)
