@@ -368,3 +368,20 @@ def test_help_is_there_in_a_blink() -> None:
         return time.perf_counter() - started
 
     assert min(seconds() for _ in range(5)) < 0.2
+
+
+def test_bench_says_which_backend_is_fastest_here(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--backends", "numpy,torch", "--hidden", "8", "--seconds", "0.01"]
+    assert main(["bench", "circles", *options]) == 0
+    assert "fastest here:" in capsys.readouterr().out
+    assert main(["bench", "circles", *options, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert set(result["samples_per_second"]) == {"numpy", "torch"}
+    assert all(len(rates) == 3 for rates in result["samples_per_second"].values())
+    assert result["fastest"] in ("numpy", "torch")
+
+
+@pytest.mark.parametrize(("option", "words"), [("--seconds=0", "above 0"), ("--backends=foo", "unknown backend 'foo'")])
+def test_bench_refuses_what_it_cannot_do(option: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "circles", option]) == 2
+    assert words in capsys.readouterr().err

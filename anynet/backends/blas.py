@@ -12,7 +12,8 @@ from typing import Any
 # What OpenBLAS calls the processors whose 512-bit instructions it knows.
 _KNOWING_512_BITS = ("SkylakeX", "Cooperlake", "Sapphirerapids", "Zen4", "Zen5")
 _lock = Lock()
-_inside: list[Any] = []
+_inside: list[None] = []
+_before: list[int] = []
 
 
 @contextmanager
@@ -20,23 +21,30 @@ def one_thread() -> Iterator[None]:
     """The time in which matrix products use one thread; it ends when all who asked for it are done."""
     with _lock:
         if not _inside:
-            _inside.append(_libraries().limit(limits=1, user_api="blas"))
+            _before[:] = [library.num_threads for library in _libraries()]
+            _set_threads(1 for _ in _before)
         _inside.append(None)
     try:
         yield
     finally:
         with _lock:
             _inside.pop()
-            if len(_inside) == 1:
-                _inside.pop().restore_original_limits()
+            if not _inside:
+                _set_threads(iter(_before))
+
+
+def _set_threads(numbers: Iterator[int]) -> None:
+    for library, threads in zip(_libraries(), numbers, strict=True):
+        if library.num_threads != threads:
+            library.set_num_threads(threads)
 
 
 def advice() -> str:
     """What to do where OpenBLAS takes the processor for an older one; empty where it does not."""
-    for library in _libraries().info():
-        taken_for = library.get("architecture", "")
-        flags = _processor_flags()
-        if library["internal_api"] == "openblas" and "avx512f" in flags and taken_for not in _KNOWING_512_BITS:
+    flags = _processor_flags()
+    for library in _libraries():
+        taken_for = getattr(library, "architecture", "")
+        if library.internal_api == "openblas" and "avx512f" in flags and taken_for not in _KNOWING_512_BITS:
             better = "Cooperlake" if "avx512_bf16" in flags else "SkylakeX"
             return (
                 f"OpenBLAS takes this processor for a {taken_for} and does not use its 512-bit instructions; "
@@ -46,11 +54,11 @@ def advice() -> str:
 
 
 @cache
-def _libraries() -> Any:
-    import numpy  # noqa: F401  only what is loaded is found
+def _libraries() -> list[Any]:
+    """Those that are loaded; NumPy's own is, by the time that anything is asked for here."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
 def _processor_flags() -> set[str]:

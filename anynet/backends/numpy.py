@@ -20,8 +20,9 @@ SMALL = 1 << 14
 # Each keeps memory for all that a step computes.
 MOST_REPLAYS = 8
 
-# With fewer multiplications in a step, two cores lose more by passing numbers to and fro than they gain.
-FEW_MULTIPLICATIONS = 20_000_000
+# With so few multiplications in a step, two cores lose more by passing numbers to and fro than they gain; with
+# fewer still, one is what they use.
+FEW_MULTIPLICATIONS = range(1_000_000, 20_000_000)
 
 
 class NumPyBackend(Backend):
@@ -63,7 +64,7 @@ class NumPyBackend(Backend):
             replay = self._replay(step, state, batches)
             if replay is None:
                 return super().run(step, state, batches)
-            with one_thread() if replay.multiplications < FEW_MULTIPLICATIONS else nullcontext():
+            with one_thread() if replay.multiplications in FEW_MULTIPLICATIONS else nullcontext():
                 return state, replay.run(batches)
 
     def _replay(self, step: Step, state: Any, batches: tuple[Array, ...]) -> Replay | None:

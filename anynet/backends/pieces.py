@@ -31,6 +31,11 @@ class Note:
     def call(self) -> Call:
         return partial(self.function, *self.inputs, out=self.out, **self.options)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it may go a few rows at a time and, at four bytes a number, would fill the cache if it did not."""
+        return self.elementwise and self.out.ndim > 0 and 4 * self.out.size >= 2 * PIECE_BYTES
+
     def goes_by_rows(self, x: Any) -> bool:
         return isinstance(x, np.ndarray) and x.ndim == self.out.ndim and len(x) == len(self.out)
 
@@ -52,9 +57,9 @@ def in_pieces(notes: list[Note]) -> Iterator[Note]:
 
 def _joins(run: list[Note], note: Note) -> bool:
     """Whether row by row each note of the longer run would still read what it reads now."""
-    if not (note.elementwise and note.out.ndim and all(other.elementwise for other in run)):
-        return not run
-    if run and (run[0].out.ndim == 0 or len(run[0].out) != len(note.out)):
+    if not run:
+        return True
+    if not (run[0].is_large and note.is_large and len(run[0].out) == len(note.out)):
         return False
     operands = [x for x in (*note.inputs, note.out) if isinstance(x, np.ndarray)]
     earlier = [x for other in run for x in (*other.inputs, other.out) if isinstance(x, np.ndarray)]
@@ -68,11 +73,10 @@ def _same(x: Any, y: Any) -> bool:
 
 
 def _cut(run: list[Note]) -> Iterator[Note]:
-    largest = max((note.out.nbytes for note in run), default=0)
-    if len(run) < 2 or largest < 2 * PIECE_BYTES:
+    if len(run) < 2:
         yield from run
         return
     rows = len(run[0].out)
-    pieces = min(rows, -(-largest // PIECE_BYTES))
+    pieces = min(rows, -(-max(note.out.nbytes for note in run) // PIECE_BYTES))
     for start, stop in pairwise(rows * i // pieces for i in range(pieces + 1)):
         yield from (note.of_rows(slice(start, stop)) for note in run)

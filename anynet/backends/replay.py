@@ -151,11 +151,12 @@ class Replay:
     def __init__(self, step: Callable[[Any, Any], Any], state: Any, batch: tuple[Any, ...]) -> None:
         self.state = state
         self.batch = tuple(np.array(array) for array in batch)
-        if not all(isinstance(array, np.ndarray) for array in leaves(state)):
+        self._leaves = leaves(state)
+        if not all(isinstance(array, np.ndarray) for array in self._leaves):
             raise NotReplayable("a state that is no array")
         notes: list[Note] = []
         memory = Memory()
-        given = [Traced(array, notes, memory) for array in leaves(state)]
+        given = [Traced(array, notes, memory) for array in self._leaves]
         batch = tuple(Traced(array, notes, memory) for array in self.batch)
         after, metrics = step(rebuilt(state, iter(given)), batch)
         for old, new in zip(given, leaves(after), strict=True):
@@ -169,7 +170,7 @@ class Replay:
         self._lock = Lock()
 
     def fits(self, state: Any) -> bool:
-        return all(old is new for old, new in zip(leaves(self.state), leaves(state), strict=True))
+        return state is self.state or all(old is new for old, new in zip(self._leaves, leaves(state), strict=True))
 
     def run(self, batches: tuple[Any, ...]) -> dict[str, Any]:
         """Play the step for each batch, and collect its metrics."""

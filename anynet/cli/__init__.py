@@ -1,4 +1,5 @@
-"""The command line: ``anynet train``, ``evaluate``, ``predict``, ``backends``, ``parity`` and ``gradcheck``."""
+"""The command line: ``anynet train``, ``evaluate``, ``predict``, ``backends``, ``bench``, ``parity`` and
+``gradcheck``."""
 
 from __future__ import annotations
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_backends(commands)
+    _add_bench(commands)
     _add_parity(commands)
     _add_gradcheck(commands)
     return parser
@@ -76,13 +78,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         argument_default=argparse.SUPPRESS,
     )
     default = defaults()
-    parser.add_argument("data", nargs="?", metavar="DATA", help=_DATA_HELP)
-    parser.add_argument("--target", metavar="COLUMN", help="the CSV file's column to predict: class names or numbers")
+    _add_network(parser)
     _add_backend(parser)
-    parser.add_argument("--hidden", metavar="SIZES", type=_sizes, help="sizes of the hidden layers (default 128,64)")
-    parser.add_argument("--activation", metavar="NAME", help="relu, leaky_relu, sigmoid or tanh (default relu)")
     parser.add_argument("--epochs", metavar="N", type=int, help=f"times through the data (default {default['epochs']})")
-    parser.add_argument("--batch-size", metavar="N", type=int, help=f"samples a step (default {default['batch_size']})")
     parser.add_argument(
         "--lr",
         metavar="X",
@@ -92,7 +90,6 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--momentum", metavar="X", type=float, help=f"of SGD (default {default['momentum']})")
     parser.add_argument("--seed", metavar="N", type=int, help="of weights, order and split (default 0)")
-    parser.add_argument("--dtype", metavar="D", help="float32 or float64 (default float32)")
     parser.add_argument(
         "--validation",
         metavar="F",
@@ -104,6 +101,16 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--overwrite", action="store_true", help="replace a run that is already in DIR")
     parser.add_argument("--config", metavar="FILE", help="a run's config.toml, to run it again; options given here win")
     _add_json(parser)
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", nargs="?", metavar="DATA", help=_DATA_HELP)
+    parser.add_argument("--target", metavar="COLUMN", help="the CSV file's column to predict: class names or numbers")
+    parser.add_argument("--hidden", metavar="SIZES", type=_sizes, help="sizes of the hidden layers (default 128,64)")
+    parser.add_argument("--activation", metavar="NAME", help="relu, leaky_relu, sigmoid or tanh (default relu)")
+    size = defaults()["batch_size"]
+    parser.add_argument("--batch-size", metavar="N", type=int, help=f"samples a step (default {size})")
+    parser.add_argument("--dtype", metavar="D", help="float32 or float64 (default float32)")
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -141,6 +148,21 @@ def _add_backends(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         description="List each backend with its library's version and devices, or why it cannot be used and what "
         "to install.",
     )
+    _add_json(parser)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="find out which backend trains a network fastest here",
+        description="Train a network on each backend that can be used here, in turns, and say which is fastest on "
+        "this machine for this network and these data (default: mnist).",
+        epilog=_EXIT_CODES,
+        argument_default=argparse.SUPPRESS,
+    )
+    _add_network(parser)
+    parser.add_argument("--backends", metavar="A,B,...", default="", help="default: all that can be used here")
+    parser.add_argument("--seconds", metavar="S", type=float, default=10.0, help="how long about (default %(default)s)")
     _add_json(parser)
 
 

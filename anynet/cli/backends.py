@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from anynet.backends import BACKENDS, auto, select
+from anynet.backends.blas import advice
 from anynet.errors import BackendError
 
 
@@ -15,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [_describe(name) for name in BACKENDS]
     chosen, reason = auto()
     if arguments.json:
-        print(json.dumps({"backends": rows, "auto": chosen, "reason": reason}))
+        print(json.dumps({"backends": rows, "auto": chosen, "reason": reason, "advice": advice()}))
         return 0
     for row in rows:
         if row["usable"]:
@@ -23,6 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print(f"{row['name']:8s} missing  {row['reason']}")
     print(f"\nauto is {chosen}: {reason}")
+    if advice():
+        print(f"\n{advice()}")
     return 0
 
 

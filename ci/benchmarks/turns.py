@@ -65,6 +65,7 @@ class Result:
     per_turn: int
     seconds: dict[str, list[float]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
+    epochs: dict[str, list[int]] = field(default_factory=dict)
 
     def rate(self, name: str) -> float:
         return self.per_turn / statistics.median(self.seconds[name])
@@ -109,7 +110,7 @@ def predict_in_turns(workload: Workload, names: list[str], rows: int, repeats: i
     workers = [Worker(name, dataclasses.replace(workload, rows=10_000)) for name in names]
     try:
         for worker in list(workers):
-            if "absent" in (answer := worker.ask("predict", rows=rows, repeats=3)):
+            if "absent" in (answer := worker.ask("train", turn=0)):
                 result.absent[worker.name] = answer["absent"]
         for _ in range(turns):
             for worker in workers:
@@ -120,6 +121,37 @@ def predict_in_turns(workload: Workload, names: list[str], rows: int, repeats: i
         for worker in workers:
             worker.close()
     return result
+
+
+def until_accurate(workload: Workload, names: list[str], accuracy: float, seeds: int) -> Result:
+    """Seconds from starting a process to so accurate a network: importing, compiling, training and testing."""
+    result = Result(workload.name, 1)
+    for seed in range(seeds):
+        for name in names:
+            if name in result.absent:
+                continue
+            started = time.perf_counter()
+            with closing(Worker(name, dataclasses.replace(workload, seed=seed))) as worker:
+                answer = worker.ask("train_until", accuracy=accuracy, most_turns=30)
+            if "absent" in answer:
+                result.absent[name] = answer["absent"]
+            elif answer["accuracy"] < accuracy:
+                result.absent[name] = f"only {answer['accuracy']} after {answer['turns']} epochs"
+            else:
+                result.seconds.setdefault(name, []).append(time.perf_counter() - started)
+                result.epochs.setdefault(name, []).append(answer["turns"])
+    return result
+
+
+def peak_memory(workload: Workload, names: list[str]) -> dict[str, float]:
+    """The most memory, in MiB, that a process has in use which makes its data ready and trains on them once."""
+    peaks = {}
+    for name in names:
+        with closing(Worker(name, workload)) as worker:
+            answer = worker.ask("train", turn=0)
+        if "peak_mib" in answer:
+            peaks[name] = answer["peak_mib"]
+    return peaks
 
 
 def check_same_loss(losses: dict[str, float | None], tolerance: float) -> None:

@@ -1,0 +1,70 @@
+"""anynet bench"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from typing import Any
+
+from anynet import datasets
+from anynet.backends import select
+from anynet.cli.backends import usable
+from anynet.cli.config import TrainConfig, resolve
+from anynet.cli.task import check_data, network_for, task_of
+from anynet.errors import UsageError
+from anynet.nn import SGD
+from anynet.training import Model
+
+MOST_ROWS = 20_000
+FEWEST_TURNS = 3
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = resolve({"data": "mnist", **vars(arguments)})
+    if arguments.seconds <= 0:
+        raise UsageError(f"seconds must be above 0, but is {arguments.seconds:g}")
+    # array-api-strict checks what is computed; nobody trains with it.
+    names = arguments.backends.split(",") if arguments.backends else [name for name in usable() if name != "strict"]
+    models, x, y = _models(config, names)
+    rates = _rates(models, x, y, config.batch_size, arguments.seconds)
+    fastest = max(rates, key=lambda name: statistics.median(rates[name]))
+    if arguments.json:
+        print(json.dumps({"samples_per_second": rates, "fastest": fastest}))
+    else:
+        print(_table(rates, fastest))
+    return 0
+
+
+def _models(config: TrainConfig, names: list[str]) -> tuple[dict[str, Model], Any, Any]:
+    backends = {name: select(name, config.dtype) for name in names}
+    data = check_data(datasets.load(config.data, config.target))
+    task = task_of(data, config.target)
+    network = network_for(data.x, task, config.hidden, config.activation)
+    # The rate of learning does not change how long a step takes, and a small one cannot diverge.
+    models = {name: Model(network, task.loss, SGD(1e-6, momentum=0.9), backend=b) for name, b in backends.items()}
+    return models, data.x[:MOST_ROWS], task.encode(data.y[:MOST_ROWS])
+
+
+def _rates(models: dict[str, Model], x: Any, y: Any, batch_size: int, seconds: float) -> dict[str, list[float]]:
+    """Samples a second of each model, in turns for about so long, after a turn in which libraries compile."""
+    rates: dict[str, list[float]] = {name: [] for name in models}
+    for name, model in models.items():
+        print(f"making ready: {name}", file=sys.stderr)
+        model.fit(x, y, batch_size=batch_size)
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(next(iter(rates.values()))) < FEWEST_TURNS:
+        for name, model in models.items():
+            rates[name].append(model.fit(x, y, batch_size=batch_size)[0]["samples_per_second"])
+    return rates
+
+
+def _table(rates: dict[str, list[float]], fastest: str) -> str:
+    lines = ["backend     samples/s   of the fastest, median (lowest to highest) of the turns"]
+    for name, measured in sorted(rates.items(), key=lambda item: -statistics.median(item[1])):
+        shares = [own / best for own, best in zip(measured, rates[fastest], strict=True)]
+        spread = f"{statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})"
+        lines.append(f"{name:10s}{statistics.median(measured):11,.0f}   {spread}")
+    return "\n".join([*lines, f"\nfastest here: {fastest}; train with --backend {fastest}"])
