@@ -64,7 +64,9 @@ class JAXBackend(Backend):
             x = x.astype(self.dtype_name, copy=False)
         # jax.numpy.asarray would copy twice, and wait for what is still being computed.
         with self.scope():
-            return jax.device_put(x, self.device, may_alias=not copy)
+            array = jax.device_put(x, self.device, may_alias=not copy)
+        # Until then x is read, and the caller of a copy may change it at once.
+        return jax.block_until_ready(array) if copy else array
 
     def run(self, step: Step, state: Any, batches: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
         with self.scope():

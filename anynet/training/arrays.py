@@ -72,7 +72,8 @@ def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> An
 def check_weights(weight: Any, samples: int) -> Any:
     """Sample weights as float64, ones where there are none."""
     if weight is None:
-        return np.ones(samples)
+        # All the same one, so that memory does not grow with the samples.
+        return np.broadcast_to(np.ones(1), (samples,))
     weight = np.asarray(_numbers(weight, "sample_weight"), dtype=np.float64)
     if weight.shape != (samples,):
         raise ShapeError(f"x has {samples} samples, so sample_weight must have shape ({samples},), not {weight.shape}")

@@ -49,10 +49,16 @@ def cuts(backend: Backend, count: int, batch_size: int, row_bytes: int) -> Itera
 def batch_shares(weight: Any, order: Any, batch_size: int) -> tuple[Any, Any]:
     """Each row's share of its batch, in the order in which rows come, and each batch's total weight.
 
+    Weights that are all one number, broadcast, need no looking up.
+
     >>> batch_shares(np.asarray([1.0, 3.0, 5.0]), np.asarray([0, 1, 2]), batch_size=2)
     (array([0.25, 0.75, 1.  ]), array([4., 5.]))
     """
+    firsts = np.arange(0, len(order), batch_size)
+    if weight.strides == (0,):
+        sizes = np.diff(firsts, append=len(order))
+        return np.repeat(1 / sizes, sizes), sizes * weight[0]
     ordered = weight[order]
-    totals = np.add.reduceat(ordered, np.arange(0, len(order), batch_size))
+    totals = np.add.reduceat(ordered, firsts)
     ordered /= np.repeat(np.where(totals > 0, totals, 1), batch_size)[: len(order)]
     return ordered, totals
