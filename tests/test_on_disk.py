@@ -84,9 +84,10 @@ def test_rows_of_some_rows_are_still_on_disk() -> None:
     np.testing.assert_array_equal(rows[:], [3, 12])
 
 
-def test_what_is_written_to_a_private_copy_is_not_lost(tmp_path: Path) -> None:
+def test_what_is_written_to_a_private_copy_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mapped = np.load(saved(tmp_path / "x.npy", np.zeros((4, 2))), mmap_mode="c")
     mapped[1] = 7
+    monkeypatch.setattr("anynet.datasets.on_disk.BYTES_UNTIL_RELEASE", 0)
     OnDisk([mapped]).take(np.arange(4))
     np.testing.assert_array_equal(mapped[1], [7, 7])
 

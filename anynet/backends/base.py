@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, TypeAlias
 
 from anynet.backends.host import to_numpy
@@ -96,6 +95,9 @@ class Backend:
 
     @classmethod
     def library_version(cls) -> str:
+        # Not needed to train, and as slow to import as half of NumPy.
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             return version(cls.package)
         except PackageNotFoundError:
@@ -116,8 +118,12 @@ class Backend:
         with self.scope():
             return self.xp.asarray(x, device=self.device, copy=copy)
 
+    def resident(self, x: Any) -> Array:
+        """A data set as `asarray` gives it, to stay on the device while it is trained on; it is not written to."""
+        return self.asarray(x, copy=self.donates or None)
+
     def resident_bytes(self) -> float:
-        """How large a data set may be to stay on the device while it is trained on."""
+        """How large a data set may be to stay on the device."""
         return math.inf
 
     def to_numpy(self, x: Array) -> Any:
@@ -146,6 +152,9 @@ class Backend:
                 state, metrics = step(state, batch)
                 collected.append(metrics)
             return state, {key: self.xp.stack([metrics[key] for metrics in collected]) for key in collected[0]}
+
+    def forget(self, step: Step) -> None:
+        """Let go of whatever is kept to run a step again."""
 
     def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         """One batch after the other."""

@@ -51,5 +51,9 @@ class CuPyBackend(Backend):
         device: AbstractContextManager[Any] = self.device
         return device
 
+    def resident_bytes(self) -> float:
+        free, _ = self.device.mem_info
+        return float(free) / 2
+
     def synchronize(self) -> None:
         self.device.synchronize()

@@ -37,15 +37,19 @@ class Memory:
     def __init__(self) -> None:
         self.free: list[Any] = []
 
-    def take(self, like: Any) -> tuple[Any, Room]:
-        """An array of this shape and dtype, and what keeps its place."""
-        size = -(-max(like.nbytes, 1) // _CACHE_LINE) * _CACHE_LINE
-        fitting = [room for room in self.free if len(room) >= size]
+    def keep(self, x: Any) -> tuple[Any, Room]:
+        """A copy of an array, laid out as it is, and what keeps its place."""
+        size = -(-max(x.nbytes, 1) // _CACHE_LINE) * _CACHE_LINE
+        fitting = [place for place in self.free if len(place) >= size]
         place = min(fitting, key=len) if fitting else huge_page(max(size, _ROOM))
-        self.free = [room for room in self.free if room is not place]
+        self.free = [other for other in self.free if other is not place]
         if len(place) > size:
-            self.free.insert(0, place[size:])
-        array = place[: like.nbytes].view(like.dtype).reshape(like.shape)
+            self.free.append(place[size:])
+        # NumPy adds up along another axis first where the axes lie in another order in memory.
+        order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
+        flat = place[: x.nbytes].view(x.dtype)
+        array = flat.reshape([x.shape[axis] for axis in order]).transpose([order.index(i) for i in range(x.ndim)])
+        array[...] = x
         return array, Room(self, place[:size])
 
 

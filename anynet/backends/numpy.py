@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from threading import RLock
 from types import SimpleNamespace
 from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.blas import one_thread
-from anynet.backends.memory import placed
-from anynet.backends.replay import NotReplayable, Replay
+from anynet.backends.replay import Replay
 
 # With so many rows, and so few columns, a detour through a product or a transpose is the faster reduction.
 MANY_ROWS = 64
@@ -44,6 +44,7 @@ class NumPyBackend(Backend):
     def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
         super().__init__(device, dtype)
         self._replays: dict[Any, Replay | None] = {}
+        self._lock = RLock()
 
     @staticmethod
     def load() -> Any:
@@ -52,30 +53,38 @@ class NumPyBackend(Backend):
 
         return SimpleNamespace(**{**vars(numpy), "fft": fft, "linalg": linalg, **_without_wrappers(numpy)})
 
-    def asarray(self, x: Any, copy: bool | None = None) -> Array:
-        array = super().asarray(x, copy)
-        return placed(array) if copy else array
+    def resident(self, x: Any) -> Array:
+        array = self.asarray(x).view()
+        array.flags.writeable = False
+        return array
 
     def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         return zip(*batches, strict=True)
 
     def run(self, step: Step, state: Any, batches: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
-        with self.scope():
+        with self._lock, self.scope():
             replay = self._replay(step, state, batches)
             if replay is None:
                 return super().run(step, state, batches)
             with one_thread() if replay.multiplications in FEW_MULTIPLICATIONS else nullcontext():
-                return state, replay.run(batches)
+                return replay.run(state, batches)
+
+    def forget(self, step: Step) -> None:
+        with self._lock:
+            self._replays = {kind: replay for kind, replay in self._replays.items() if kind[0] is not step}
 
     def _replay(self, step: Step, state: Any, batches: tuple[Array, ...]) -> Replay | None:
-        """The step's calls on this state and such batches, noted down once it is seen to come more than once."""
+        """The step's calls on this state and such batches; None where it cannot be played back."""
+        if len({len(array) for array in batches}) != 1 or not len(batches[0]):
+            return None
         kind = step, tuple((array.shape[1:], array.dtype) for array in batches)
-        again = len(batches[0]) > 1 or kind in self._replays
+        known = kind in self._replays
         replay = self._replays.pop(kind, None)
-        if again and (replay is None or not replay.fits(state)):
+        if not known or (replay is not None and not replay.fits(state)):
             try:
                 replay = Replay(step, state, tuple(array[0] for array in batches))
-            except NotReplayable:
+            # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
+            except Exception:
                 replay = None
         self._replays[kind] = replay
         if len(self._replays) > MOST_REPLAYS:

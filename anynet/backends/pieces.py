@@ -61,11 +61,15 @@ def _joins(run: list[Note], note: Note) -> bool:
         return True
     if not (run[0].is_large and note.is_large and len(run[0].out) == len(note.out)):
         return False
-    operands = [x for x in (*note.inputs, note.out) if isinstance(x, np.ndarray)]
-    earlier = [x for other in run for x in (*other.inputs, other.out) if isinstance(x, np.ndarray)]
-    written = [other.out for other in (*run, note)]
-    apart = [(x, out) for x in operands for out in written] + [(x, note.out) for x in earlier]
-    return all(not np.may_share_memory(x, out) or (_same(x, out) and note.goes_by_rows(x)) for x, out in apart)
+    return all(_apart_or_alongside(one, other) for one in (*run, note) for other in (*run, note))
+
+
+def _apart_or_alongside(reader: Note, writer: Note) -> bool:
+    """Whether each thing that one note touches is out of the other's way, or goes by the same rows."""
+    touched = [x for x in (*reader.inputs, reader.out) if isinstance(x, np.ndarray)]
+    return all(
+        not np.may_share_memory(x, writer.out) or (_same(x, writer.out) and reader.goes_by_rows(x)) for x in touched
+    )
 
 
 def _same(x: Any, y: Any) -> bool:

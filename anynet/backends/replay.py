@@ -2,21 +2,30 @@
 
 Layers are followed with stand-ins for arrays, to which NumPy's own protocols (NEP 13 and 18) bring every call.
 What is played back is those calls alone, each writing where it wrote before: no layers, no views to make, no
-memory to ask for. It is the same arithmetic, so the numbers are the same to the last bit.
+memory to ask for. It is the same arithmetic, so the numbers are the same to the last bit; that is tried on the
+first batch, and a step that does anything not known here is not played back at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from threading import Lock
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from anynet.backends.memory import Memory, Room
+from anynet.backends.memory import Memory, Room, placed
 from anynet.backends.pieces import Call, Note, in_pieces
+
+# Functions whose result depends on values only in its values, and which change none of their arguments.
+_MAKING_ARRAYS = frozenset(
+    (np.where, np.argmax, np.argmin, np.copy, np.zeros_like, np.ones_like, np.full_like, np.mean, np.repeat, np.tile)
+)
+_MAKING_VIEWS = frozenset(
+    (np.reshape, np.matrix_transpose, np.transpose, np.expand_dims, np.squeeze, np.broadcast_to, np.moveaxis)
+)
 
 
 class NotReplayable(TypeError):
@@ -24,13 +33,18 @@ class NotReplayable(TypeError):
 
 
 class Traced(NDArrayOperatorsMixin):
-    """Stands for an array while a step is followed: whatever is done with it is noted, and nothing done to it."""
+    """Stands for an array while a step is followed: whatever is done with it is done and noted."""
 
-    def __init__(self, array: Any, notes: list[Note], memory: Memory, room: Room | None = None) -> None:
+    __slots__ = ("array", "is_scalar", "memory", "notes", "room")
+
+    def __init__(
+        self, array: Any, notes: list[Note], memory: Memory, room: Room | None = None, is_scalar: bool = False
+    ) -> None:
         self.array = array
         self.notes = notes
         self.memory = memory
         self.room = room
+        self.is_scalar = is_scalar
 
     def __getattr__(self, name: str) -> Any:
         if name in ("shape", "dtype", "ndim", "size", "device"):
@@ -49,8 +63,8 @@ class Traced(NDArrayOperatorsMixin):
     def mT(self) -> Traced:
         return self._of(self.array.mT)
 
-    def reshape(self, shape: tuple[int, ...], copy: bool | None = None) -> Traced:
-        return self._view_or(self.array.reshape(shape, copy=copy), lambda: self.array.reshape(shape))
+    def reshape(self, *shape: Any, copy: bool | None = None) -> Traced:
+        return self._view_or(lambda: self.array.reshape(*shape, copy=copy))
 
     def astype(self, dtype: Any, copy: bool = True) -> Traced:
         if not copy and self.array.dtype == dtype:
@@ -60,64 +74,82 @@ class Traced(NDArrayOperatorsMixin):
     def dot(self, other: Any) -> Traced:
         return self._product(self.array, self._array(other))
 
-    def _product(self, x: Any, y: Any) -> Traced:
-        result = x.dot(y)
-        traced = self._note(x.dot, (y,), result)
-        self.notes[-1] = replace(self.notes[-1], multiplications=result.size * x.shape[-1])
-        return traced
-
     def __getitem__(self, key: Any) -> Traced:
-        key = self._array(key)
-        return self._view_or(self.array[key], lambda: self.array[key])
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        key = self._array(key)
-        self.notes.append(Note(lambda value, out: out.__setitem__(key, value), (self._array(value),), self.array))
+        if not all(isinstance(part, (int, slice)) or part in (None, ...) for part in _as_tuple(key)):
+            raise NotReplayable("rows chosen by an array")
+        return self._view_or(lambda: self.array[key])
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (None,), **options: Any) -> Any:
-        inputs = self._array(inputs)
-        function = ufunc if method == "__call__" else getattr(ufunc, method)
+        if method == "reduce" and options.keys() <= {"axis", "dtype", "keepdims"} and out == (None,):
+            inputs = self._array(inputs)
+            return self._note(ufunc.reduce, inputs, ufunc.reduce(*inputs, **options), options)
+        if ufunc is np.matmul and method == "__call__" and not options and out == (None,):
+            return self._product(*self._array(inputs), product=np.matmul)
+        if method != "__call__" or options or ufunc.signature or ufunc.nout != 1:
+            raise NotReplayable(f"{ufunc.__name__}.{method} with {', '.join(options)}")
         (target,) = out
-        if target is None:
-            return self._note(function, inputs, function(*inputs, **options), options, method == "__call__")
-        if not isinstance(target, Traced):
+        if target is not None and not isinstance(target, Traced):
             raise NotReplayable("an array of the step's own, changed in place by others")
-        self.notes.append(Note(function, inputs, target.array, options, method == "__call__"))
+        inputs = self._array(inputs)
+        if target is None or target.is_scalar:
+            result = ufunc(*inputs)
+            if ufunc is np.power and isinstance(result, np.generic):
+                raise NotReplayable("a power of a number, which NumPy computes in another way than one of an array")
+            return self._note(ufunc, inputs, result, elementwise=True)
+        ufunc(*inputs, out=target.array)
+        self.notes.append(Note(ufunc, inputs, target.array, elementwise=True))
         return target
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         arguments, options = self._array(arguments), self._array(options)
-        result = function(*arguments, **options)
-        if isinstance(result, np.dtype):
-            return result
-        if function is np.dot:
+        if "out" in options or "where" in options:
+            raise NotReplayable(f"{function.__name__} with an array to write to")
+        if function is np.dot and len(arguments) == 2:
             return self._product(*arguments)
-        if function is np.concatenate:
-            return self._note(function, arguments, result, options)
-        if function is np.take:
-            # Unless told to clip, NumPy takes into a copy first; the rows are our own.
-            return self._note(function, arguments, result, {**options, "mode": "clip"})
-        return self._view_or(result, lambda: function(*arguments, **options))
+        if function is np.concatenate and options.keys() <= {"axis"}:
+            return self._note(function, arguments, function(*arguments, **options), options)
+        if function is np.take and len(arguments) == 2 and options.keys() <= {"axis"}:
+            # Where NumPy checks each number, it takes into a copy first; these are row numbers of our own.
+            return self._note(function, arguments, function(*arguments, **options), {**options, "mode": "wrap"})
+        if function in _MAKING_VIEWS:
+            return self._view_or(lambda: function(*arguments, **options))
+        if function in _MAKING_ARRAYS:
+            return self._made_again(lambda: function(*arguments, **options))
+        raise NotReplayable(function.__name__)
 
-    def _view_or(self, result: Any, again: Call) -> Traced:
-        """A view stays one for good; anything else is made again each time, and kept in the same place."""
-        if isinstance(result, np.ndarray) and result.base is not None and np.may_share_memory(result, self.array):
+    def _product(self, x: Any, y: Any, product: Callable[..., Any] = np.dot) -> Traced:
+        if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray) and x.ndim and y.ndim):
+            raise NotReplayable("a product with a number")
+        result = product(x, y)
+        # The method saves the way through NumPy's dispatcher.
+        traced = self._note(x.dot, (y,), result) if product is np.dot else self._note(product, (x, y), result)
+        self.notes[-1] = replace(self.notes[-1], multiplications=result.size * x.shape[-1])
+        return traced
+
+    def _view_or(self, make: Call) -> Traced:
+        """A view stays one for good; anything else is made again each time."""
+        result = make()
+        if isinstance(result, np.ndarray) and np.may_share_memory(result, self.array):
             return self._of(result)
-        if not isinstance(result, (np.ndarray, np.generic)):
-            raise NotReplayable(f"{type(result).__name__} made of an array")
-        return self._note(lambda out: out.__setitem__(..., again()), (), np.array(result))
+        return self._made_again(make)
+
+    def _made_again(self, make: Call) -> Traced:
+        return self._note(lambda out: out.__setitem__(..., make()), (), make())
 
     def _note(
         self,
         function: Callable[..., Any],
         inputs: tuple[Any, ...],
-        out: Any,
+        result: Any,
         options: dict[str, Any] | None = None,
         elementwise: bool = False,
     ) -> Traced:
-        array, room = self.memory.take(np.asarray(out))
+        """Keep a result in a place of its own, and note how it came about."""
+        if not isinstance(result, (np.ndarray, np.generic)):
+            raise NotReplayable(f"{type(result).__name__} made of an array")
+        array, room = self.memory.keep(np.asarray(result))
         self.notes.append(Note(function, inputs, array, options or {}, elementwise))
-        return Traced(array, self.notes, self.memory, room)
+        return Traced(array, self.notes, self.memory, room, isinstance(result, np.generic))
 
     def _of(self, view: Any) -> Traced:
         return Traced(view, self.notes, self.memory, self.room)
@@ -128,69 +160,149 @@ class Traced(NDArrayOperatorsMixin):
             return value.array
         if isinstance(value, np.ndarray):
             return value.copy()
-        if isinstance(value, (tuple, list)):
+        if type(value) in (tuple, list):
             return type(value)(self._array(item) for item in value)
         if isinstance(value, dict):
             return {key: self._array(item) for key, item in value.items()}
         return value
 
 
-def _cast(x: Any, out: Any) -> None:
-    np.copyto(out, x, casting="unsafe")
-
-
 class Replay:
-    """The calls of one step on one state and on batches of one shape.
+    """The calls of one step on batches of one shape.
+
+    A state whose arrays the step changes is kept in memory of its own, and copied there when another is given;
+    one that is only read, and arrays that may not be written to, are used where they are.
+
+    Parameters
+    ----------
+    step : callable
+        As `Backend.run` takes it.
+    state : nested tuples and dicts of arrays
+        It is left as it is.
+    batch : tuple of arrays
 
     Raises
     ------
     NotReplayable
-        When the step cannot be followed; the state is as it was.
+        When the step cannot be followed, or does not give the same again.
     """
 
     def __init__(self, step: Callable[[Any, Any], Any], state: Any, batch: tuple[Any, ...]) -> None:
-        self.state = state
-        self.batch = tuple(np.array(array) for array in batch)
-        self._leaves = leaves(state)
-        if not all(isinstance(array, np.ndarray) for array in self._leaves):
-            raise NotReplayable("a state that is no array")
-        notes: list[Note] = []
-        memory = Memory()
-        given = [Traced(array, notes, memory) for array in self._leaves]
-        batch = tuple(Traced(array, notes, memory) for array in self.batch)
-        after, metrics = step(rebuilt(state, iter(given)), batch)
-        for old, new in zip(given, leaves(after), strict=True):
-            if new is not old:
-                notes.append(_put_back(old, new, given))
-        if not all(isinstance(value, Traced) for value in metrics.values()):
-            raise NotReplayable("a metric that no batch changes")
+        given = leaves(state)
+        if not all(type(array) in (np.ndarray, np.memmap) for array in (*given, *batch)) or _overlap(given):
+            raise NotReplayable("a state of other things than arrays, each by itself")
+        self.batch = tuple(array.copy() for array in batch)
+        self.changes_state = False
+        self._given = self._own = tuple(_read_only(array) for array in given)
+        try:
+            notes, metrics = self._follow(step, state)
+        except (ValueError, _StateChanged):
+            self.changes_state = True
+            self._own = tuple(placed(array.copy()) if array.flags.writeable else array for array in given)
+            notes, metrics = self._follow(step, state)
+        self._originals = given
         self.metrics = {name: value.array for name, value in metrics.items()}
+        if _overlap([*self._own, *self.metrics.values()]):
+            raise NotReplayable("a metric that is part of the state")
         self.calls = [note.call for note in in_pieces(notes)]
         self.multiplications = sum(note.multiplications for note in notes)
-        self._lock = Lock()
+        self._prove(given)
+
+    def _follow(self, step: Callable[[Any, Any], Any], state: Any) -> tuple[list[Note], dict[str, Traced]]:
+        notes: list[Note] = []
+        memory = Memory()
+        own = [Traced(array, notes, memory) for array in self._own]
+        before = rebuilt(state, iter(own))
+        after, metrics = step(before, tuple(Traced(array, notes, memory) for array in self.batch))
+        changed = [(old, new) for old, new in _pairs(before, after) if new is not old]
+        if changed and not self.changes_state:
+            raise _StateChanged
+        if _overlap([array for _, new in changed for array in [new.array]] + list(self._own)):
+            raise NotReplayable("a state that changes places")
+        notes += [Note(_cast, (new.array,), old.array) for old, new in changed]
+        for old, new in changed:
+            old.array[...] = new.array
+        if not all(isinstance(value, Traced) for value in metrics.values()):
+            raise NotReplayable("a metric that no batch changes")
+        return notes, metrics
+
+    def _prove(self, given: list[Any]) -> None:
+        """The calls, made again from the start, must give what following the step gave."""
+        results = [*self.metrics.values(), *(self._own if self.changes_state else ())]
+        expected = [array.tobytes() for array in results if array.flags.writeable]
+        self._begin_with(given)
+        for call in self.calls:
+            call()
+        if expected != [array.tobytes() for array in results if array.flags.writeable]:
+            raise NotReplayable("a step that does not give the same twice")
 
     def fits(self, state: Any) -> bool:
-        return state is self.state or all(old is new for old, new in zip(self._leaves, leaves(state), strict=True))
+        """Whether the arrays that are used where they are, are the ones of this state."""
+        there = leaves(state)
+        return len(there) == len(self._own) and all(
+            new is old or (self.changes_state and old.flags.writeable and new.shape == own.shape)
+            for old, own, new in zip(self._originals, self._own, there, strict=True)
+        )
 
-    def run(self, batches: tuple[Any, ...]) -> dict[str, Any]:
-        """Play the step for each batch, and collect its metrics."""
-        steps = len(batches[0])
-        collected = {name: np.empty((steps, *value.shape), value.dtype) for name, value in self.metrics.items()}
-        with self._lock:
-            for i in range(steps):
-                for kept, array in zip(self.batch, batches, strict=True):
-                    kept[...] = array[i]
-                for call in self.calls:
-                    call()
-                for name, value in self.metrics.items():
-                    collected[name][i] = value
-        return collected
+    def run(self, state: Any, batches: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
+        """Play the step for each batch; the state that comes of it, and the metrics."""
+        if self.changes_state:
+            self._begin_with(leaves(state))
+            state = rebuilt(state, iter(self._own))
+        collected = {n: np.empty((len(batches[0]), *v.shape), v.dtype) for n, v in self.metrics.items()}
+        for i in range(len(batches[0])):
+            for kept, array in zip(self.batch, batches, strict=True):
+                kept[...] = array[i]
+            for call in self.calls:
+                call()
+            for name, value in self.metrics.items():
+                collected[name][i] = value
+        return state, collected
+
+    def _begin_with(self, state: list[Any]) -> None:
+        for own, array in zip(self._own, state, strict=True):
+            if own is not array and own.flags.writeable:
+                own[...] = array
 
 
-def _put_back(old: Traced, new: Any, given: list[Traced]) -> Note:
-    if not isinstance(new, Traced) or any(np.may_share_memory(new.array, other.array) for other in given):
-        raise NotReplayable("a state that changes places")
-    return Note(_cast, (new.array,), old.array)
+class _StateChanged(Exception):
+    """A state that was taken for one that is only read."""
+
+
+def _cast(x: Any, out: Any) -> None:
+    np.copyto(out, x, casting="unsafe")
+
+
+def _read_only(array: Any) -> Any:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _overlap(arrays: list[Any]) -> bool:
+    """Whether any two share memory, by the bytes that they span."""
+    spans = sorted(np.lib.array_utils.byte_bounds(array) for array in arrays if array.size)
+    return any(before[1] > after[0] for before, after in pairwise(spans))
+
+
+def _as_tuple(key: Any) -> tuple[Any, ...]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _pairs(before: Any, after: Any) -> Iterator[tuple[Traced, Traced]]:
+    """The arrays of two states, place by place."""
+    if isinstance(before, Traced):
+        if not isinstance(after, Traced) or (before.shape, before.dtype) != (after.shape, after.dtype):
+            raise NotReplayable("a state that changes its shape or dtype")
+        yield before, after
+        return
+    if type(before) is not type(after) or len(before) != len(after):
+        raise NotReplayable("a state that changes its structure")
+    keys = before if isinstance(before, dict) else range(len(before))
+    for key in keys:
+        if isinstance(before, dict) and key not in after:
+            raise NotReplayable("a state that changes its structure")
+        yield from _pairs(before[key], after[key])
 
 
 def leaves(tree: Any) -> list[Any]:

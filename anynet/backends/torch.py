@@ -49,6 +49,11 @@ class TorchBackend(Backend):
         # PyTorch refuses negative strides, and warns of memory that it may not write even where it only reads.
         return super().asarray(numpy.require(x, requirements=["C", "W"]), copy)
 
+    def resident_bytes(self) -> float:
+        import torch
+
+        return torch.cuda.mem_get_info(self.device)[0] / 2 if self.device.type == "cuda" else super().resident_bytes()
+
     def synchronize(self) -> None:
         import torch
 

@@ -14,7 +14,7 @@ import numpy as np
 from anynet.datasets.builtin import circles, mnist
 from anynet.datasets.dataset import Dataset
 from anynet.datasets.idx import read_idx
-from anynet.datasets.npy import map_npy, read_npy, read_npz
+from anynet.datasets.npy import has_rows, map_npy, read_npy, read_npz
 from anynet.datasets.on_disk import OnDisk
 from anynet.datasets.tables import read_csv
 from anynet.errors import DataError, ShapeError, unknown
@@ -79,7 +79,7 @@ def _read_one(part: str) -> Any:
     path = Path(part)
     if path.suffix != ".npy":
         return read_idx(path)
-    large = path.is_file() and path.stat().st_size >= STAYS_ON_DISK
+    large = path.is_file() and path.stat().st_size >= STAYS_ON_DISK and has_rows(path)
     return OnDisk([map_npy(path)]) if large else read_npy(path)
 
 

@@ -29,6 +29,13 @@ def read_npy(path: Path) -> Any:
         return _read_array(str(path), file, size_of(file))
 
 
+def has_rows(path: Path) -> bool:
+    """Whether a .npy file holds its array row by row."""
+    with reading(path, ".npy file") as file:
+        shape, fortran_order, _ = _header(str(path), file)
+        return len(shape) < 2 or not fortran_order
+
+
 def map_npy(path: Path) -> Any:
     """The array in a .npy file, mapped into memory and read as it is needed.
 

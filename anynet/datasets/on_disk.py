@@ -12,12 +12,14 @@ import numpy as np
 from anynet.errors import ShapeError
 
 BYTES_AT_ONCE = 8 << 20
+# Pages given back have to be found again, so not after each of many small readings.
+BYTES_UNTIL_RELEASE = 64 << 20
 
 
 class OnDisk:
     """Memory-mapped arrays, one after the other, as one array whose rows are read when they are taken.
 
-    What has been read is given back to the system at once, so that memory does not grow with the files.
+    What has been read is given back to the system now and then, so that memory does not grow with the files.
 
     Parameters
     ----------
@@ -45,6 +47,7 @@ class OnDisk:
         self._starts = np.cumsum([0, *map(len, parts)])
         self.shape: tuple[int, ...] = (int(self._starts[-1]) if chosen is None else len(chosen), *first.shape[1:])
         self.dtype = np.dtype(dtype or first.dtype)
+        self._unreleased = 0
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -72,12 +75,18 @@ class OnDisk:
         array([4., 0.])
         """
         rows = rows if self.chosen is None else self.chosen[rows]
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self._starts[-1]):
+            raise IndexError(f"rows must be 0 to {self._starts[-1] - 1}, but go from {rows.min()} to {rows.max()}")
         taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
         holder = np.searchsorted(self._starts, rows, side="right") - 1
         for i, part in enumerate(self.parts):
             here = slice(None) if len(self.parts) == 1 else np.flatnonzero(holder == i)
             taken[here] = np.take(part, rows[here] - self._starts[i], axis=0)
-            _release(part)
+        self._unreleased += taken.nbytes
+        if self._unreleased > BYTES_UNTIL_RELEASE:
+            self._unreleased = 0
+            for part in self.parts:
+                _release(part)
         return taken
 
     def __getitem__(self, rows: slice) -> Any:

@@ -30,7 +30,11 @@ class Resident:
     def __init__(self, backend: Backend, gather: Step, data: tuple[Any, ...]) -> None:
         self.backend = backend
         self.gather = gather
-        self.data = tuple(backend.asarray(array, copy=backend.donates or None) for array in data)
+        self.data = tuple(backend.resident(array) for array in data)
+
+    def close(self) -> None:
+        """Let go of the data."""
+        self.backend.forget(self.gather)
 
     def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Progress]:
         for chunk in chunks(self.backend, (order, shares), batch_size):
@@ -45,6 +49,8 @@ class Streamed:
         self.backend = backend
         self.step = step
         self.data = data
+
+    def close(self) -> None: ...
 
     def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Progress]:
         for chunk in self._ahead(order, shares, batch_size):

@@ -189,6 +189,7 @@ class Model:
                 if not _all_go_on(watchers, self, record):
                     break
         finally:
+            source.close()
             for watcher in watchers:
                 watcher.on_fit_end(self)
         return history

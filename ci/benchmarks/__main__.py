@@ -18,13 +18,13 @@ import scaling
 from contenders import CONTENDERS
 from from_disk import from_disk_against_memory
 from startup import startup_milliseconds
-from turns import OURS, Result, peak_memory, predict_in_turns, train_in_turns, until_accurate
+from turns import OTHER_TRAINING, OURS, Result, peak_memory, predict_in_turns, train_in_turns, until_accurate
 from workloads import TO_98_PERCENT, TRAINING
 
 PARTS = ("training", "prediction", "accuracy", "memory", "startup", "disk", "scaling")
 
 
-def main() -> None:
+def main() -> int:
     arguments = _arguments()
     names = [name for name in CONTENDERS if name == OURS or name in arguments.contenders]
     networks = [name for name in names if name != "floor"]
@@ -33,15 +33,18 @@ def main() -> None:
         "machine": report.machine(),
         "turns": arguments.turns,
     }
+    everything: list[Result] = []
     if "training" in arguments.parts:
         chosen = [workload for workload in TRAINING if arguments.workloads in workload.name]
         results = [_said(train_in_turns(workload, names, arguments.turns)) for workload in chosen]
+        everything += results
         _show(found, "training", results, names)
     if "prediction" in arguments.parts:
         results = [
             _said(predict_in_turns(TRAINING[1], names, rows, repeats, arguments.turns))
             for rows, repeats in ((10_000, 5), (1, 300))
         ]
+        everything += results
         _show(found, "prediction", results, names)
     if "accuracy" in arguments.parts:
         results = [_said(until_accurate(TO_98_PERCENT, networks, 0.98, min(arguments.turns, 3)))]
@@ -59,6 +62,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(f"\nkept in {arguments.out}")
+    return int(any(OTHER_TRAINING in reason for result in everything for reason in result.absent.values()))
 
 
 def _arguments() -> argparse.Namespace:
@@ -105,4 +109,4 @@ def _listed(values: dict[str, float], unit: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,7 +30,7 @@ def machine() -> dict[str, Any]:
 
 
 def table(results: list[Result], names: list[str]) -> str:
-    """A row for each contender: how many times as fast anynet-numpy is, with quartiles; and rates."""
+    """A row for each contender: how many times as fast as anynet-numpy it is, with quartiles; and its rate."""
     measured = [name for name in names if any(name in result.seconds for result in results)]
     head = ["| |", *(f" {result.workload} |" for result in results)]
     lines = ["".join(head), "|---|" + "---:|" * len(results)]

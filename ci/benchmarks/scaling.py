@@ -37,7 +37,7 @@ def _point(workload: Workload, turns: int) -> dict[str, float]:
         for name, contender in contenders.items():
             seconds, _ = timed(lambda contender=contender, turn=turn: contender.train(turn))
             if turn:
-                times[name].append(seconds)
+                times[name].append(contender.seconds or seconds)
     return {"work": multiplications(workload), **{name: statistics.median(values) for name, values in times.items()}}
 
 

@@ -16,9 +16,11 @@ from typing import Any
 from workloads import Workload
 
 OURS = "anynet-numpy"
+FLOOR = "floor"
 CHECKED_STEPS = 20
 # In float32 one ReLU that rounding tips over moves the losses of later steps, so the first steps are held tighter.
 FIRST_STEPS_TOLERANCE = 1e-4
+OTHER_TRAINING = "not the same training"
 WHOLE_TURN_TOLERANCE = 0.01
 
 
@@ -27,7 +29,6 @@ class Worker:
 
     def __init__(self, name: str, workload: Workload) -> None:
         self.name = name
-        self.started = time.perf_counter()
         arguments = [
             sys.executable,
             Path(__file__).with_name("worker.py"),
@@ -79,48 +80,83 @@ class Result:
 
 
 def train_in_turns(workload: Workload, names: list[str], turns: int) -> Result:
-    """Times of training, once every contender has been seen to reach the same loss."""
+    """Times of training, of those contenders that have been seen to reach the same loss."""
+    result = Result(workload.name, workload.rows)
     short = dataclasses.replace(workload, rows=CHECKED_STEPS * workload.batch_size)
-    first_losses, absent = {}, {}
+    first_losses = {}
     for name in names:
         with closing(Worker(name, short)) as worker:
-            answer = worker.ask("train", turn=0)
-            if "absent" in answer:
-                absent[name] = answer["absent"]
-            else:
-                first_losses[name] = answer["loss"]
-    check_same_loss(first_losses, FIRST_STEPS_TOLERANCE)
-    result = Result(workload.name, workload.rows, absent=absent)
-    workers = [Worker(name, workload) for name in first_losses]
+            first_losses[name] = _loss(worker, result)
+    _leave_out_others(first_losses, FIRST_STEPS_TOLERANCE, result)
+    workers = [Worker(name, workload) for name in names if name not in result.absent]
     try:
         # The first turn warms up: compiling, caches, pages.
-        check_same_loss({w.name: w.ask("train", turn=0)["loss"] for w in workers}, WHOLE_TURN_TOLERANCE)
+        _leave_out_others({worker.name: _loss(worker, result) for worker in workers}, WHOLE_TURN_TOLERANCE, result)
         for turn in range(1, turns + 1):
-            for worker in workers:
-                result.seconds.setdefault(worker.name, []).append(worker.ask("train", turn=turn)["seconds"])
+            _take_turns(workers, turn, result, do="train", turn=turn)
     finally:
         for worker in workers:
             worker.close()
     return result
+
+
+def _loss(worker: Worker, result: Result) -> float | None:
+    answer = worker.ask("train", turn=0)
+    if "absent" in answer:
+        result.absent[worker.name] = answer["absent"]
+    return answer.get("loss")
+
+
+def _leave_out_others(losses: dict[str, float | None], tolerance: float, result: Result) -> None:
+    """Whoever trains something else is not timed; the bare matrix products have no loss."""
+    expected = losses[OURS]
+    for name, loss in losses.items():
+        if loss is not None and not abs(loss - expected) <= tolerance * expected:
+            result.absent[name] = f"{OTHER_TRAINING}: it has the loss {loss}, but {OURS} {expected}"
 
 
 def predict_in_turns(workload: Workload, names: list[str], rows: int, repeats: int, turns: int) -> Result:
-    """Times of predicting the first rows, the best of `repeats` in each turn."""
+    """Times of predicting the first rows, the best of `repeats` in each turn, by networks trained alike."""
     result = Result(f"predicting {rows:,} row{'s' * (rows > 1)}", rows)
     workers = [Worker(name, dataclasses.replace(workload, rows=10_000)) for name in names]
     try:
-        for worker in list(workers):
-            if "absent" in (answer := worker.ask("train", turn=0)):
-                result.absent[worker.name] = answer["absent"]
-        for _ in range(turns):
-            for worker in workers:
-                if worker.name not in result.absent:
-                    seconds = worker.ask("predict", rows=rows, repeats=repeats)["seconds"]
-                    result.seconds.setdefault(worker.name, []).append(seconds)
+        for worker in workers:
+            _loss(worker, result)
+        for turn in range(turns + 1):
+            answers = _take_turns(workers, turn, result, do="predict", rows=rows, repeats=repeats)
+            if turn == 0:
+                _leave_out_other_classes({name: answer["classes"] for name, answer in answers.items()}, result)
+                result.seconds.clear()
     finally:
         for worker in workers:
             worker.close()
     return result
+
+
+def _take_turns(workers: list[Worker], first: int, result: Result, **request: Any) -> dict[str, dict[str, Any]]:
+    """Ask each in turn, another first each time; who fails is out, and the times it had are not kept."""
+    answers = {}
+    for i in range(len(workers)):
+        worker = workers[(i + first) % len(workers)]
+        if worker.name in result.absent:
+            continue
+        answer = worker.ask(**request)
+        if "absent" in answer:
+            result.absent[worker.name] = answer["absent"]
+            result.seconds.pop(worker.name, None)
+            continue
+        answers[worker.name] = answer
+        result.seconds.setdefault(worker.name, []).append(answer["seconds"])
+    return answers
+
+
+def _leave_out_other_classes(classes: dict[str, list[int]], result: Result) -> None:
+    expected = classes[OURS]
+    for name, predicted in classes.items():
+        same = sum(one == other for one, other in zip(predicted, expected, strict=True)) / len(expected)
+        if name != FLOOR and same < 0.98:
+            result.absent[name] = f"{OTHER_TRAINING}: only {same:.0%} of its classes are those of {OURS}"
+            result.seconds.pop(name, None)
 
 
 def until_accurate(workload: Workload, names: list[str], accuracy: float, seeds: int) -> Result:
@@ -133,12 +169,13 @@ def until_accurate(workload: Workload, names: list[str], accuracy: float, seeds:
             started = time.perf_counter()
             with closing(Worker(name, dataclasses.replace(workload, seed=seed))) as worker:
                 answer = worker.ask("train_until", accuracy=accuracy, most_turns=30)
+                seconds = time.perf_counter() - started
             if "absent" in answer:
                 result.absent[name] = answer["absent"]
             elif answer["accuracy"] < accuracy:
                 result.absent[name] = f"only {answer['accuracy']} after {answer['turns']} epochs"
             else:
-                result.seconds.setdefault(name, []).append(time.perf_counter() - started)
+                result.seconds.setdefault(name, []).append(seconds)
                 result.epochs.setdefault(name, []).append(answer["turns"])
     return result
 
@@ -152,10 +189,3 @@ def peak_memory(workload: Workload, names: list[str]) -> dict[str, float]:
         if "peak_mib" in answer:
             peaks[name] = answer["peak_mib"]
     return peaks
-
-
-def check_same_loss(losses: dict[str, float | None], tolerance: float) -> None:
-    expected = losses[OURS]
-    for name, loss in losses.items():
-        if loss is not None and not abs(loss - expected) <= tolerance * expected:
-            raise SystemExit(f"not the same training: {name} has the loss {loss}, but {OURS} {expected}")

@@ -50,7 +50,8 @@ class Requests:
 
     def predict(self, rows: int, repeats: int) -> dict[str, Any]:
         x = self.stored[:rows]
-        return {"seconds": min(timed(lambda: self.contender.predict(x))[0] for _ in range(repeats))}
+        seconds = min(timed(lambda: self.contender.predict(x))[0] for _ in range(repeats))
+        return {"seconds": seconds, "classes": self.contender.predict(x[:1000]).argmax(axis=1).tolist()}
 
     def train_until(self, accuracy: float, most_turns: int) -> dict[str, Any]:
         test = anynet.datasets.mnist()

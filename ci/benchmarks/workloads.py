@@ -98,6 +98,6 @@ TRAINING = (
     Workload("digits, batch 128, momentum", "mnist", DIGITS, 128, 60_000, "momentum", 0.01),
     Workload("digits, batch 128, Adam", "mnist", DIGITS, 128, 60_000, "adam", 0.001),
     Workload("1024-wide, batch 256", "mnist", (784, 1024, 1024, 10), 256, 7_680, lr=0.01),
-    Workload("table, batch 200, Adam", "table", (20, 100, 100, 3), 200, 40_000, "adam", 0.001),
+    Workload("table, batch 200, Adam", "table", (20, 100, 100, 3), 200, 160_000, "adam", 0.001),
 )
 TO_98_PERCENT = Workload("digits, Adam, to 98 %", "mnist", (784, 256, 128, 10), 128, 60_000, "adam", 0.001)
