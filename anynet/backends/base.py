@@ -36,8 +36,6 @@ class Backend:
         Parameters of up to so many numbers are best kept together in one block.
     bytes_at_once, steps_at_once : int
         How much data, and how many steps, are best handed to one call of `run`.
-    donates : bool
-        Whether the memory of the state that `run` is given may be used for something else.
 
     Raises
     ------
@@ -51,7 +49,6 @@ class Backend:
     pack_limit: ClassVar[float] = math.inf
     bytes_at_once: ClassVar[int] = 16 << 20
     steps_at_once: ClassVar[int] = 64
-    donates: ClassVar[bool] = False
 
     xp: Any
     device: Any
@@ -118,10 +115,6 @@ class Backend:
         with self.scope():
             return self.xp.asarray(x, device=self.device, copy=copy)
 
-    def resident(self, x: Any) -> Array:
-        """A data set as `asarray` gives it, to stay on the device while it is trained on; it is not written to."""
-        return self.asarray(x, copy=self.donates or None)
-
     def resident_bytes(self) -> float:
         """How large a data set may be to stay on the device."""
         return math.inf
@@ -130,7 +123,9 @@ class Backend:
         """An array of this backend as a NumPy array on the host; waits for it to be computed."""
         return to_numpy(x)
 
-    def run(self, step: Step, state: Any, batches: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
+    def run(
+        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+    ) -> tuple[Any, dict[str, Array]]:
         """Repeat ``state, metrics = step(state, batch)`` over the first axis of `batches`, as a scan does.
 
         Parameters
@@ -140,6 +135,8 @@ class Backend:
         state : nested tuples and dicts of arrays
             Donated: the caller must go on with the state that comes back.
         batches : tuple of arrays, each of shape (steps, ...)
+        data : tuple of arrays, optional
+            If given, the first of `batches` holds row numbers, and a batch begins with those rows of each.
 
         Returns
         -------
@@ -149,16 +146,17 @@ class Backend:
         collected = []
         with self.scope():
             for batch in self.each(batches):
-                state, metrics = step(state, batch)
+                state, metrics = step(state, self.rows_taken(batch, data))
                 collected.append(metrics)
             return state, {key: self.xp.stack([metrics[key] for metrics in collected]) for key in collected[0]}
-
-    def forget(self, step: Step) -> None:
-        """Let go of whatever is kept to run a step again."""
 
     def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         """One batch after the other."""
         return (tuple(array[i, ...] for array in batches) for i in range(batches[0].shape[0]))
+
+    def rows_taken(self, batch: tuple[Array, ...], data: tuple[Array, ...]) -> tuple[Array, ...]:
+        """A batch that begins with row numbers, with those rows of the data in their place."""
+        return (*(self.xp.take(array, batch[0], axis=0) for array in data), *batch[1:]) if data else batch
 
     def synchronize(self) -> None:
         """Wait until everything asked of the device is done."""

@@ -23,7 +23,6 @@ class JAXBackend(Backend):
     pack_limit = 0
     # Starting a compiled run costs as much as a few small steps.
     steps_at_once = 512
-    donates = True
 
     def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
         super().__init__(device, dtype)
@@ -65,23 +64,28 @@ class JAXBackend(Backend):
         # jax.numpy.asarray would copy twice, and wait for what is still being computed.
         with self.scope():
             array = jax.device_put(x, self.device, may_alias=not copy)
-        # Until then x is read, and the caller of a copy may change it at once.
-        return jax.block_until_ready(array) if copy else array
+        # Until then x is read, and the caller may change it at once.
+        return jax.block_until_ready(array)
 
     def resident_bytes(self) -> float:
         return 1 << 30
 
-    def run(self, step: Step, state: Any, batches: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
+    def run(
+        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+    ) -> tuple[Any, dict[str, Array]]:
         with self.scope():
-            result: tuple[Any, dict[str, Array]] = self._compiled(step)(state, batches)
+            result: tuple[Any, dict[str, Array]] = self._compiled(step)(state, batches, data)
         return result
 
     def _compiled(self, step: Step) -> Any:
         """The scan of a step, kept here and not in JAX's own global cache, so that it goes when the backend goes."""
         import jax
 
+        def scan(state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Any:
+            return jax.lax.scan(lambda state, batch: step(state, self.rows_taken(batch, data)), state, batches)
+
         if step not in self._scans:
-            self._scans[step] = jax.jit(lambda state, batches: jax.lax.scan(step, state, batches), donate_argnums=0)
+            self._scans[step] = jax.jit(scan, donate_argnums=0)
         return self._scans[step]
 
     def synchronize(self) -> None:

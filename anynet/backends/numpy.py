@@ -44,6 +44,7 @@ class NumPyBackend(Backend):
     def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
         super().__init__(device, dtype)
         self._replays: dict[Any, Replay | None] = {}
+        self._changing: set[Step] = set()
         self._lock = RLock()
 
     @staticmethod
@@ -53,40 +54,37 @@ class NumPyBackend(Backend):
 
         return SimpleNamespace(**{**vars(numpy), "fft": fft, "linalg": linalg, **_without_wrappers(numpy)})
 
-    def resident(self, x: Any) -> Array:
-        array = self.asarray(x).view()
-        array.flags.writeable = False
-        return array
-
     def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         return zip(*batches, strict=True)
 
-    def run(self, step: Step, state: Any, batches: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
+    def run(
+        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+    ) -> tuple[Any, dict[str, Array]]:
         with self._lock, self.scope():
-            replay = self._replay(step, state, batches)
+            replay = self._replay(step, state, batches, data)
             if replay is None:
-                return super().run(step, state, batches)
+                return super().run(step, state, batches, data)
             with one_thread() if replay.multiplications in FEW_MULTIPLICATIONS else nullcontext():
-                return replay.run(state, batches)
+                return replay.run(state, batches, data)
 
-    def forget(self, step: Step) -> None:
-        with self._lock:
-            self._replays = {kind: replay for kind, replay in self._replays.items() if kind[0] is not step}
-
-    def _replay(self, step: Step, state: Any, batches: tuple[Array, ...]) -> Replay | None:
+    def _replay(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Replay | None:
         """The step's calls on this state and such batches; None where it cannot be played back."""
         if len({len(array) for array in batches}) != 1 or not len(batches[0]):
             return None
-        kind = step, tuple((array.shape[1:], array.dtype) for array in batches)
+        arrays = (*batches, *data)
+        kind = step, tuple((array.shape[1:], array.dtype) for array in arrays)
         known = kind in self._replays
         replay = self._replays.pop(kind, None)
         if not known or (replay is not None and not replay.fits(state)):
+            first = self.rows_taken(next(self.each(batches)), data)
             try:
-                replay = Replay(step, state, tuple(array[0] for array in batches))
+                replay = Replay(step, state, first, changes_state=step in self._changing)
             # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
             except Exception:
                 replay = None
         self._replays[kind] = replay
+        if replay and replay.changes_state:
+            self._changing.add(step)
         if len(self._replays) > MOST_REPLAYS:
             del self._replays[next(iter(self._replays))]
         return replay

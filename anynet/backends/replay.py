@@ -84,7 +84,8 @@ class Traced(NDArrayOperatorsMixin):
             inputs = self._array(inputs)
             return self._note(ufunc.reduce, inputs, ufunc.reduce(*inputs, **options), options)
         if ufunc is np.matmul and method == "__call__" and not options and out == (None,):
-            return self._product(*self._array(inputs), product=np.matmul)
+            x, y = self._array(inputs)
+            return self._product(x, y, np.matmul)
         if method != "__call__" or options or ufunc.signature or ufunc.nout != 1:
             raise NotReplayable(f"{ufunc.__name__}.{method} with {', '.join(options)}")
         (target,) = out
@@ -109,8 +110,7 @@ class Traced(NDArrayOperatorsMixin):
         if function is np.concatenate and options.keys() <= {"axis"}:
             return self._note(function, arguments, function(*arguments, **options), options)
         if function is np.take and len(arguments) == 2 and options.keys() <= {"axis"}:
-            # Where NumPy checks each number, it takes into a copy first; these are row numbers of our own.
-            return self._note(function, arguments, function(*arguments, **options), {**options, "mode": "wrap"})
+            return self._note(function, arguments, function(*arguments, **options), options)
         if function in _MAKING_VIEWS:
             return self._view_or(lambda: function(*arguments, **options))
         if function in _MAKING_ARRAYS:
@@ -170,8 +170,8 @@ class Traced(NDArrayOperatorsMixin):
 class Replay:
     """The calls of one step on batches of one shape.
 
-    A state whose arrays the step changes is kept in memory of its own, and copied there when another is given;
-    one that is only read, and arrays that may not be written to, are used where they are.
+    A state that the step changes is kept in memory of its own, and copied there when another is given; one that
+    is only read is used where it is.
 
     Parameters
     ----------
@@ -180,6 +180,8 @@ class Replay:
     state : nested tuples and dicts of arrays
         It is left as it is.
     batch : tuple of arrays
+    changes_state : bool
+        Whether the step is known to change its state; else that is found out.
 
     Raises
     ------
@@ -187,20 +189,22 @@ class Replay:
         When the step cannot be followed, or does not give the same again.
     """
 
-    def __init__(self, step: Callable[[Any, Any], Any], state: Any, batch: tuple[Any, ...]) -> None:
+    def __init__(
+        self, step: Callable[[Any, Any], Any], state: Any, batch: tuple[Any, ...], changes_state: bool = False
+    ) -> None:
         given = leaves(state)
         if not all(type(array) in (np.ndarray, np.memmap) for array in (*given, *batch)) or _overlap(given):
             raise NotReplayable("a state of other things than arrays, each by itself")
         self.batch = tuple(array.copy() for array in batch)
-        self.changes_state = False
-        self._given = self._own = tuple(_read_only(array) for array in given)
+        self.changes_state = changes_state
         try:
             notes, metrics = self._follow(step, state)
         except (ValueError, _StateChanged):
+            if self.changes_state:
+                raise
             self.changes_state = True
-            self._own = tuple(placed(array.copy()) if array.flags.writeable else array for array in given)
             notes, metrics = self._follow(step, state)
-        self._originals = given
+        self._given = given
         self.metrics = {name: value.array for name, value in metrics.items()}
         if _overlap([*self._own, *self.metrics.values()]):
             raise NotReplayable("a metric that is part of the state")
@@ -209,6 +213,8 @@ class Replay:
         self._prove(given)
 
     def _follow(self, step: Callable[[Any, Any], Any], state: Any) -> tuple[list[Note], dict[str, Traced]]:
+        given = leaves(state)
+        self._own = tuple(placed(x.copy()) if self.changes_state else _read_only(x) for x in given)
         notes: list[Note] = []
         memory = Memory()
         own = [Traced(array, notes, memory) for array in self._own]
@@ -228,40 +234,49 @@ class Replay:
 
     def _prove(self, given: list[Any]) -> None:
         """The calls, made again from the start, must give what following the step gave."""
-        results = [*self.metrics.values(), *(self._own if self.changes_state else ())]
-        expected = [array.tobytes() for array in results if array.flags.writeable]
-        self._begin_with(given)
+        results = [*self.metrics.values(), *self._own]
+        expected = [array.tobytes() for array in results]
+        if self.changes_state:
+            self._begin_with(given)
         for call in self.calls:
             call()
-        if expected != [array.tobytes() for array in results if array.flags.writeable]:
+        if expected != [array.tobytes() for array in results]:
             raise NotReplayable("a step that does not give the same twice")
 
     def fits(self, state: Any) -> bool:
-        """Whether the arrays that are used where they are, are the ones of this state."""
+        """Whether this state can be copied to where it is changed, or is the one that is read."""
         there = leaves(state)
-        return len(there) == len(self._own) and all(
-            new is old or (self.changes_state and old.flags.writeable and new.shape == own.shape)
-            for old, own, new in zip(self._originals, self._own, there, strict=True)
-        )
+        if len(there) != len(self._given):
+            return False
+        if self.changes_state:
+            return all((x.shape, x.dtype) == (own.shape, own.dtype) for x, own in zip(there, self._own, strict=True))
+        return all(x is given for x, given in zip(there, self._given, strict=True))
 
-    def run(self, state: Any, batches: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
-        """Play the step for each batch; the state that comes of it, and the metrics."""
+    def run(self, state: Any, batches: tuple[Any, ...], data: tuple[Any, ...] = ()) -> tuple[Any, dict[str, Any]]:
+        """Play the step for each batch, as `Backend.run` does; the state that comes of it, and the metrics."""
         if self.changes_state:
             self._begin_with(leaves(state))
             state = rebuilt(state, iter(self._own))
         collected = {n: np.empty((len(batches[0]), *v.shape), v.dtype) for n, v in self.metrics.items()}
         for i in range(len(batches[0])):
-            for kept, array in zip(self.batch, batches, strict=True):
-                kept[...] = array[i]
+            self._fill([array[i] for array in batches], data)
             for call in self.calls:
                 call()
             for name, value in self.metrics.items():
                 collected[name][i] = value
         return state, collected
 
+    def _fill(self, batch: list[Any], data: tuple[Any, ...]) -> None:
+        """Put a batch, or the rows it names, where the calls read it."""
+        for kept, array in zip(self.batch, data, strict=False):
+            # Where NumPy checks each number, it takes into a copy first; these are row numbers of our own.
+            np.take(array, batch[0], axis=0, out=kept, mode="wrap")
+        for kept, array in zip(self.batch[len(data) :], batch[1:] if data else batch, strict=True):
+            kept[...] = array
+
     def _begin_with(self, state: list[Any]) -> None:
         for own, array in zip(self._own, state, strict=True):
-            if own is not array and own.flags.writeable:
+            if own is not array:
                 own[...] = array
 
 

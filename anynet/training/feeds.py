@@ -27,18 +27,14 @@ class Progress(NamedTuple):
 class Resident:
     """Data put on the device once; each batch is taken there, by the numbers of its rows."""
 
-    def __init__(self, backend: Backend, gather: Step, data: tuple[Any, ...]) -> None:
+    def __init__(self, backend: Backend, step: Step, data: tuple[Any, ...]) -> None:
         self.backend = backend
-        self.gather = gather
-        self.data = tuple(backend.resident(array) for array in data)
-
-    def close(self) -> None:
-        """Let go of the data."""
-        self.backend.forget(self.gather)
+        self.step = step
+        self.data = tuple(backend.asarray(array) for array in data)
 
     def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Progress]:
         for chunk in chunks(self.backend, (order, shares), batch_size):
-            (state, self.data), metrics = self.backend.run(self.gather, (state, self.data), chunk.arrays)
+            state, metrics = self.backend.run(self.step, state, chunk.arrays, self.data)
             yield Progress(state, metrics["loss"], chunk.steps * chunk.batch_size)
 
 
@@ -49,8 +45,6 @@ class Streamed:
         self.backend = backend
         self.step = step
         self.data = data
-
-    def close(self) -> None: ...
 
     def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Progress]:
         for chunk in self._ahead(order, shares, batch_size):
@@ -76,12 +70,12 @@ class Streamed:
         return Chunk(tuple(self.backend.asarray(array) for array in stacked), steps, size)
 
 
-def feed(backend: Backend, step: Step, gather: Step, data: tuple[Any, ...]) -> Resident | Streamed:
+def feed(backend: Backend, step: Step, data: tuple[Any, ...]) -> Resident | Streamed:
     """Resident where the data are in memory and small enough for the device, else streamed."""
     on_disk = any(isinstance(array, OnDisk) for array in data)
     if on_disk or sum(array.nbytes for array in data) > backend.resident_bytes():
         return Streamed(backend, step, data)
-    return Resident(backend, gather, data)
+    return Resident(backend, step, data)
 
 
 def _take(array: Any, rows: Any) -> Any:

@@ -19,7 +19,7 @@ from anynet.training.arrays import check_inputs, check_targets, check_weights
 from anynet.training.batches import batch_shares, chunks
 from anynet.training.callbacks import Callback, Record, StopTraining
 from anynet.training.feeds import Resident, Streamed, feed
-from anynet.training.step import State, evaluation_step, gathering, prediction_step, training_step
+from anynet.training.step import State, evaluation_step, prediction_step, training_step
 from anynet.training.streams import stream
 
 Feed: TypeAlias = Resident | Streamed
@@ -110,7 +110,6 @@ class Model:
         decays = layout.decays(np) if self.optimizer.weight_decay else ()
         decays = tuple(backend.asarray(decay) for decay in decays)
         self._train = training_step(backend, self.network, self.loss, self.optimizer, layout, decays)
-        self._gather = gathering(backend, self._train)
         self._evaluate = evaluation_step(backend, self.network, self.loss, layout)
         self._predict = prediction_step(backend, self.network, layout)
         self.layout, self.input_shape = layout, shape
@@ -174,7 +173,7 @@ class Model:
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
         validation = self._check(shape, *validation_data)[1:] if validation_data else None
         self._ensure_built(shape)
-        source = feed(self.backend, self._train, self._gather, (x, target))
+        source = feed(self.backend, self._train, (x, target))
         watchers = list(callbacks)
         history: list[Record] = []
         for watcher in watchers:
@@ -189,7 +188,6 @@ class Model:
                 if not _all_go_on(watchers, self, record):
                     break
         finally:
-            source.close()
             for watcher in watchers:
                 watcher.on_fit_end(self)
         return history

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
@@ -56,19 +56,6 @@ def training_step(
         return State(tuple(parameters), state.buffers, tuple(slots), state.learning_rate, number), {"loss": value}
 
     return step
-
-
-def gathering(backend: Backend, step: Step) -> Step:
-    """The same step on data that stay where they are: its state is (state, data), its batch begins with row numbers."""
-    take = backend.xp.take
-
-    def gathered(state: Any, batch: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
-        inner, data = state
-        rows, *rest = batch
-        inner, metrics = step(inner, (*(take(array, rows, axis=0) for array in data), *rest))
-        return (inner, data), metrics
-
-    return gathered
 
 
 def evaluation_step(backend: Backend, network: Layer, loss: Loss, layout: Layout) -> Step:
