@@ -9,15 +9,14 @@ first batch, and a step that does anything not known here is not played back at 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from anynet.backends.memory import Memory, Room, placed
-from anynet.backends.pieces import Call, Note, in_pieces
 
 # Functions whose result depends on values only in its values, and which change none of their arguments.
 _MAKING_ARRAYS = frozenset(
@@ -28,8 +27,18 @@ _MAKING_VIEWS = frozenset(
 )
 
 
+Call: TypeAlias = Callable[[], Any]
+
+
 class NotReplayable(TypeError):
     """The step does something with an array that cannot be noted down."""
+
+
+class Note(NamedTuple):
+    """One call, and how many numbers it multiplies."""
+
+    call: Call
+    multiplications: int = 0
 
 
 class Traced(NDArrayOperatorsMixin):
@@ -69,7 +78,7 @@ class Traced(NDArrayOperatorsMixin):
     def astype(self, dtype: Any, copy: bool = True) -> Traced:
         if not copy and self.array.dtype == dtype:
             return self
-        return self._note(_cast, (self.array,), self.array.astype(dtype), elementwise=True)
+        return self._note(_cast, (self.array,), self.array.astype(dtype))
 
     def dot(self, other: Any) -> Traced:
         return self._product(self.array, self._array(other))
@@ -96,9 +105,9 @@ class Traced(NDArrayOperatorsMixin):
             result = ufunc(*inputs)
             if ufunc is np.power and isinstance(result, np.generic):
                 raise NotReplayable("a power of a number, which NumPy computes in another way than one of an array")
-            return self._note(ufunc, inputs, result, elementwise=True)
+            return self._note(ufunc, inputs, result)
         ufunc(*inputs, out=target.array)
-        self.notes.append(Note(ufunc, inputs, target.array, elementwise=True))
+        self.notes.append(Note(partial(ufunc, *inputs, out=target.array)))
         return target
 
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
@@ -123,7 +132,7 @@ class Traced(NDArrayOperatorsMixin):
         result = product(x, y)
         # The method saves the way through NumPy's dispatcher.
         traced = self._note(x.dot, (y,), result) if product is np.dot else self._note(product, (x, y), result)
-        self.notes[-1] = replace(self.notes[-1], multiplications=result.size * x.shape[-1])
+        self.notes[-1] = self.notes[-1]._replace(multiplications=result.size * x.shape[-1])
         return traced
 
     def _view_or(self, make: Call) -> Traced:
@@ -142,13 +151,12 @@ class Traced(NDArrayOperatorsMixin):
         inputs: tuple[Any, ...],
         result: Any,
         options: dict[str, Any] | None = None,
-        elementwise: bool = False,
     ) -> Traced:
         """Keep a result in a place of its own, and note how it came about."""
         if not isinstance(result, (np.ndarray, np.generic)):
             raise NotReplayable(f"{type(result).__name__} made of an array")
         array, room = self.memory.keep(np.asarray(result))
-        self.notes.append(Note(function, inputs, array, options or {}, elementwise))
+        self.notes.append(Note(partial(function, *inputs, out=array, **(options or {}))))
         return Traced(array, self.notes, self.memory, room, isinstance(result, np.generic))
 
     def _of(self, view: Any) -> Traced:
@@ -208,7 +216,7 @@ class Replay:
         self.metrics = {name: value.array for name, value in metrics.items()}
         if _overlap([*self._own, *self.metrics.values()]):
             raise NotReplayable("a metric that is part of the state")
-        self.calls = [note.call for note in in_pieces(notes)]
+        self.calls = [note.call for note in notes]
         self.multiplications = sum(note.multiplications for note in notes)
         self._prove(given)
 
@@ -225,7 +233,7 @@ class Replay:
             raise _StateChanged
         if _overlap([array for _, new in changed for array in [new.array]] + list(self._own)):
             raise NotReplayable("a state that changes places")
-        notes += [Note(_cast, (new.array,), old.array) for old, new in changed]
+        notes += [Note(partial(_cast, new.array, out=old.array)) for old, new in changed]
         for old, new in changed:
             old.array[...] = new.array
         if not all(isinstance(value, Traced) for value in metrics.values()):
