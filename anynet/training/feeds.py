@@ -16,7 +16,7 @@ from anynet.training.batches import Chunk, chunks, cuts
 from anynet.training.step import State
 
 
-class Progress(NamedTuple):
+class Stretch(NamedTuple):
     """What a few steps came to."""
 
     state: State
@@ -32,10 +32,10 @@ class Resident:
         self.step = step
         self.data = tuple(backend.asarray(array) for array in data)
 
-    def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Progress]:
+    def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Stretch]:
         for chunk in chunks(self.backend, (order, shares), batch_size):
             state, metrics = self.backend.run(self.step, state, chunk.arrays, self.data)
-            yield Progress(state, metrics["loss"], chunk.steps * chunk.batch_size)
+            yield Stretch(state, metrics["loss"], chunk.steps * chunk.batch_size)
 
 
 class Streamed:
@@ -46,10 +46,10 @@ class Streamed:
         self.step = step
         self.data = data
 
-    def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Progress]:
+    def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Stretch]:
         for chunk in self._ahead(order, shares, batch_size):
             state, metrics = self.backend.run(self.step, state, chunk.arrays)
-            yield Progress(state, metrics["loss"], chunk.steps * chunk.batch_size)
+            yield Stretch(state, metrics["loss"], chunk.steps * chunk.batch_size)
 
     def _ahead(self, order: Any, shares: Any, batch_size: int) -> Iterator[Chunk]:
         row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self.data)

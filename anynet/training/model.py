@@ -197,11 +197,11 @@ class Model:
         order = stream(self.seed, "order", self.epoch).permutation(len(weight))
         shares, totals = batch_shares(weight, order, batch_size)
         losses = []
-        for progress in source.epoch(self.state, order, shares, batch_size):
-            self.state = progress.state
-            losses.append(progress.losses)
+        for stretch in source.epoch(self.state, order, shares, batch_size):
+            self.state = stretch.state
+            losses.append(stretch.losses)
             for watcher in watchers:
-                watcher.on_batches_end(self, progress.rows)
+                watcher.on_batches_end(self, stretch.rows)
         # The first reading of anything the device computed: it waits for the whole epoch.
         loss = float(np.concatenate([self.backend.to_numpy(part) for part in losses]) @ totals / totals.sum())
         seconds = time.perf_counter() - started
