@@ -47,6 +47,7 @@ def draw(measured: dict[str, list[dict[str, float]]], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import NullFormatter
 
     figure, axes = pyplot.subplots(1, len(measured), figsize=(11, 3.4), sharey=True, layout="constrained")
     for axis, (name, points) in zip(axes, measured.items(), strict=True):
@@ -54,6 +55,7 @@ def draw(measured: dict[str, list[dict[str, float]]], path: Path) -> None:
         for label, style in (("anynet", "o-"), ("floor", "s--")):
             axis.plot(work, [1e9 * point[label] / point["work"] for point in points], style, label=label)
         axis.set(xscale="log", yscale="log", title=f"twice the {name}", xlabel="multiplications an epoch")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("nanoseconds a multiplication")
     axes[0].legend(["anynet-numpy", "the matrix products alone"])
