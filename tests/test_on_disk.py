@@ -113,7 +113,7 @@ print(record["loss"])
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's own memory so")
 def test_four_times_the_memory_that_the_process_is_allowed_can_be_trained_on(tmp_path: Path) -> None:
     # Loading NumPy and its matrix products takes most of it already.
-    allowed_mib = 160
+    allowed_mib = 192
     rows = 4 * (allowed_mib << 20) // (28 * 28)
     x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, (rows, 28, 28))
     x[:, 0, 0] = np.arange(rows) % 3
