@@ -23,7 +23,7 @@ def huge_page(size: int) -> Any:
 
 
 def placed(x: Any) -> Any:
-    """A copy that starts a huge page, where it is large enough for that to matter."""
+    """The same numbers at the start of a huge page; a small array, for which that matters little, as it is."""
     if x.nbytes < LARGE:
         return x
     array = huge_page(x.nbytes).view(x.dtype).reshape(x.shape)

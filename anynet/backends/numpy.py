@@ -1,4 +1,4 @@
-"""NumPy: the CPU, eagerly."""
+"""NumPy: the CPU; a step is followed once, and its calls played back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from anynet.backends.replay import Replay
 # With so many rows, and so few columns, a detour through a product or a transpose is the faster reduction.
 MANY_ROWS = 64
 FEW_COLUMNS = 32
+# A vector of so many numbers that are all the same still fits into the first cache.
 SMALL = 1 << 14
 
 # Each keeps memory for all that a step computes.

@@ -123,7 +123,7 @@ class Traced(NDArrayOperatorsMixin):
         if function in _MAKING_VIEWS:
             return self._view_or(lambda: function(*arguments, **options))
         if function in _MAKING_ARRAYS:
-            return self._made_again(lambda: function(*arguments, **options))
+            return self._made_again(lambda: function(*arguments, **options), function(*arguments, **options))
         raise NotReplayable(function.__name__)
 
     def _product(self, x: Any, y: Any, product: Callable[..., Any] = np.dot) -> Traced:
@@ -140,10 +140,10 @@ class Traced(NDArrayOperatorsMixin):
         result = make()
         if isinstance(result, np.ndarray) and np.may_share_memory(result, self.array):
             return self._of(result)
-        return self._made_again(make)
+        return self._made_again(make, result)
 
-    def _made_again(self, make: Call) -> Traced:
-        return self._note(lambda out: out.__setitem__(..., make()), (), make())
+    def _made_again(self, make: Call, result: Any) -> Traced:
+        return self._note(lambda out: out.__setitem__(..., make()), (), result)
 
     def _note(
         self,
@@ -206,12 +206,12 @@ class Replay:
         self.batch = tuple(array.copy() for array in batch)
         self.changes_state = changes_state
         try:
-            notes, metrics = self._follow(step, state)
+            notes, metrics = self._follow(step, state, given)
         except (ValueError, _StateChanged):
             if self.changes_state:
                 raise
             self.changes_state = True
-            notes, metrics = self._follow(step, state)
+            notes, metrics = self._follow(step, state, given)
         self._given = given
         self.metrics = {name: value.array for name, value in metrics.items()}
         if _overlap([*self._own, *self.metrics.values()]):
@@ -220,8 +220,10 @@ class Replay:
         self.multiplications = sum(note.multiplications for note in notes)
         self._prove(given)
 
-    def _follow(self, step: Callable[[Any, Any], Any], state: Any) -> tuple[list[Note], dict[str, Traced]]:
-        given = leaves(state)
+    def _follow(
+        self, step: Callable[[Any, Any], Any], state: Any, given: list[Any]
+    ) -> tuple[list[Note], dict[str, Traced]]:
+        """Run the step once on the batch, for real but on copies of what it changes, and note its calls."""
         self._own = tuple(placed(x.copy()) if self.changes_state else _read_only(x) for x in given)
         notes: list[Note] = []
         memory = Memory()
@@ -231,7 +233,7 @@ class Replay:
         changed = [(old, new) for old, new in _pairs(before, after) if new is not old]
         if changed and not self.changes_state:
             raise _StateChanged
-        if _overlap([array for _, new in changed for array in [new.array]] + list(self._own)):
+        if _overlap([*self._own, *(new.array for _, new in changed)]):
             raise NotReplayable("a state that changes places")
         notes += [Note(partial(_cast, new.array, out=old.array)) for old, new in changed]
         for old, new in changed:

@@ -1,5 +1,4 @@
-"""The command line: ``anynet train``, ``evaluate``, ``predict``, ``backends``, ``bench``, ``parity`` and
-``gradcheck``."""
+"""The command line: ``anynet COMMAND``, each command in a module of its name."""
 
 from __future__ import annotations
 

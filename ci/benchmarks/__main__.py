@@ -18,7 +18,7 @@ import scaling
 from contenders import CONTENDERS
 from from_disk import from_disk_against_memory
 from startup import startup_milliseconds
-from turns import OTHER_TRAINING, OURS, Result, peak_memory, predict_in_turns, train_in_turns, until_accurate
+from turns import FLOOR, OTHER_TRAINING, OURS, Result, peak_memory, predict_in_turns, train_in_turns, until_accurate
 from workloads import TO_98_PERCENT, TRAINING
 
 PARTS = ("training", "prediction", "accuracy", "memory", "startup", "disk", "scaling")
@@ -27,7 +27,7 @@ PARTS = ("training", "prediction", "accuracy", "memory", "startup", "disk", "sca
 def main() -> int:
     arguments = _arguments()
     names = [name for name in CONTENDERS if name == OURS or name in arguments.contenders]
-    networks = [name for name in names if name != "floor"]
+    networks = [name for name in names if name != FLOOR]
     found: dict[str, object] = {
         "date": time.strftime("%Y-%m-%d"),
         "machine": report.machine(),
