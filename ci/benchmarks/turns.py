@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,8 @@ FLOOR = "floor"
 CHECKED_STEPS = 20
 # In float32 one ReLU that rounding tips over moves the losses of later steps, so the first steps are held tighter.
 FIRST_STEPS_TOLERANCE = 1e-4
+# Threads of a library that has just worked go on spinning for a tenth of a second, at the cost of who comes next.
+SECONDS_OF_REST = 0.5
 OTHER_TRAINING = "not the same training"
 WHOLE_TURN_TOLERANCE = 0.01
 
@@ -133,13 +136,13 @@ def predict_in_turns(workload: Workload, names: list[str], rows: int, repeats: i
     return result
 
 
-def _take_turns(workers: list[Worker], first: int, result: Result, **request: Any) -> dict[str, dict[str, Any]]:
-    """Ask each in turn, another first each time; who fails is out, and the times it had are not kept."""
+def _take_turns(workers: list[Worker], seed: int, result: Result, **request: Any) -> dict[str, dict[str, Any]]:
+    """Ask each in turn, in another order each time; who fails is out, and the times it had are not kept."""
     answers = {}
-    for i in range(len(workers)):
-        worker = workers[(i + first) % len(workers)]
+    for worker in random.Random(seed).sample(workers, len(workers)):
         if worker.name in result.absent:
             continue
+        time.sleep(SECONDS_OF_REST)
         answer = worker.ask(**request)
         if "absent" in answer:
             result.absent[worker.name] = answer["absent"]
