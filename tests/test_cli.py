@@ -385,3 +385,8 @@ def test_bench_says_which_backend_is_fastest_here(capsys: pytest.CaptureFixture[
 def test_bench_refuses_what_it_cannot_do(option: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "circles", option]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_precision_that_a_backend_does_not_have_is_wrong_usage(capsys: Any) -> None:
+    assert anynet("train", "mnist", "--backend", "numpy", "--precision", "tf32") == 2
+    assert "the precision of backend 'numpy' must be float32, but is 'tf32'" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from anynet import nn
 from anynet.backends import select
 from anynet.backends.base import Backend
 from anynet.backends.blas import one_thread
-from anynet.backends.replay import Replay, leaves, rebuilt
+from anynet.backends.replay import Replay
+from anynet.backends.trees import leaves, rebuilt
 from anynet.training import Model, cases
 
 BATCH = 7

@@ -25,6 +25,8 @@ class Backend:
     device : str, optional
         As the library names it; its default device if left out.
     dtype : {"float32", "float64"}
+    precision : {"float32", "tf32"}
+        How matrices of float32 are multiplied: as they are or, where the device can, rounded to 10 bits before.
 
     Attributes
     ----------
@@ -53,9 +55,15 @@ class Backend:
     xp: Any
     device: Any
 
-    def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
+
+    def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         if dtype not in ("float32", "float64"):
             raise BackendError(f"dtype must be float32 or float64, but is {dtype!r}")
+        if precision not in self.precisions:
+            known = " or ".join(self.precisions)
+            raise BackendError(f"the precision of backend {self.name!r} must be {known}, but is {precision!r}")
+        self.precision = precision
         self.dtype_name = dtype
         # A library that is there but broken raises whatever it likes.
         try:

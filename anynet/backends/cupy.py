@@ -1,20 +1,45 @@
-"""CuPy: a CUDA GPU."""
+"""CuPy: a CUDA GPU; steps that come again are captured as a CUDA graph."""
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager
+from threading import RLock
+from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
-from anynet.backends.base import Backend
+from anynet.backends.base import Array, Backend, Step
+from anynet.backends.cublas import Products
+from anynet.backends.cuda_graph import Graph
+from anynet.backends.trees import leaves
 from anynet.errors import BackendError
+
+# Each keeps memory for all that its steps compute.
+MOST_GRAPHS = 8
 
 
 class CuPyBackend(Backend):
-    """CuPy through array-api-compat, on one CUDA device: ``cupy:1`` is the second."""
+    """CuPy through array-api-compat, on one CUDA device: ``cupy:1`` is the second.
+
+    Steps are taken one by one where they come for the first time, and captured as a graph where they come again;
+    steps that cannot be captured are taken one by one for good.
+    """
 
     name = "cupy"
     package = "cupy"
     install = 'pip install "cupy-cuda13x[ctk]", or "cupy-cuda12x[ctk]" for a driver of CUDA 12'
+    precisions = ("float32", "tf32")
+    # A graph keeps the rows of all its steps; by so many the host is far ahead of the device.
+    steps_at_once = 32
+
+    def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
+        super().__init__(device, dtype, precision)
+        self.xp = namespace(self.xp, Products(self.xp, precision))
+        # A graph goes with its step, and so with the model.
+        self._graphs: WeakKeyDictionary[Step, dict[Any, Graph | None]] = WeakKeyDictionary()
+        self._refused: WeakSet[Step] = WeakSet()
+        self._lock = RLock()
 
     @staticmethod
     def load() -> Any:
@@ -55,5 +80,53 @@ class CuPyBackend(Backend):
         free, _ = self.device.mem_info
         return float(free) / 2
 
+    def run(
+        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+    ) -> tuple[Any, dict[str, Array]]:
+        with self._lock, self.scope():
+            graph = self._graph(step, state, batches, data)
+            return graph.run(state, batches, data) if graph else super().run(step, state, batches, data)
+
+    def _graph(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph | None:
+        """The graph of such steps; None at their first coming, and where they cannot be captured."""
+        graphs = self._graphs.setdefault(step, {})
+        kept = *leaves(state), *batches
+        kind = tuple((x.shape, x.dtype.str) for x in kept), tuple((x.shape[1:], x.dtype.str) for x in data)
+        came_before = kind in graphs
+        graph = graphs.pop(kind, None)
+        if came_before and graph is None and step not in self._refused:
+            graph = self._captured(step, state, batches, data)
+        graphs[kind] = graph
+        if len(graphs) > MOST_GRAPHS:
+            del graphs[next(iter(graphs))]
+        return graph
+
+    def _captured(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph | None:
+        try:
+            return Graph(step, state, batches, data)
+        # Nothing has been computed by then, so whatever went wrong does so again in its own way, or not at all.
+        except Exception as error:
+            self._refused.add(step)
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"steps are taken one by one, for no CUDA graph holds them ({reason})", stacklevel=2)
+            return None
+
     def synchronize(self) -> None:
         self.device.synchronize()
+
+
+def namespace(xp: Any, products: Any) -> SimpleNamespace:
+    """CuPy's functions, with those in place of two of them that a stream may capture."""
+
+    def concat(arrays: Any, *, axis: int = 0) -> Array:
+        # CuPy's own copies the addresses of more than eight arrays from the host.
+        if axis != 0 or len({x.dtype for x in arrays}) != 1 or not all(x.ndim for x in arrays):
+            return xp.concat(arrays, axis=axis)
+        out = xp.empty((sum(x.shape[0] for x in arrays), *arrays[0].shape[1:]), dtype=arrays[0].dtype)
+        start = 0
+        for x in arrays:
+            out[start : start + x.shape[0], ...] = x
+            start += x.shape[0]
+        return out
+
+    return SimpleNamespace(**{**vars(xp), "matmul": products.matmul, "concat": concat})

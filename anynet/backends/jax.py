@@ -24,8 +24,8 @@ class JAXBackend(Backend):
     # Starting a compiled run costs as much as a few small steps.
     steps_at_once = 512
 
-    def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
-        super().__init__(device, dtype)
+    def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
+        super().__init__(device, dtype, precision)
         self._scans: dict[Step, Any] = {}
 
     @staticmethod

@@ -42,8 +42,8 @@ class NumPyBackend(Backend):
     # What a processor's second cache holds.
     bytes_at_once = 1 << 20
 
-    def __init__(self, device: str | None = None, dtype: str = "float32") -> None:
-        super().__init__(device, dtype)
+    def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
+        super().__init__(device, dtype, precision)
         self._replays: dict[Any, Replay | None] = {}
         self._changing: set[Step] = set()
         self._lock = RLock()

@@ -79,6 +79,12 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     default = defaults()
     _add_network(parser)
     _add_backend(parser)
+    parser.add_argument(
+        "--precision",
+        metavar="P",
+        help="how matrices of float32 are multiplied: float32 or, with CuPy, tf32, which rounds to 10 bits first "
+        "(default float32)",
+    )
     parser.add_argument("--epochs", metavar="N", type=int, help=f"times through the data (default {default['epochs']})")
     parser.add_argument(
         "--lr",

@@ -30,6 +30,7 @@ class TrainConfig:
     momentum: float = 0.9
     seed: int = 0
     dtype: str = "float32"
+    precision: str = "float32"
     validation: float | None = None
 
     def __post_init__(self) -> None:
@@ -114,7 +115,7 @@ def _read(path: Path, known: list[str]) -> dict[str, Any]:
 
 _EXPECTED = {
     "hidden": "a list of whole numbers",
-    **dict.fromkeys(("data", "target", "backend", "activation", "dtype"), "text"),
+    **dict.fromkeys(("data", "target", "backend", "activation", "dtype", "precision"), "text"),
     **dict.fromkeys(("epochs", "batch_size", "seed"), "a whole number"),
     **dict.fromkeys(("lr", "momentum", "validation"), "a number"),
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anynet import datasets
+from anynet.backends import select
 from anynet.cli import INTERRUPTED
 from anynet.cli.backends import say_backend
 from anynet.cli.config import TrainConfig, resolve
@@ -27,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = resolve(vars(arguments))
     optimizer = SGD(lr=config.lr, momentum=config.momentum)
     config = dataclasses.replace(config, backend=say_backend(config.backend))
+    backend = select(config.backend, config.dtype, config.precision)
     path = Path(arguments.out) if "out" in arguments else None
     folder = RunFolder(path, config, "overwrite" in arguments) if path else None
     data = check_data(datasets.load(config.data, config.target))
@@ -39,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     _say_what_is_trained(network, task, data, held_out, test, config.dtype)
     steps = config.epochs * math.ceil(len(data.x) / config.batch_size)
     optimizer = dataclasses.replace(optimizer, lr=LinearDecay(config.lr, steps))
-    model = Model(network, task.loss, optimizer, backend=config.backend, dtype=config.dtype, seed=config.seed)
+    model = Model(network, task.loss, optimizer, backend=backend, seed=config.seed)
     model.metadata = dict(task._asdict())
     folder = folder or RunFolder(free_path(data.name), config)
     try:

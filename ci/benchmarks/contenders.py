@@ -121,13 +121,15 @@ class ScikitLearn(Contender):
 
 class TorchEager(Contender):
     name = "PyTorch eager"
+    device: ClassVar[str] = "cpu"
 
     def __init__(self, workload: Workload, data: Data) -> None:
         super().__init__(workload, data)
         import torch
 
         self.torch = torch
-        self.x, self.y = torch.from_numpy(data.floats), torch.from_numpy(data.y.astype(np.int64))
+        self.x = torch.from_numpy(data.floats).to(self.device)
+        self.y = torch.from_numpy(data.y.astype(np.int64)).to(self.device)
         layers: list[Any] = []
         for weight, bias in data.weights:
             linear = torch.nn.Linear(*weight.shape)
@@ -135,7 +137,7 @@ class TorchEager(Contender):
                 linear.weight.copy_(torch.from_numpy(weight.T))
                 linear.bias.copy_(torch.from_numpy(bias))
             layers += [linear, torch.nn.ReLU()]
-        self.network = torch.nn.Sequential(*layers[:-1])
+        self.network = torch.nn.Sequential(*layers[:-1]).to(self.device)
         parameters = self.network.parameters()
         momentum = 0.9 if workload.optimizer == "momentum" else 0.0
         adam = workload.optimizer == "adam"
@@ -149,9 +151,9 @@ class TorchEager(Contender):
         self.optimizer.step()
 
     def train(self, turn: int) -> float:
-        total = self.torch.zeros(())
+        total = self.torch.zeros((), device=self.device)
         for batch in self.batches(turn):
-            rows = self.torch.from_numpy(batch)
+            rows = self.torch.from_numpy(batch).to(self.device)
             loss = self.loss(self.x[rows], self.y[rows])
             self.optimizer.zero_grad()
             loss.backward()

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from turns import OURS, Result
+from turns import Result
 
 LIBRARIES = ("anynet", "numpy", "jax", "torch", "scikit-learn", "thinc", "cupy-cuda13x")
 
@@ -30,7 +30,7 @@ def machine() -> dict[str, Any]:
 
 
 def table(results: list[Result], names: list[str]) -> str:
-    """A row for each contender: how many times as fast as anynet-numpy it is, with quartiles; and its rate."""
+    """A row for each contender: how many times as fast as the reference it is, with quartiles; and its rate."""
     measured = [name for name in names if any(name in result.seconds for result in results)]
     head = ["| |", *(f" {result.workload} |" for result in results)]
     lines = ["".join(head), "|---|" + "---:|" * len(results)]
@@ -46,7 +46,7 @@ def _cell(result: Result, name: str) -> str:
         return f"{statistics.median(result.seconds[name]):.1f} s, {epochs:g} epochs"
     rate = result.rate(name)
     said = f"{rate / 1000:,.0f}k/s" if rate >= 10_000 else f"{rate / 1000:,.1f}k/s"
-    if name == OURS:
+    if name == result.reference:
         return f"**{said}**"
     low, middle, high = result.ratios(name)
     return f"{middle:.2f} ({low:.2f} to {high:.2f}), {said}"

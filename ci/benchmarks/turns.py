@@ -70,21 +70,22 @@ class Result:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     epochs: dict[str, list[int]] = field(default_factory=dict)
+    reference: str = OURS
 
     def rate(self, name: str) -> float:
         return self.per_turn / statistics.median(self.seconds[name])
 
-    def ratios(self, name: str, other: str = OURS) -> tuple[float, float, float]:
-        """Quartiles of how many times faster `name` is than `other`, turn by turn."""
-        pairs = zip(self.seconds[name], self.seconds[other], strict=True)
+    def ratios(self, name: str) -> tuple[float, float, float]:
+        """Quartiles of how many times faster `name` is than the reference, turn by turn."""
+        pairs = zip(self.seconds[name], self.seconds[self.reference], strict=True)
         ratios = [theirs / own for own, theirs in pairs]
         low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         return low, middle, high
 
 
-def train_in_turns(workload: Workload, names: list[str], turns: int) -> Result:
-    """Times of training, of those contenders that have been seen to reach the same loss."""
-    result = Result(workload.name, workload.rows)
+def train_in_turns(workload: Workload, names: list[str], turns: int, reference: str = OURS) -> Result:
+    """Times of training, of those contenders that have been seen to reach the same loss as the reference."""
+    result = Result(workload.name, workload.rows, reference=reference)
     short = dataclasses.replace(workload, rows=CHECKED_STEPS * workload.batch_size)
     first_losses = {}
     for name in names:
@@ -112,10 +113,10 @@ def _loss(worker: Worker, result: Result) -> float | None:
 
 def _leave_out_others(losses: dict[str, float | None], tolerance: float, result: Result) -> None:
     """Whoever trains something else is not timed; the bare matrix products have no loss."""
-    expected = losses[OURS]
+    expected = losses[result.reference]
     for name, loss in losses.items():
         if loss is not None and not abs(loss - expected) <= tolerance * expected:
-            result.absent[name] = f"{OTHER_TRAINING}: it has the loss {loss}, but {OURS} {expected}"
+            result.absent[name] = f"{OTHER_TRAINING}: it has the loss {loss}, but {result.reference} {expected}"
 
 
 def predict_in_turns(workload: Workload, names: list[str], rows: int, repeats: int, turns: int) -> Result:

@@ -27,7 +27,7 @@ def serve(name: str, workload: Workload) -> None:
         try:
             if contender is None:
                 data = Data(workload)
-                contender = CONTENDERS[name](workload, data)
+                contender = _known(workload.device)[name](workload, data)
                 stored = data.x
                 del data
             answer = getattr(Requests(contender, stored), request.pop("do"))(**request)
@@ -35,6 +35,14 @@ def serve(name: str, workload: Workload) -> None:
         except Exception as error:
             answer = {"absent": f"{type(error).__name__}: {error}".splitlines()[0]}
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _known(device: str) -> dict[str, type[Contender]]:
+    if device == "cpu":
+        return CONTENDERS
+    from gpu_contenders import GPU_CONTENDERS
+
+    return GPU_CONTENDERS
 
 
 class Requests:

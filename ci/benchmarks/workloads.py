@@ -10,6 +10,7 @@ import numpy as np
 
 import anynet
 from anynet import nn
+from anynet.backends import select
 from anynet.training.streams import stream
 
 
@@ -25,6 +26,8 @@ class Workload:
     optimizer: str = "sgd"
     lr: float = 0.1
     seed: int = 0
+    device: str = "cpu"
+    precision: str = "float32"
 
     @property
     def network(self) -> nn.Sequential:
@@ -38,7 +41,8 @@ class Workload:
         return rules[self.optimizer]
 
     def model(self, backend: str = "numpy") -> anynet.Model:
-        return anynet.Model(self.network, nn.CrossEntropyLoss(), self.rule, backend=backend, seed=self.seed)
+        chosen = select(backend, precision=self.precision if backend == "cupy" else "float32")
+        return anynet.Model(self.network, nn.CrossEntropyLoss(), self.rule, backend=chosen, seed=self.seed)
 
     def order(self, turn: int) -> Any:
         """The rows of a turn, in the order in which anynet trains on them."""
@@ -99,5 +103,14 @@ TRAINING = (
     Workload("digits, batch 128, Adam", "mnist", DIGITS, 128, 60_000, "adam", 0.001),
     Workload("1024-wide, batch 256", "mnist", (784, 1024, 1024, 10), 256, 7_680, lr=0.01),
     Workload("table, batch 200, Adam", "table", (20, 100, 100, 3), 200, 160_000, "adam", 0.001),
+)
+WIDE = (784, 4096, 4096, 10)
+ON_GPU = (
+    *(Workload(f"digits, batch {n}", "mnist", DIGITS, n, 60_000, device="cuda") for n in (64, 256, 1024)),
+    *(
+        Workload(f"4096-wide, {how}, batch {n}", "mnist", WIDE, n, 60_000, lr=0.01, device="cuda", precision=how)
+        for how in ("float32", "tf32")
+        for n in (256, 1024)
+    ),
 )
 TO_98_PERCENT = Workload("digits, Adam, to 98 %", "mnist", (784, 256, 128, 10), 128, 60_000, "adam", 0.001)

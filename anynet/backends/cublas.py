@@ -1,0 +1,148 @@
+"""Matrix products straight through cuBLAS: CuPy refuses its own while a stream is capturing (its issue 6290)."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from anynet.backends.base import Array
+
+_NORMAL, _TRANSPOSED = 0, 1
+_MATH_MODES = {"float32": 0, "tf32": 3}
+# What cuBLAS advises for Hopper; its own is not to be shared with a graph.
+WORKSPACE_BYTES = 32 << 20
+
+
+class Matrix(NamedTuple):
+    """A two-dimensional array as cuBLAS sees it: columns first, so a C-contiguous one is its own transpose."""
+
+    array: Array
+    transposed: int
+    leading: int
+
+
+class Gemm(NamedTuple):
+    """C = op(A) op(B) in cuBLAS's terms: op(A) is m x k, op(B) k x n, all of them columns first."""
+
+    a: Matrix
+    b: Matrix
+    m: int
+    n: int
+    k: int
+
+
+def gemm_of(x: Array, y: Array, contiguous: Callable[[Array], Array]) -> Gemm:
+    """The product x y of C-contiguous result as y^T x^T of columns first, without moving what lies in order.
+
+    >>> import numpy as np
+    >>> gemm = gemm_of(np.ones((2, 3)), np.ones((4, 3)).mT, np.ascontiguousarray)
+    >>> gemm.m, gemm.n, gemm.k, gemm.a.transposed, gemm.a.leading, gemm.b.transposed, gemm.b.leading
+    (4, 2, 3, 1, 3, 0, 3)
+    """
+    return Gemm(_matrix(y, contiguous), _matrix(x, contiguous), y.shape[1], x.shape[0], x.shape[1])
+
+
+def _matrix(x: Array, contiguous: Callable[[Array], Array]) -> Matrix:
+    rows, columns = x.shape
+    down, across = (stride // x.itemsize for stride in x.strides)
+    if (across == 1 or columns == 1) and (down >= columns or rows == 1):
+        return Matrix(x, _NORMAL, max(down, columns))
+    if (down == 1 or rows == 1) and (across >= rows or columns == 1):
+        return Matrix(x, _TRANSPOSED, max(across, rows))
+    return Matrix(contiguous(x), _NORMAL, columns)
+
+
+class Products:
+    """`matmul` for CuPy's arrays of floats, with a handle and a workspace of its own, made at the first product.
+
+    Whatever is no product of matrices of one float dtype goes CuPy's way, and is not captured.
+
+    Parameters
+    ----------
+    xp : namespace
+    precision : {"float32", "tf32"}
+        How float32 numbers are multiplied: as they are, or rounded to 10 bits and many times faster.
+    """
+
+    def __init__(self, xp: Any, precision: str = "float32") -> None:
+        self.xp = xp
+        self.precision = precision
+        self._library: Any = None
+        self._stream: int | None = None
+
+    def matmul(self, x: Array, y: Array) -> Array:
+        if not _is_ours(x, y):
+            return self.xp.matmul(x, y)
+        out = self.xp.empty((*x.shape[:-1], y.shape[1]), dtype=x.dtype)
+        self._multiply(self.xp.reshape(x, (-1, x.shape[-1])), y, out)
+        return out
+
+    def _multiply(self, x: Array, y: Array, out: Array) -> None:
+        self._make_ready()
+        gemm = gemm_of(x, y, self.xp.ascontiguousarray)
+        single = x.dtype.itemsize == 4
+        number = ctypes.c_float if single else ctypes.c_double
+        function = self._library.cublasSgemm_v2 if single else self._library.cublasDgemm_v2
+        a, b = gemm.a, gemm.b
+        _check(
+            function(
+                self._handle,
+                ctypes.c_int(a.transposed),
+                ctypes.c_int(b.transposed),
+                ctypes.c_int(gemm.m),
+                ctypes.c_int(gemm.n),
+                ctypes.c_int(gemm.k),
+                ctypes.byref(number(1.0)),
+                ctypes.c_void_p(a.array.data.ptr),
+                ctypes.c_int(a.leading),
+                ctypes.c_void_p(b.array.data.ptr),
+                ctypes.c_int(b.leading),
+                ctypes.byref(number(0.0)),
+                ctypes.c_void_p(out.data.ptr),
+                ctypes.c_int(gemm.m),
+            ),
+            "multiply matrices",
+        )
+
+    def _make_ready(self) -> None:
+        """The library's handle, on the stream that is now the current one."""
+        import cupy
+
+        if self._library is None:
+            library = load()
+            self._handle = ctypes.c_void_p()
+            _check(library.cublasCreate_v2(ctypes.byref(self._handle)), "start")
+            weakref.finalize(self, library.cublasDestroy_v2, self._handle).atexit = False
+            _check(library.cublasSetMathMode(self._handle, _MATH_MODES[self.precision]), "set the precision")
+            self._workspace = cupy.cuda.alloc(WORKSPACE_BYTES)
+            self._library = library
+        stream = cupy.cuda.get_current_stream().ptr
+        if stream != self._stream:
+            _check(self._library.cublasSetStream_v2(self._handle, ctypes.c_void_p(stream)), "change the stream")
+            # Another stream makes cuBLAS forget the workspace that it was given.
+            workspace = ctypes.c_void_p(self._workspace.ptr)
+            size = ctypes.c_size_t(WORKSPACE_BYTES)
+            _check(self._library.cublasSetWorkspace_v2(self._handle, workspace, size), "take the workspace")
+            self._stream = stream
+
+
+def load() -> Any:
+    """The cuBLAS that CuPy uses, wherever pip or the system put it."""
+    from cuda.pathfinder import load_nvidia_dynamic_lib
+
+    return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
+
+
+def _is_ours(x: Array, y: Array) -> bool:
+    floats = x.dtype == y.dtype and x.dtype.kind == "f" and x.dtype.itemsize in (4, 8)
+    return (
+        floats and x.ndim >= 2 and y.ndim == 2 and x.shape[-1] == y.shape[0] and bool(math.prod((*x.shape, *y.shape)))
+    )
+
+
+def _check(status: int, doing: str) -> None:
+    if status:
+        raise RuntimeError(f"cuBLAS could not {doing}: its status is {status}")

@@ -1,0 +1,107 @@
+"""Many steps captured once as a CUDA graph, and launched again without the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anynet.backends.base import Array, Step
+from anynet.backends.trees import leaves, rebuilt
+
+
+class NotCapturable(TypeError):
+    """The step does what a graph cannot hold."""
+
+
+class Graph:
+    """As many steps as the batches hold, on memory that stays where it is.
+
+    The state is changed in place, in the arrays that it had when the graph was made; the batches are put into
+    arrays of the graph's own, and so are the metrics. All that the steps compute lies in a pool of memory which
+    goes when the graph goes. The same steps must have been taken once before, since neither compiling a kernel
+    nor loading one can be captured.
+
+    Parameters
+    ----------
+    step, state, batches, data
+        As `Backend.run` takes them; neither the step nor the data are kept.
+
+    Raises
+    ------
+    NotCapturable
+        When the step gives the state's arrays back in other places.
+    Exception
+        Whatever else CUDA refuses to capture.
+    """
+
+    def __init__(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> None:
+        import cupy
+
+        self._pool = cupy.cuda.MemoryPool()
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._state = leaves(state)
+        self._metrics: dict[str, Array] = {}
+        steps = len(batches[0])
+        shapes = [(*batches[0].shape, *array.shape[1:]) for array in data]
+        others = batches[1:] if data else batches
+        with cupy.cuda.using_allocator(self._pool.malloc), self._after(cupy.cuda.get_current_stream()):
+            self._rows = tuple(cupy.empty(shape, x.dtype) for shape, x in zip(shapes, data, strict=True))
+            self._others = tuple(cupy.empty(array.shape, array.dtype) for array in others)
+            self._stream.begin_capture()
+            try:
+                for i in range(steps):
+                    batch = tuple(array[i, ...] for array in (*self._rows, *self._others))
+                    self._take(i, steps, *step(state, batch))
+            finally:
+                # Also after an error: a stream left capturing is of no use to anybody.
+                graph = self._stream.end_capture()
+        self._graph = graph
+
+    def _take(self, i: int, steps: int, state: Any, metrics: dict[str, Array]) -> None:
+        """Capture that a step's new state goes where the old one was, and its metrics to their place."""
+        import cupy
+
+        there = leaves(state)
+        moved = [(old, new) for old, new in zip(self._state, there, strict=True) if new is not old]
+        addresses = {old.data.ptr for old in self._state}
+        if any(new.data.ptr in addresses or new.shape != old.shape or new.dtype != old.dtype for old, new in moved):
+            raise NotCapturable("a state that changes places, shapes or dtypes")
+        for old, new in moved:
+            old[...] = new
+        for name, value in metrics.items():
+            if name not in self._metrics:
+                self._metrics[name] = cupy.empty((steps, *value.shape), value.dtype)
+            self._metrics[name][i, ...] = value
+
+    def run(self, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
+        """Take the steps, as `Backend.run` does."""
+        import cupy
+
+        others = batches[1:] if data else batches
+        with self._after(cupy.cuda.get_current_stream()):
+            for own, array in zip((*self._state, *self._others), (*leaves(state), *others), strict=True):
+                if own is not array:
+                    own[...] = array
+            for own, array in zip(self._rows, data, strict=True):
+                cupy.take(array, batches[0], axis=0, out=own)
+            self._graph.launch(self._stream)
+            metrics = {name: array.copy() for name, array in self._metrics.items()}
+        return rebuilt(state, iter(self._state)), metrics
+
+    def _after(self, other: Any) -> Any:
+        return _InTurn(self._stream, other)
+
+
+class _InTurn:
+    """The time in which a stream is the current one: after what the other had to do, and before what it does next."""
+
+    def __init__(self, stream: Any, other: Any) -> None:
+        self.stream = stream
+        self.other = other
+
+    def __enter__(self) -> None:
+        self.stream.wait_event(self.other.record())
+        self.stream.__enter__()
+
+    def __exit__(self, *reason: object) -> None:
+        self.stream.__exit__(*reason)
+        self.other.wait_event(self.stream.record())
