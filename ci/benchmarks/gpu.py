@@ -26,10 +26,17 @@ OURS = "anynet-cupy"
 
 def main() -> int:
     arguments = _arguments()
-    import cupy
-
+    try:
+        import cupy
+    except ImportError:
+        print(
+            "ci/gpu: CuPy is not installed; CUDA=13 ci/gpu installs it, or CUDA=12 for an older driver", file=sys.stderr
+        )
+        return 2
     if not cupy.cuda.is_available():
-        print("ci/gpu: CuPy is installed, but finds no usable CUDA GPU; `nvidia-smi` tells of the driver")
+        print(
+            "ci/gpu: CuPy is installed, but finds no usable CUDA GPU; `nvidia-smi` tells of the driver", file=sys.stderr
+        )
         return 2
     found: dict[str, Any] = {"date": time.strftime("%Y-%m-%d"), "machine": machine(cupy)}
     passed = {}
