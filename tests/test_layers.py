@@ -155,6 +155,8 @@ TORCH_MODULES = {
     "Tanh": lambda torch: torch.nn.Tanh(),
     "Softmax": lambda torch: torch.nn.Softmax(dim=-1),
     "Flatten": lambda torch: torch.nn.Flatten(),
+    "BatchNorm": lambda torch: torch.nn.BatchNorm1d(4),
+    "LayerNorm": lambda torch: torch.nn.LayerNorm(4),
 }
 
 

@@ -5,16 +5,18 @@ Nothing here imports an array library; each function is handed the namespace `xp
 
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from anynet.nn.containers import Sequential
+from anynet.nn.dropout import Dropout
 from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Values, Zeros
 from anynet.nn.inputs import Flatten, Rescale
 from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
+from anynet.nn.normalization import BatchNorm, LayerNorm
 from anynet.nn.optimizers import SGD, Adam, Optimizer
 from anynet.nn.schedules import LinearDecay, Schedule
 
-LAYERS = (Linear, ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, Flatten, Rescale, Sequential)
+LAYERS = (Linear, ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, Flatten, Rescale, Dropout, BatchNorm, LayerNorm, Sequential)
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
 INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Values)
 OPTIMIZERS = (SGD, Adam)
@@ -25,8 +27,10 @@ __all__ = [
     "Adam",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm",
     "Context",
     "CrossEntropyLoss",
+    "Dropout",
     "Flatten",
     "GlorotNormal",
     "GlorotUniform",
@@ -34,6 +38,7 @@ __all__ = [
     "HeNormal",
     "HeUniform",
     "Layer",
+    "LayerNorm",
     "Layout",
     "LeakyReLU",
     "Linear",

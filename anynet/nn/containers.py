@@ -58,6 +58,14 @@ class Sequential:
     def takes_bytes(self) -> bool:
         return bool(self.layers) and getattr(self.layers[0], "takes_bytes", False)
 
+    @cached_property
+    def draws(self) -> bool:
+        return any(getattr(layer, "draws", False) for layer in self.layers)
+
+    @cached_property
+    def advances(self) -> bool:
+        return any(getattr(layer, "advances", False) for layer in self.layers)
+
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         specs: dict[str, Specs] = {}
         for name, layer in self._named:
@@ -69,8 +77,9 @@ class Sequential:
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         saved = []
-        for name, layer in self._named:
-            x, kept = layer.forward(xp, p[name], x, ctx)
+        for place, (name, layer) in enumerate(self._named):
+            of_layer = ctx.at(place) if getattr(layer, "draws", False) else ctx
+            x, kept = layer.forward(xp, p[name], x, of_layer)
             saved.append(kept)
         return x, saved
 
@@ -84,3 +93,11 @@ class Sequential:
             name, layer = self._named[i]
             dx, gradients[name] = layer.backward(xp, p[name], saved[i], dx, need_dx or i > first)
         return dx if need_dx else None, gradients
+
+    def advance(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
+        """The buffers that a training step changes, nested by layer."""
+        return {
+            name: layer.advance(xp, p[name], kept)  # type: ignore[attr-defined]
+            for (name, layer), kept in zip(self._named, saved, strict=True)
+            if getattr(layer, "advances", False)
+        }

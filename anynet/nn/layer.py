@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, TypeAlias
 
 Array: TypeAlias = Any
@@ -36,9 +36,24 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Context:
-    """What a forward pass may ask about the pass itself."""
+    """What a forward pass may ask about the pass itself.
+
+    Parameters
+    ----------
+    training : bool
+    seed : int
+        Of what is drawn at random.
+    step : 0-d array of int, optional
+        The number of the training step.
+    """
 
     training: bool = False
+    seed: int = 0
+    step: Array = None
+
+    def at(self, place: int) -> Context:
+        """The context of one of several layers, which draws other numbers than the rest."""
+        return replace(self, seed=self.seed * 1_000_003 + place + 1)
 
 
 def use_python_numbers(part: Any) -> None:
@@ -55,6 +70,11 @@ def use_python_numbers(part: Any) -> None:
             object.__setattr__(part, field.name, value.item())
 
 
+def rows_of(xp: Namespace, x: Array) -> Array:
+    """An array of shape (..., features) as one of shape (rows, features)."""
+    return x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))
+
+
 Specs: TypeAlias = Mapping[str, "Parameter | Specs"]
 Parameters: TypeAlias = Mapping[str, Any]
 
@@ -68,7 +88,9 @@ class Layer(Protocol):
     (None if `need_dx` is False) and one for each trainable parameter. It may overwrite `dy`, nothing else.
 
     A layer with nothing to train may say so with ``trainable = False``: no gradient is then carried back to
-    it for its own sake. One that turns bytes into floats itself may say ``takes_bytes = True``.
+    it for its own sake. One that turns bytes into floats itself may say ``takes_bytes = True``, one that draws
+    random numbers from the context ``draws = True``, and one whose buffers change as it trains ``advances = True``:
+    its ``advance(xp, p, saved)`` returns the new ones.
     """
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]: ...

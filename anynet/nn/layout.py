@@ -94,9 +94,21 @@ class Layout:
         """Gradients, nested by layer, as blocks laid out like the parameters."""
         return _join(xp, self.parameters, lambda entry: reduce(getitem, entry.path, gradients))
 
+    def pack_buffers(self, xp: Namespace, changed: Parameters, p: Parameters) -> Blocks:
+        """Buffers as blocks: those that have changed, nested by layer, and the others as they are in `p`."""
+        new = dict(_leaves(changed))
+        return _join(
+            xp, self.buffers, lambda entry: new[entry.path] if entry.path in new else reduce(getitem, entry.path, p)
+        )
+
     def decays(self, xp: Namespace) -> Blocks:
-        """Where weight decay applies: ones and zeros, as blocks laid out like the parameters."""
-        return _join(xp, self.parameters, lambda entry: xp.full(entry.parameter.shape, float(entry.parameter.decay)))
+        """Where weight decay applies: ones and zeros, laid out like the parameters; one of them for a block alone."""
+
+        def marks(entry: Entry) -> Array:
+            shape = () if entry.stop is None else entry.parameter.shape
+            return xp.full(shape, float(entry.parameter.decay))
+
+        return _join(xp, self.parameters, marks)
 
 
 def by_name(tree: Parameters) -> dict[str, Array]:

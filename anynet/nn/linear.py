@@ -16,6 +16,7 @@ from anynet.nn.layer import (
     Parameters,
     Shape,
     Specs,
+    rows_of,
     use_python_numbers,
 )
 
@@ -73,11 +74,7 @@ class Linear:
     def backward(
         self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
     ) -> tuple[Array | None, Parameters]:
-        x, rows = _rows(xp, saved), _rows(xp, dy)
+        x, rows = rows_of(xp, saved), rows_of(xp, dy)
         gradients = {"weight": xp.matmul(xp.matrix_transpose(x), rows), "bias": xp.sum(rows, axis=0)}
         dx = xp.matmul(dy, xp.matrix_transpose(p["weight"])) if need_dx else None
         return dx, gradients
-
-
-def _rows(xp: Namespace, x: Array) -> Array:
-    return x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))

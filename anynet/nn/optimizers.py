@@ -135,7 +135,6 @@ class Adam:
         # Both corrections move from the block to the numbers that go with it.
         root2 = xp.sqrt(_correction(xp, beta2, step))
         rate = learning_rate * root2 / _correction(xp, beta1, step)
-        eps = self.eps * root2
         mean *= beta1
         mean += (1.0 - beta1) * gradient
         gradient *= gradient
@@ -143,11 +142,14 @@ class Adam:
         square *= beta2
         square += gradient
         root = xp.sqrt(square)
-        root += eps
+        root += self._epsilon(root2)
         change = mean / root
         change *= rate
         block -= change
         return block, {"mean": mean, "square": square}
+
+    def _epsilon(self, root2: Array) -> Array:
+        return self.eps * root2
 
 
 def _correction(xp: Namespace, beta: float, step: Array) -> Array:

@@ -40,6 +40,10 @@ LAYERS = (
     LayerCase("Flatten", nn.Flatten(), (2, 3)),
     LayerCase("Rescale", nn.Rescale(1 / 255), (2, 3)),
     LayerCase("Rescale, columns", nn.Rescale(scale=(0.5, 2.0, 3.0), shift=(1.0, -1.0, 0.0)), (3,)),
+    LayerCase("Dropout", nn.Dropout(0.4), (5,)),
+    LayerCase("BatchNorm", nn.BatchNorm(), (4,)),
+    LayerCase("BatchNorm, last axis", nn.BatchNorm(momentum=0.5), (2, 4)),
+    LayerCase("LayerNorm", nn.LayerNorm(), (2, 4)),
     LayerCase(
         "Sequential",
         nn.Sequential(

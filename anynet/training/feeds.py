@@ -32,8 +32,8 @@ class Resident:
         self.step = step
         self.data = tuple(backend.asarray(array) for array in data)
 
-    def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Stretch]:
-        for chunk in chunks(self.backend, (order, shares), batch_size):
+    def epoch(self, state: State, order: Any, weights: tuple[Any, ...], batch_size: int) -> Iterator[Stretch]:
+        for chunk in chunks(self.backend, (order, *weights), batch_size):
             state, metrics = self.backend.run(self.step, state, chunk.arrays, self.data)
             yield Stretch(state, metrics["loss"], chunk.steps * chunk.batch_size)
 
@@ -46,26 +46,26 @@ class Streamed:
         self.step = step
         self.data = data
 
-    def epoch(self, state: State, order: Any, shares: Any, batch_size: int) -> Iterator[Stretch]:
-        for chunk in self._ahead(order, shares, batch_size):
+    def epoch(self, state: State, order: Any, weights: tuple[Any, ...], batch_size: int) -> Iterator[Stretch]:
+        for chunk in self._ahead(order, weights, batch_size):
             state, metrics = self.backend.run(self.step, state, chunk.arrays)
             yield Stretch(state, metrics["loss"], chunk.steps * chunk.batch_size)
 
-    def _ahead(self, order: Any, shares: Any, batch_size: int) -> Iterator[Chunk]:
+    def _ahead(self, order: Any, weights: tuple[Any, ...], batch_size: int) -> Iterator[Chunk]:
         row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self.data)
         with ThreadPoolExecutor(1) as reader:
             coming = None
             for cut in cuts(self.backend, len(order), batch_size, row_bytes):
-                next_one = reader.submit(self._read, order, shares, *cut)
+                next_one = reader.submit(self._read, order, weights, *cut)
                 if coming:
                     yield coming.result()
                 coming = next_one
             if coming:
                 yield coming.result()
 
-    def _read(self, order: Any, shares: Any, start: int, steps: int, size: int) -> Chunk:
+    def _read(self, order: Any, weights: tuple[Any, ...], start: int, steps: int, size: int) -> Chunk:
         part = slice(start, start + steps * size)
-        rows = [*(_take(array, order[part]) for array in self.data), shares[part]]
+        rows = [*(_take(array, order[part]) for array in self.data), *(weight[part] for weight in weights)]
         stacked = (array.reshape(steps, size, *array.shape[1:]) for array in rows)
         return Chunk(tuple(self.backend.asarray(array) for array in stacked), steps, size)
 

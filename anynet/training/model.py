@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,8 +13,7 @@ from anynet.backends import Backend, select
 from anynet.errors import TrainingDiverged, UsageError
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.layer import Shape
-from anynet.nn.layout import by_name
-from anynet.training import model_file
+from anynet.training import model_file, snapshot
 from anynet.training.arrays import check_inputs, check_targets, check_weights
 from anynet.training.batches import batch_shares, chunks
 from anynet.training.callbacks import Callback, Record, StopTraining
@@ -84,8 +83,14 @@ class Model:
         self.metadata: dict[str, Any] = {}
         self.input_shape: Shape | None = None
 
-    def build(self, input_shape: Shape) -> Model:
+    def build(self, input_shape: Shape, arrays: Mapping[str, Any] | None = None) -> Model:
         """Make the weights for samples of this shape, without the batch axis.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+        arrays : dict of arrays, optional
+            Weights by name, as in `parameters`; those that are not there are drawn from the seed.
 
         Raises
         ------
@@ -94,10 +99,13 @@ class Model:
         """
         shape = tuple(input_shape)
         layout = Layout(self.network, shape, self.backend.pack_limit)
-        self._set(shape, layout, layout.initial(np, stream(self.seed, "weights")))
+        arrays = dict(arrays or {})
+        if any(entry.name not in arrays for entry in (*layout.parameters, *layout.buffers)):
+            arrays = {**layout.initial(np, stream(self.seed, "weights")), **arrays}
+        self._set(shape, layout, arrays)
         return self
 
-    def _set(self, shape: Shape, layout: Layout, arrays: dict[str, Any], step: int = 0) -> None:
+    def _set(self, shape: Shape, layout: Layout, arrays: Mapping[str, Any], step: int = 0) -> None:
         backend = self.backend
         blocks = layout.blocks(np, arrays)
         # A copy, since these blocks are updated in place and an array may share memory with what it was made of.
@@ -109,7 +117,7 @@ class Model:
         self.state = State(parameters, buffers, slots, learning_rate, step)
         decays = layout.decays(np) if self.optimizer.weight_decay else ()
         decays = tuple(backend.asarray(decay) for decay in decays)
-        self._train = training_step(backend, self.network, self.loss, self.optimizer, layout, decays)
+        self._train = training_step(backend, self.network, self.loss, self.optimizer, layout, decays, seed=self.seed)
         self._evaluate = evaluation_step(backend, self.network, self.loss, layout)
         self._predict = prediction_step(backend, self.network, layout)
         self.layout, self.input_shape = layout, shape
@@ -122,8 +130,19 @@ class Model:
     def parameters(self) -> dict[str, Any]:
         """Every parameter and buffer by name, copied to NumPy arrays, such as ``0.weight``."""
         self._need_weights()
-        tree = self.layout.unpack(self.backend.xp, self.state.parameters, self.state.buffers)
-        return {name: np.array(self.backend.to_numpy(array)) for name, array in by_name(tree).items()}
+        return snapshot.named(self, self.state.parameters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return snapshot.taken(self)
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        snapshot.put_back(self, kept, select("numpy", kept["dtype"]))
+
+    def on(self, backend: Backend) -> Model:
+        """The same model, with all that it remembers, on another backend."""
+        model = object.__new__(Model)
+        snapshot.put_back(model, snapshot.taken(self), backend)
+        return model
 
     def fit(
         self,
@@ -197,7 +216,7 @@ class Model:
         order = stream(self.seed, "order", self.epoch).permutation(len(weight))
         shares, totals = batch_shares(weight, order, batch_size)
         losses = []
-        for stretch in source.epoch(self.state, order, shares, batch_size):
+        for stretch in source.epoch(self.state, order, (shares,), batch_size):
             self.state = stretch.state
             losses.append(stretch.losses)
             for watcher in watchers:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
+from anynet.nn.layout import Blocks
 from anynet.training.metrics import metrics_of
 
 
@@ -24,38 +25,84 @@ class State(NamedTuple):
 
 
 def training_step(
-    backend: Backend, network: Layer, loss: Loss, optimizer: Optimizer, layout: Layout, decays: tuple[Array, ...]
+    backend: Backend,
+    network: Layer,
+    loss: Loss,
+    optimizer: Optimizer,
+    layout: Layout,
+    decays: tuple[Array, ...],
+    l2: float = 0.0,
+    clip_norm: float | None = None,
+    seed: int = 0,
 ) -> Step:
     """The step of ``backend.run`` that trains: forward, loss, backward, update.
 
-    A batch is (x, target, weight). `decays` marks, block by block, the numbers that decoupled weight decay
-    shrinks; it is empty when there is none.
+    `decays` marks, block by block, the numbers that decoupled weight decay and `l2` shrink; it is empty where
+    there is neither. With `clip_norm`, a gradient longer than that is scaled down to it (Pascanu et al. 2013).
+    Batches are those of `loss_and_gradient`.
     """
     xp = backend.xp
-    floats = _floats(backend, network)
-    ctx = Context(training=True)
+    differentiate = loss_and_gradient(backend, network, loss, layout, decays, l2, seed)
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
-        x, target, weight = batch
-        p = layout.unpack(xp, state.parameters, state.buffers)
-        prediction, saved = network.forward(xp, p, floats(x), ctx)
-        value, dprediction = loss(xp, prediction, target, weight)
-        _, gradients = network.backward(xp, p, saved, dprediction, need_dx=False)
+        value, gradients, buffers = differentiate(state, batch)
+        if clip_norm is not None:
+            gradients = _clipped(xp, gradients, clip_norm)
         learning_rate, number = state.learning_rate, state.step
         if callable(optimizer.lr):
             learning_rate = optimizer.lr(xp, xp.astype(number, backend.dtype))
         number += 1
         parameters, slots = [], []
-        for i, gradient in enumerate(layout.pack(xp, gradients)):
+        for i, gradient in enumerate(gradients):
             block = state.parameters[i]
-            if decays:
+            if optimizer.weight_decay:
                 block -= (learning_rate * optimizer.weight_decay) * decays[i] * block
             block, kept = optimizer.update(xp, block, gradient, state.slots[i], learning_rate, number)
             parameters.append(block)
             slots.append(kept)
-        return State(tuple(parameters), state.buffers, tuple(slots), state.learning_rate, number), {"loss": value}
+        return State(tuple(parameters), buffers, tuple(slots), state.learning_rate, number), {"loss": value}
 
     return step
+
+
+def loss_and_gradient(
+    backend: Backend,
+    network: Layer,
+    loss: Loss,
+    layout: Layout,
+    decays: tuple[Array, ...] = (),
+    l2: float = 0.0,
+    seed: int = 0,
+) -> Callable[[State, tuple[Array, ...]], tuple[Array, Blocks, Blocks]]:
+    """The loss of a batch, its gradient as blocks, and the buffers that come of it.
+
+    A batch is (x, target, weight), with weights that sum to 1. The penalty l2 / (2 n) times the sum of all w^2
+    that `decays` marks is part of the loss, n being the batch's total weight: 1 / n is the first of a fourth
+    array, where the batch has one, and else of the weights, which are then all the same.
+    """
+    xp = backend.xp
+    floats = _floats(backend, network)
+
+    def differentiate(state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
+        x, target, weight = batch[:3]
+        p = layout.unpack(xp, state.parameters, state.buffers)
+        ctx = Context(training=True, seed=seed, step=state.step)
+        prediction, saved = network.forward(xp, p, floats(x), ctx)
+        value, dprediction = loss(xp, prediction, target, weight)
+        buffers = state.buffers
+        if getattr(network, "advances", False):
+            buffers = layout.pack_buffers(xp, network.advance(xp, p, saved), p)  # type: ignore[attr-defined]
+        _, gradients = network.backward(xp, p, saved, dprediction, need_dx=False)
+        blocks = list(layout.pack(xp, gradients))
+        if l2:
+            share = l2 * batch[-1][0, ...]
+            for i, block in enumerate(state.parameters):
+                pull = share * (decays[i] * block)
+                value = value + 0.5 * xp.sum(pull * block)
+                blocks[i] += pull
+        return value, tuple(blocks), buffers
+
+    return differentiate
 
 
 def evaluation_step(backend: Backend, network: Layer, loss: Loss, layout: Layout) -> Step:
@@ -86,6 +133,14 @@ def prediction_step(backend: Backend, network: Layer, layout: Layout) -> Step:
         return state, {"prediction": prediction}
 
     return step
+
+
+def _clipped(xp: Any, gradients: tuple[Array, ...], longest: float) -> tuple[Array, ...]:
+    squares = [xp.sum(gradient * gradient) for gradient in gradients]
+    length = xp.sqrt(xp.sum(xp.stack(squares)))
+    # As PyTorch has it; the small number spares a gradient of 0.
+    factor = xp.minimum(longest / (length + 1e-6), xp.ones_like(length))
+    return tuple(gradient * factor for gradient in gradients)
 
 
 def _floats(backend: Backend, network: Layer) -> Callable[[Array], Array]:

@@ -1,0 +1,16 @@
+"""scikit-learn's interface: multi-layer perceptrons, and any network, that follow the library X comes in."""
+
+from __future__ import annotations
+
+from anynet.errors import UsageError
+
+try:
+    import sklearn  # noqa: F401
+except ImportError:
+    raise UsageError("anynet.estimators needs scikit-learn: pip install '.[sklearn]'") from None
+
+from anynet.estimators.convert import from_sklearn, to_sklearn
+from anynet.estimators.mlp import MLPClassifier, MLPRegressor
+from anynet.estimators.net import NetClassifier, NetRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor", "NetClassifier", "NetRegressor", "from_sklearn", "to_sklearn"]

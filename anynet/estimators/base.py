@@ -1,0 +1,256 @@
+"""What the estimators share: looking at data, the model behind them, and predicting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from anynet.backends import Backend, select
+from anynet.estimators.epochs import Epochs, Samples
+from anynet.estimators.library import Library, host
+from anynet.estimators.quasi_newton import minimize
+from anynet.nn import Layer, Loss, Optimizer
+from anynet.training import Callback, Model
+from anynet.training.step import training_step
+
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
+
+class NetEstimator(BaseEstimator):
+    """A network behind scikit-learn's interface; subclasses say which network, loss and update rule it is.
+
+    Everything is looked at and encoded on the host, trained on the backend, and given back as arrays of the
+    library that X came in.
+    """
+
+    backend: Any
+    random_state: Any
+    early_stopping: bool
+    warm_start: bool
+    max_iter: int
+    _model: Model
+    _made_of: tuple[Any, ...]
+    clip_norm: float | None
+    n_outputs_: int
+
+    @property
+    def _l2(self) -> float:
+        return 0.0
+
+    def _network(self, outputs: int) -> Layer:
+        raise NotImplementedError
+
+    def _loss(self) -> Loss:
+        raise NotImplementedError
+
+    def _optimizer(self) -> Optimizer:
+        raise NotImplementedError
+
+    def _encode(self, y: Any, first: bool) -> Any:
+        """Targets as the loss compares with them; what there is to learn of them is learned the first time."""
+        raise NotImplementedError
+
+    def _score(self, outputs: Any, target: Any, weight: Any) -> float:
+        """How good the network's outputs are: what `score` gives of them."""
+        raise NotImplementedError
+
+    def _balanced(self, target: Any, weight: Any) -> Any:
+        """Sample weights with those of the classes in them."""
+        return weight
+
+    def _minimizes(self) -> bool:
+        """Whether all rows are taken at once, by L-BFGS."""
+        return False
+
+    def _trains_in_epochs(self) -> bool:
+        if self._minimizes():
+            raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+        return True
+
+    def _first_arrays(self, random: Any, inputs: int) -> dict[str, Any]:
+        """Weights to begin with, by name; where there are none, the layers' own initializers are asked."""
+        return {}
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        callbacks: Iterable[Callback] = (),
+    ) -> Self:
+        """Train on X.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Of NumPy, CuPy, PyTorch, JAX or whatever NumPy understands. float32 stays float32. A sparse matrix is
+            made dense.
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array of shape (n_samples,), optional
+        X_val, y_val : arrays, optional
+            Measured after each epoch; `early_stopping` then goes by them, and holds no part of X back.
+        callbacks : iterable of anynet.training.Callback
+            Such as ``anynet.training.Progress()``, a progress bar.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            When X or y cannot be trained on, or a parameter cannot be.
+        """
+        validation = None if X_val is None else (X_val, y_val)
+        first = not (self.warm_start and self.__sklearn_is_fitted__())
+        return self._fit(X, y, sample_weight, validation, tuple(callbacks), first=first, incremental=False)
+
+    def _fit_a_little(self, X: Any, y: Any, sample_weight: Any) -> Self:
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not self.__sklearn_is_fitted__()
+        return self._fit(X, y, sample_weight, None, (), first=first, incremental=True)
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any] | None,
+        callbacks: tuple[Callback, ...],
+        *,
+        first: bool,
+        incremental: bool,
+    ) -> Self:
+        self._validate_params()
+        library = Library.of(X)
+        x, y = self._checked(X, y, reset=first)
+        target = self._encode(y, first)
+        weight = host(sample_weight)
+        if weight is not None:
+            weight = _check_sample_weight(weight, x, dtype=np.float64, ensure_non_negative=True)
+        samples = Samples(x, target, self._balanced(target, weight))
+        held_out = None
+        if validation:
+            x_val, y_val = self._checked(*validation, reset=False)
+            held_out = Samples(x_val, self._encode(y_val, first=False))
+        random = check_random_state(self.random_state)
+        self._library = library
+        self._prepare(x, random, first, incremental)
+        if self._minimizes():
+            minimize(self, samples)
+        else:
+            self._start_curves(first, bool(held_out))
+            Epochs(self, samples, held_out, random, callbacks).run(1 if incremental else self.max_iter)
+        if not all(np.isfinite(array).all() for array in self._model.parameters.values()):
+            raise ValueError(NOT_FINITE)
+        return self
+
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        x, y = validate_data(
+            self,
+            host(X),
+            host(y),
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            y_numeric=self.__sklearn_tags__().estimator_type == "regressor",
+            dtype=(np.float64, np.float32),
+            reset=reset,
+        )
+        return _dense(x), y
+
+    def _prepare(self, x: Any, random: Any, first: bool, incremental: bool) -> None:
+        """The model to train: a new one, or the one there is, whose optimizer only `partial_fit` lets remember."""
+        backend = self._backend(x.dtype.name)
+        parts = self._network(self.n_outputs_), self._loss(), self._optimizer()
+        made_of = (*parts, self._l2, self.clip_norm)
+        same = incremental and not first and made_of == self._made_of
+        if same and repr(backend) == repr(self._model.backend) and hasattr(self, "_step"):
+            return
+        if same:
+            self._model = self._model.on(backend)
+        else:
+            self._model = self._new_model(parts, backend, x.shape[1], random, first)
+            self._rate = parts[-1].lr
+        self._made_of = made_of
+        model = self._model
+        self._step = training_step(
+            backend, *parts, model.layout, self._decays(), l2=self._l2, clip_norm=self.clip_norm, seed=model.seed
+        )
+
+    def _new_model(
+        self, parts: tuple[Layer, Loss, Optimizer], backend: Backend, inputs: int, random: Any, first: bool
+    ) -> Model:
+        if first:
+            self.n_iter_ = self.t_ = 0
+        arrays = self._first_arrays(random, inputs) if first else self._model.parameters
+        # scikit-learn draws nothing here, so neither do we where there is no need.
+        needs_seed = not arrays or getattr(parts[0], "draws", False)
+        seed = int(random.randint(np.iinfo(np.int32).max)) if needs_seed else 0
+        return Model(*parts, backend=backend, seed=seed).build((inputs,), arrays)
+
+    def _decays(self) -> tuple[Any, ...]:
+        backend = self._model.backend
+        if not (self._l2 or self._model.optimizer.weight_decay):
+            return ()
+        return tuple(backend.asarray(marks) for marks in self._model.layout.decays(np))
+
+    def _start_curves(self, first: bool, measured: bool) -> None:
+        if first or not hasattr(self, "loss_curve_"):
+            self.loss_curve_: list[float] = []
+            self.validation_scores_: list[float] | None = None
+            self.validation_loss_curve_: list[float] | None = None
+        if (measured or self.early_stopping) and self.validation_scores_ is None:
+            self.validation_scores_, self.validation_loss_curve_ = [], []
+        self.best_loss_ = None if self.early_stopping else np.inf
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
+
+    def _backend(self, dtype: str) -> Backend:
+        return select(self._library.name if self.backend == "auto" else self.backend, dtype)
+
+    def _outputs(self, X: Any, method: str) -> Any:
+        """The network's outputs for X, on the host."""
+        check_is_fitted(self)
+        library = Library.of(X)
+        if self.backend == "auto" and library != self._library:
+            raise ValueError(
+                f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same device "
+                f"as those passed to fit(), which came from {self._library.name}, but these come from {library.name}."
+            )
+        x = validate_data(self, host(X), accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        return self._model.predict(_dense(x))
+
+    def _give(self, result: Any, X: Any) -> Any:
+        """A result as an array of the library that X came in."""
+        return Library.of(X).give(result)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_model")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.sparse = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what only this machine has: what comes of it computes on NumPy."""
+        kept = dict(super().__getstate__())
+        kept.pop("_step", None)
+        if "_library" in kept:
+            kept["_library"] = Library("numpy")
+        return kept
+
+
+def _dense(x: Any) -> Any:
+    return x.toarray() if hasattr(x, "toarray") else x

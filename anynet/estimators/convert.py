@@ -1,0 +1,104 @@
+"""Fitted perceptrons from scikit-learn and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.neural_network import MLPClassifier as TheirClassifier
+from sklearn.neural_network import MLPRegressor as TheirRegressor
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.validation import check_is_fitted
+
+from anynet.errors import UsageError
+from anynet.estimators.library import Library
+from anynet.estimators.mlp import MLPClassifier, MLPRegressor
+from anynet.training import Model
+
+_CURVES = ("n_iter_", "t_", "loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_")
+_INPUTS = ("n_features_in_", "feature_names_in_")
+
+
+def from_sklearn(theirs: TheirClassifier | TheirRegressor) -> MLPClassifier | MLPRegressor:
+    """A fitted perceptron of scikit-learn as one of ours, with its parameters, weights and curves.
+
+    What its update rule remembers stays behind.
+
+    Raises
+    ------
+    UsageError
+        When it is no perceptron of scikit-learn.
+    NotFittedError
+        When it has not been fitted.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> theirs = MLPClassifier(solver="lbfgs", random_state=0).fit(X, y)
+    >>> (from_sklearn(theirs).predict(X) == theirs.predict(X)).all()
+    np.True_
+    """
+    if not isinstance(theirs, (TheirClassifier, TheirRegressor)):
+        raise UsageError(f"from_sklearn takes scikit-learn's MLPClassifier or MLPRegressor, but got {theirs!r}")
+    check_is_fitted(theirs)
+    ours = (MLPClassifier if is_classifier(theirs) else MLPRegressor)(**theirs.get_params(deep=False))
+    _copy(theirs, ours, (*_CURVES, *_INPUTS, "n_outputs_"))
+    ours.validation_loss_curve_ = None
+    if is_classifier(theirs):
+        ours.classes_ = theirs.classes_
+        ours._multilabel = theirs._label_binarizer.y_type_.startswith("multilabel")
+    ours._library = Library("numpy")
+    arrays: dict[str, Any] = {}
+    for (name, _), weight, bias in zip(ours._linear_layers(), theirs.coefs_, theirs.intercepts_, strict=True):
+        arrays |= {f"{name}.weight": weight, f"{name}.bias": bias}
+    backend = ours._backend(theirs.coefs_[0].dtype.name)
+    parts = ours._network(ours.n_outputs_), ours._loss(), ours._optimizer()
+    ours._model = Model(*parts, backend=backend).build((theirs.n_features_in_,), arrays)
+    ours._made_of, ours._rate = (*parts, ours._l2, ours.clip_norm), parts[-1].lr
+    return ours
+
+
+def to_sklearn(ours: MLPClassifier | MLPRegressor) -> TheirClassifier | TheirRegressor:
+    """A fitted perceptron of ours as one of scikit-learn.
+
+    Raises
+    ------
+    UsageError
+        When it does what scikit-learn's cannot: normalisation, other losses, an activation for each layer.
+    NotFittedError
+        When it has not been fitted.
+    """
+    check_is_fitted(ours)
+    if beyond := _beyond(ours):
+        raise UsageError(f"scikit-learn's perceptron has no {beyond}, so this one cannot become one")
+    theirs = (TheirClassifier if is_classifier(ours) else TheirRegressor)()
+    theirs.set_params(
+        **{name: value for name, value in ours.get_params(deep=False).items() if name in theirs.get_params()}
+    )
+    _copy(ours, theirs, (*_CURVES, *_INPUTS, "n_outputs_", "n_layers_", "out_activation_"))
+    arrays = ours._model.parameters
+    names = [name for name, _ in ours._linear_layers()]
+    theirs.coefs_ = [arrays[f"{name}.weight"] for name in names]
+    theirs.intercepts_ = [arrays[f"{name}.bias"] for name in names]
+    theirs._best_coefs, theirs._best_intercepts = list(theirs.coefs_), list(theirs.intercepts_)
+    theirs._no_improvement_count = 0
+    if is_classifier(ours):
+        theirs.classes_ = ours.classes_
+        every = np.eye(len(ours.classes_), dtype=int) if ours._multilabel else ours.classes_
+        theirs._label_binarizer = LabelBinarizer().fit(every)
+    return theirs
+
+
+def _beyond(ours: Any) -> str:
+    if ours.batch_norm or ours.layer_norm:
+        return "normalisation"
+    if not isinstance(ours.activation, str):
+        return f"activation {ours.activation!r}"
+    return "" if ours.loss is None or isinstance(ours.loss, str) else f"loss {ours.loss!r}"
+
+
+def _copy(source: Any, target: Any, names: tuple[str, ...]) -> None:
+    for name in names:
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))

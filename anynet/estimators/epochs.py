@@ -1,0 +1,215 @@
+"""Training epoch by epoch as scikit-learn's MLP does: its order of rows, its batches, and when it stops."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from anynet.training import Callback, Model, StopTraining
+from anynet.training.batches import batch_shares
+from anynet.training.feeds import Resident, Streamed, feed
+from anynet.training.step import State
+
+
+class Samples(NamedTuple):
+    """Inputs, encoded targets, and weights or None."""
+
+    x: Any
+    target: Any
+    weight: Any = None
+
+    def of(self, rows: Any) -> Samples:
+        return Samples(*(None if array is None else array[rows] for array in self))
+
+
+class Epochs:
+    """The epochs of one call of `fit` or `partial_fit`, and what is watched from one to the next.
+
+    Parameters
+    ----------
+    estimator : NetEstimator
+        Its model is trained, and its curves and counters grow.
+    samples : Samples
+    held_out : Samples or None
+        Measured after each epoch; with `early_stopping`, a part of the samples where there is none.
+    random : numpy.random.RandomState
+    callbacks : sequence of Callback
+    """
+
+    def __init__(
+        self, estimator: Any, samples: Samples, held_out: Samples | None, random: Any, callbacks: tuple[Callback, ...]
+    ) -> None:
+        self.estimator = estimator
+        self.random = random
+        self.callbacks = callbacks
+        if estimator.early_stopping and held_out is None:
+            samples, held_out = self._split(samples)
+        self.samples, self.held_out = samples, held_out
+        self.batch_size = self._batch_size()
+        self.order = np.arange(len(samples.x))
+        self.sizes = np.diff(np.arange(0, len(self.order), self.batch_size), append=len(self.order))
+        # Without weights of their own, rows share alike in whatever order they come.
+        self.weights = self._weights() if self.samples.weight is None else None
+        self.stalled = 0
+        self.best_score = -np.inf
+        self.best_state: State | None = None
+
+    def run(self, most: int) -> None:
+        """Train for so many epochs or until nothing more is gained, and go back to the best weights that were."""
+        estimator, model = self.estimator, self.estimator._model
+        source = feed(model.backend, estimator._step, (self.samples.x, self.samples.target))
+        estimator.n_iter_ = 0
+        for watcher in self.callbacks:
+            watcher.on_fit_begin(model, most, len(self.samples.x))
+        try:
+            go_on = True
+            while go_on and estimator.n_iter_ < most:
+                go_on = self._epoch(source)
+            if go_on and most > 1 and most == estimator.max_iter:
+                warnings.warn(
+                    f"Stochastic Optimizer: Maximum iterations ({most}) reached and the optimization hasn't "
+                    "converged yet.",
+                    ConvergenceWarning,
+                    stacklevel=5,
+                )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        finally:
+            if self.best_state:
+                model.state = self.best_state
+            for watcher in self.callbacks:
+                watcher.on_fit_end(model)
+
+    def _epoch(self, source: Resident | Streamed) -> bool:
+        """Train on all rows once; whether to go on."""
+        estimator, model = self.estimator, self.estimator._model
+        started = time.perf_counter()
+        estimator.loss_ = self._train(source)
+        record = {"epoch": len(estimator.loss_curve_) + 1, "loss": estimator.loss_}
+        estimator.n_iter_ += 1
+        estimator.t_ += len(self.samples.x)
+        estimator.loss_curve_.append(estimator.loss_)
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+        record["seconds"] = time.perf_counter() - started
+        if self.held_out:
+            record |= self._measure()
+        self._watch()
+        model.epoch += 1
+        go_on = np.isfinite(estimator.loss_) and self._adapt()
+        for watcher in self.callbacks:
+            try:
+                watcher.on_epoch_end(model, record)
+            except StopTraining:
+                go_on = False
+        return bool(go_on)
+
+    def _train(self, source: Resident | Streamed) -> float:
+        estimator, model = self.estimator, self.estimator._model
+        if estimator.shuffle:
+            rows = np.arange(len(self.order))
+            self.random.shuffle(rows)
+            self.order = self.order[rows]
+        weights = self.weights or self._weights()
+        losses = []
+        for stretch in source.epoch(model.state, self.order, weights, self.batch_size):
+            model.state = stretch.state
+            losses.append(stretch.losses)
+            for watcher in self.callbacks:
+                watcher.on_batches_end(model, stretch.rows)
+        return float(np.concatenate([model.backend.to_numpy(part) for part in losses]) @ self.sizes / len(self.order))
+
+    def _weights(self) -> tuple[Any, ...]:
+        """Each row's share of its batch and, where rows weigh differently, what the penalty is divided by."""
+        if self.samples.weight is None:
+            return batch_shares(np.broadcast_to(np.ones(1), len(self.order)), self.order, self.batch_size)[:1]
+        shares, totals = batch_shares(self.samples.weight, self.order, self.batch_size)
+        return shares, np.repeat(1 / np.where(totals > 0, totals, 1), self.sizes)
+
+    def _measure(self) -> dict[str, float]:
+        """Loss and score of the rows that are held out."""
+        assert self.held_out
+        estimator, model = self.estimator, self.estimator._model
+        x, target, weight = self.held_out
+        outputs = model.predict(x)
+        share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
+        with np.errstate(all="ignore"):
+            loss = float(model.loss(np, outputs, target, share.astype(outputs.dtype))[0])
+        score = float(estimator._score(outputs, target, weight)) if np.isfinite(outputs).all() else np.nan
+        estimator.validation_loss_curve_.append(loss)
+        estimator.validation_scores_.append(score)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")
+        return {"val_loss": loss, "val_score": score}
+
+    def _watch(self) -> None:
+        """Count the epochs without gain, and keep the best weights where held-out rows decide."""
+        estimator = self.estimator
+        if estimator.early_stopping:
+            score = estimator.validation_scores_[-1]
+            self.stalled = 0 if score >= self.best_score + estimator.tol else self.stalled + 1
+            if score > self.best_score:
+                estimator.best_validation_score_ = self.best_score = score
+                self.best_state = _copied(estimator._model)
+        else:
+            self.stalled = 0 if estimator.loss_ <= estimator.best_loss_ - estimator.tol else self.stalled + 1
+            estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
+
+    def _adapt(self) -> bool:
+        """The next epoch's learning rate; False where there is to be none."""
+        estimator, model = self.estimator, self.estimator._model
+        stalled = self.stalled > estimator.n_iter_no_change
+        if stalled and estimator.verbose:
+            what = "Validation score" if estimator.early_stopping else "Training loss"
+            print(
+                f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} "
+                "consecutive epochs."
+            )
+        rate = estimator._next_learning_rate(estimator._rate, stalled)
+        if rate is None:
+            return False
+        if rate != estimator._rate:
+            estimator._rate = rate
+            model.state = model.state._replace(learning_rate=model.backend.asarray(np.asarray(rate), copy=True))
+        self.stalled = 0 if stalled else self.stalled
+        return True
+
+    def _split(self, samples: Samples) -> tuple[Samples, Samples]:
+        estimator = self.estimator
+        stratify = samples.target if estimator._stratifies else None
+        rows, kept = train_test_split(
+            np.arange(len(samples.x)),
+            random_state=self.random,
+            test_size=estimator.validation_fraction,
+            stratify=stratify,
+        )
+        if len(kept) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return samples.of(rows), samples.of(kept)
+
+    def _batch_size(self) -> int:
+        size, rows = self.estimator.batch_size, len(self.samples.x)
+        if size == "auto":
+            return min(200, rows)
+        if size > rows:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
+            )
+        return int(min(size, rows))
+
+
+def _copied(model: Model) -> State:
+    """A state of its own, which further steps leave alone."""
+    xp = model.backend.xp
+    with model.backend.scope():
+        copied = (
+            tuple(xp.asarray(x, copy=True) for x in part) for part in (model.state.parameters, model.state.buffers)
+        )
+        return model.state._replace(**dict(zip(("parameters", "buffers"), copied, strict=True)))

@@ -1,0 +1,58 @@
+"""The array library that data come in, and results go back to."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anynet.backends import select
+from anynet.backends.base import Backend
+
+
+class Library(NamedTuple):
+    """Whose arrays, and on which device: the name of a backend, as `anynet.backends.select` takes it.
+
+    Lists, data frames, sparse matrices and NumPy's own arrays are NumPy's.
+
+    >>> Library.of([[1, 2]])
+    Library(name='numpy')
+    """
+
+    name: str
+
+    @classmethod
+    def of(cls, x: Any) -> Library:
+        import array_api_compat as compat
+
+        if compat.is_torch_array(x):
+            return cls(f"torch:{x.device}")
+        if compat.is_cupy_array(x):
+            return cls(f"cupy:{x.device.id}")
+        if compat.is_jax_array(x):
+            device = next(iter(x.devices()))
+            return cls(f"jax:{device.platform}:{device.id}")
+        if type(x).__module__.startswith("array_api_strict"):
+            name = str(x.device).partition("'")[2].partition("'")[0]
+            return cls(f"strict:{'cpu' if name == 'CPU_DEVICE' else name}")
+        return cls("numpy")
+
+    def to_host(self, x: Any) -> Any:
+        """An array of this library as NumPy's; anything else as it is."""
+        return x if self.name == "numpy" else select(self.name).to_numpy(x)
+
+    def give(self, x: Any) -> Any:
+        """A NumPy array as one of this library on this device; text stays NumPy's, which alone has it."""
+        if self.name == "numpy" or x.dtype.kind not in "biuf":
+            return x
+        backend = select(self.name, "float64" if x.dtype == np.float64 else "float32")
+        return backend.asarray(np.ascontiguousarray(x))
+
+    def backend(self, dtype: str) -> Backend:
+        return select(self.name, dtype)
+
+
+def host(x: Any) -> Any:
+    """An array of any library as NumPy's; None, lists and data frames as they are."""
+    library = Library.of(x)
+    return x if library.name == "numpy" else library.to_host(x)

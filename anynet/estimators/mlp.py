@@ -1,0 +1,390 @@
+"""scikit-learn's multi-layer perceptrons: its parameters, its first weights and its update rules, and more."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.neural_network import MLPClassifier as TheirClassifier
+from sklearn.neural_network import MLPRegressor as TheirRegressor
+from sklearn.utils._param_validation import Interval
+
+from anynet.estimators.base import NetEstimator
+from anynet.estimators.kinds import Classes, Values
+from anynet.estimators.rules import LogLoss, PlainEpsilonAdam, PoissonLoss, RememberedSGD
+from anynet.nn import (
+    BatchNorm,
+    CrossEntropyLoss,
+    Dropout,
+    HalfMSELoss,
+    Layer,
+    LayerNorm,
+    Linear,
+    Loss,
+    Optimizer,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
+
+ACTIVATIONS: dict[str, Layer | None] = {"identity": None, "logistic": Sigmoid(), "tanh": Tanh(), "relu": ReLU()}
+LOSSES: dict[str, Loss] = {"squared_error": HalfMSELoss(), "poisson": PoissonLoss()}
+SMALLEST_LEARNING_RATE = 1e-6
+
+_OURS: dict[str, Any] = {
+    "activation": "no_validation",
+    "optimizer": "no_validation",
+    "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "batch_norm": ["boolean"],
+    "layer_norm": ["boolean"],
+    "backend": [str],
+}
+
+
+class Perceptron(NetEstimator):
+    """What both have in common: layers, an update rule, and scikit-learn's names for what was learned."""
+
+    hidden_layer_sizes: Any
+    activation: Any
+    solver: str
+    alpha: float
+    dropout: float
+    batch_norm: bool
+    layer_norm: bool
+    optimizer: Optimizer | None
+
+    def _network(self, outputs: int) -> Sequential:
+        layers: list[Layer | None] = []
+        for size, activation in zip(self._hidden(), self._activations(), strict=True):
+            layers += [
+                Linear(size),
+                BatchNorm() if self.batch_norm else None,
+                LayerNorm() if self.layer_norm else None,
+                activation,
+                Dropout(self.dropout) if self.dropout else None,
+            ]
+        return Sequential(*filter(None, layers), Linear(outputs))
+
+    def _hidden(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        sizes = [int(size) for size in (sizes if hasattr(sizes, "__iter__") else [sizes])]
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
+    def _activations(self) -> list[Layer | None]:
+        hidden = self._hidden()
+        given = self.activation
+        each = list(given) if isinstance(given, (list, tuple)) else [given] * len(hidden)
+        if len(each) != len(hidden):
+            raise ValueError(f"activation must be one, or one for each of the {len(hidden)} hidden layers: {given!r}")
+        for activation in each:
+            if isinstance(activation, str) and activation not in ACTIVATIONS:
+                raise ValueError(
+                    f"activation must be a layer, or among {set(ACTIVATIONS)}. Got {activation!r} instead."
+                )
+        return [ACTIVATIONS[one] if isinstance(one, str) else one for one in each]
+
+    def _optimizer(self) -> Optimizer:
+        if self.optimizer is not None:
+            return self.optimizer
+        if self.solver == "adam":
+            return PlainEpsilonAdam(self.learning_rate_init, betas=(self.beta_1, self.beta_2), eps=self.epsilon)
+        nesterov = bool(self.nesterovs_momentum and self.momentum)
+        return RememberedSGD(self.learning_rate_init, momentum=self.momentum, nesterov=nesterov)
+
+    def _minimizes(self) -> bool:
+        return self.solver == "lbfgs" and self.optimizer is None
+
+    @property
+    def _l2(self) -> float:
+        return float(self.alpha)
+
+    def _first_arrays(self, random: Any, inputs: int) -> dict[str, Any]:
+        """Drawn uniformly within Glorot's bound, weights and biases, as scikit-learn draws them."""
+        factor = 2.0 if self.activation == "logistic" else 6.0
+        arrays = {}
+        for name, layer in self._linear_layers():
+            outputs = layer.out_features
+            bound = np.sqrt(factor / (inputs + outputs))
+            arrays[f"{name}.weight"] = random.uniform(-bound, bound, (inputs, outputs))
+            arrays[f"{name}.bias"] = random.uniform(-bound, bound, outputs)
+            inputs = outputs
+        return arrays
+
+    def _linear_layers(self) -> list[tuple[str, Linear]]:
+        layers = self._network(self.n_outputs_).layers
+        return [(str(i), layer) for i, layer in enumerate(layers) if isinstance(layer, Linear)]
+
+    def _next_learning_rate(self, rate: Any, stalled: bool) -> Any:
+        if self.optimizer is None and self.solver == "sgd":
+            if self.learning_rate == "invscaling":
+                rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
+            if self.learning_rate == "adaptive" and stalled and rate > SMALLEST_LEARNING_RATE:
+                return rate / 5
+        return None if stalled else rate
+
+    @property
+    def coefs_(self) -> list[Any]:
+        """The weight matrix of each layer, of shape (inputs, outputs)."""
+        return self._learned("weight")
+
+    @property
+    def intercepts_(self) -> list[Any]:
+        """The biases of each layer."""
+        return self._learned("bias")
+
+    def _learned(self, name: str) -> list[Any]:
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError(f"{type(self).__name__} is not fitted yet")
+        arrays = self._model.parameters
+        return [self._library.give(arrays[f"{layer}.{name}"]) for layer, _ in self._linear_layers()]
+
+    @property
+    def n_layers_(self) -> int:
+        return len(self._linear_layers()) + 1
+
+
+class MLPClassifier(Classes, Perceptron):
+    """A multi-layer perceptron that tells classes apart, with scikit-learn's parameters and more.
+
+    Up to `max_fun` the parameters are those of `sklearn.neural_network.MLPClassifier`, in name, meaning and
+    default. The penalty `alpha` is divided by the size of the batch, as there; a strength that does not depend on
+    it is ``optimizer=SGD(..., weight_decay=...)``.
+
+    Parameters
+    ----------
+    activation : {"identity", "logistic", "tanh", "relu"}, layer, or list of these
+        A list has one for each hidden layer.
+    dropout : float
+        The share of each hidden layer's outputs that a training step leaves out.
+    batch_norm, layer_norm : bool
+        Whether each hidden layer is normalised before its activation.
+    loss : Loss, optional
+        In place of the logarithmic loss.
+    optimizer : Optimizer, optional
+        In place of `solver` and its settings; may have a schedule, as ``SGD(lr=LinearDecay(0.1, 1000))``.
+    clip_norm : float, optional
+        A gradient longer than that is scaled down to it.
+    class_weight : dict or "balanced", optional
+        Multiplied with the sample weights.
+    backend : str
+        ``auto`` computes with the library and on the device of X; any other as `anynet.backends.select` takes it.
+
+    Attributes
+    ----------
+    classes_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_,
+    n_iter_, t_, n_layers_, n_outputs_, n_features_in_, feature_names_in_, out_activation_
+        As scikit-learn's.
+    validation_loss_curve_ : list of float
+        The loss of the rows held out, after each epoch.
+
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> MLPClassifier(max_iter=1000, random_state=0).fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **TheirClassifier._parameter_constraints,
+        **_OURS,
+        "loss": "no_validation",
+        "class_weight": [dict, str, None],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        clip_norm: float | None = None,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        layer_norm: bool = False,
+        class_weight: Any = None,
+        backend: str = "auto",
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.loss = loss
+        self.optimizer = optimizer
+        self.clip_norm = clip_norm
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.layer_norm = layer_norm
+        self.class_weight = class_weight
+        self.backend = backend
+
+    def _loss(self) -> Loss:
+        if self.loss is not None:
+            return self.loss
+        return CrossEntropyLoss() if self.out_activation_ == "softmax" else LogLoss()
+
+    @property
+    def out_activation_(self) -> str:
+        return "logistic" if self._multilabel or self.n_outputs_ == 1 else "softmax"
+
+
+class MLPRegressor(Values, Perceptron):
+    """A multi-layer perceptron that predicts values, with scikit-learn's parameters and more.
+
+    Up to `max_fun` the parameters are those of `sklearn.neural_network.MLPRegressor`; with several outputs `loss_`
+    is the sum over them, which is what the gradient belongs to.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"} or Loss
+    activation, optimizer, clip_norm, dropout, batch_norm, layer_norm, backend
+        As in `MLPClassifier`.
+
+    Attributes
+    ----------
+    coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_, n_iter_, t_,
+    n_layers_, n_outputs_, n_features_in_, feature_names_in_, out_activation_
+        As scikit-learn's.
+    validation_loss_curve_ : list of float
+        The loss of the rows held out, after each epoch.
+
+    >>> import numpy as np
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> MLPRegressor(max_iter=1000, random_state=0).fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.9
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **TheirRegressor._parameter_constraints,
+        **_OURS,
+        "loss": "no_validation",
+    }
+
+    def __init__(
+        self,
+        loss: str | Loss = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        optimizer: Optimizer | None = None,
+        clip_norm: float | None = None,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        layer_norm: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.optimizer = optimizer
+        self.clip_norm = clip_norm
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.layer_norm = layer_norm
+        self.backend = backend
+
+    def _loss(self) -> Loss:
+        if not isinstance(self.loss, str):
+            return self.loss
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be a loss of anynet.nn, or among {set(LOSSES)}. Got {self.loss!r} instead.")
+        return LOSSES[self.loss]
+
+    def _encode(self, y: Any, first: bool) -> Any:
+        target = super()._encode(y, first)
+        if self.loss == "poisson" and (target < 0).any():
+            raise ValueError(f"The loss 'poisson' needs a y of 0 or more, but the smallest is {target.min()}.")
+        return target
+
+    def _values(self, outputs: Any) -> Any:
+        return np.exp(outputs) if self.out_activation_ == "exp" else outputs
+
+    @property
+    def out_activation_(self) -> str:
+        return "exp" if self.loss == "poisson" else "identity"

@@ -1,0 +1,223 @@
+"""A network of one's own behind scikit-learn's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, ClassVar, TypeAlias
+
+from sklearn.neural_network import MLPClassifier as TheirClassifier
+from sklearn.utils._param_validation import Interval
+
+from anynet.errors import UsageError
+from anynet.estimators.base import NetEstimator
+from anynet.estimators.kinds import Classes, Values
+from anynet.estimators.rules import LogLoss
+from anynet.nn import Adam, CrossEntropyLoss, HalfMSELoss, Layer, Linear, Loss, Optimizer, ReLU, Sequential
+
+Network: TypeAlias = Layer | Callable[[int], Layer]
+
+
+def one_hidden_layer(outputs: int) -> Layer:
+    """The network there is when none is given."""
+    return Sequential(Linear(100), ReLU(), Linear(outputs))
+
+
+class OwnNetwork(NetEstimator):
+    """What both have in common."""
+
+    network: Network | None
+    optimizer: Optimizer | None
+
+    def _network(self, outputs: int) -> Layer:
+        made_by: Any = one_hidden_layer if self.network is None else self.network
+        if not (hasattr(made_by, "forward") or callable(made_by)):
+            raise UsageError(f"network must be a layer, or a function of the number of outputs, but is {made_by!r}")
+        network: Layer = made_by if hasattr(made_by, "forward") else made_by(outputs)
+        _, (*_, given) = network.parameters((self.n_features_in_,))
+        if given != outputs:
+            raise UsageError(f"y needs a network of {outputs} outputs, but this one has {given}: {network!r}")
+        return network
+
+    def _optimizer(self) -> Optimizer:
+        return Adam() if self.optimizer is None else self.optimizer
+
+    def _next_learning_rate(self, rate: Any, stalled: bool) -> Any:
+        return None if stalled else rate
+
+
+_CONSTRAINTS: dict[str, Any] = {
+    **{
+        name: TheirClassifier._parameter_constraints[name]
+        for name in (
+            "batch_size",
+            "max_iter",
+            "shuffle",
+            "random_state",
+            "tol",
+            "n_iter_no_change",
+            "early_stopping",
+            "validation_fraction",
+            "warm_start",
+            "verbose",
+        )
+    },
+    "network": "no_validation",
+    "loss": "no_validation",
+    "optimizer": "no_validation",
+    "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+    "backend": [str],
+}
+
+
+class NetClassifier(Classes, OwnNetwork):
+    """Any network of `anynet.nn` that tells classes apart.
+
+    Parameters
+    ----------
+    network : Layer, or callable, optional
+        A whole network, its last layer with one output for each class, or for two classes with one or two; or what
+        makes one of so many outputs. One hidden layer of 100 where nothing is given.
+    loss : Loss, optional
+        `CrossEntropyLoss`, or for one output, or columns of zeros and ones, the logarithmic loss of each.
+    optimizer : Optimizer, optional
+        ``Adam()``.
+    batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping, validation_fraction,
+    warm_start, verbose
+        As in `MLPClassifier`.
+    clip_norm : float, optional
+        A gradient longer than that is scaled down to it.
+    class_weight : dict or "balanced", optional
+    backend : str
+
+    Attributes
+    ----------
+    classes_, loss_, loss_curve_, best_loss_, validation_scores_, validation_loss_curve_, best_validation_score_,
+    n_iter_, t_, n_outputs_, n_features_in_, feature_names_in_
+
+    >>> from anynet.nn import Linear, Sequential, Tanh
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> net = NetClassifier(Sequential(Linear(16), Tanh(), Linear(3)), max_iter=1000, random_state=0)
+    >>> net.fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {**_CONSTRAINTS, "class_weight": [dict, str, None]}
+
+    def __init__(
+        self,
+        network: Network | None = None,
+        *,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        batch_size: Any = "auto",
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        n_iter_no_change: float = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        verbose: Any = False,
+        clip_norm: float | None = None,
+        class_weight: Any = None,
+        backend: str = "auto",
+    ) -> None:
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.clip_norm = clip_norm
+        self.class_weight = class_weight
+        self.backend = backend
+
+    def _loss(self) -> Loss:
+        if self.loss is not None:
+            return self.loss
+        return LogLoss() if self._multilabel or self.n_outputs_ == 1 else CrossEntropyLoss()
+
+    def _outputs_for_two(self) -> int:
+        network: Any = self.network
+        if not hasattr(network, "forward"):
+            return 1
+        _, (*_, outputs) = network.parameters((self.n_features_in_,))
+        return 2 if outputs == 2 else 1
+
+
+class NetRegressor(Values, OwnNetwork):
+    """Any network of `anynet.nn` that predicts values.
+
+    Parameters
+    ----------
+    network : Layer, or callable, optional
+        A whole network, its last layer with one output for each value; or what makes one of so many outputs. One
+        hidden layer of 100 where nothing is given.
+    loss : Loss, optional
+        `HalfMSELoss`.
+    optimizer, batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping,
+    validation_fraction, warm_start, verbose, clip_norm, backend
+        As in `NetClassifier`.
+
+    Attributes
+    ----------
+    loss_, loss_curve_, best_loss_, validation_scores_, validation_loss_curve_, best_validation_score_, n_iter_, t_,
+    n_outputs_, n_features_in_, feature_names_in_
+
+    >>> import numpy as np
+    >>> from anynet.nn import Linear, Sequential, Tanh
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> net = NetRegressor(Sequential(Linear(16), Tanh(), Linear(1)), max_iter=2000, random_state=0)
+    >>> net.fit(X, np.sin(2 * X[:, 0])).score(X, np.sin(2 * X[:, 0])) > 0.9
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = _CONSTRAINTS
+
+    def __init__(
+        self,
+        network: Network | None = None,
+        *,
+        loss: Loss | None = None,
+        optimizer: Optimizer | None = None,
+        batch_size: Any = "auto",
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        n_iter_no_change: float = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        verbose: Any = False,
+        clip_norm: float | None = None,
+        backend: str = "auto",
+    ) -> None:
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.clip_norm = clip_norm
+        self.backend = backend
+
+    def _loss(self) -> Loss:
+        return HalfMSELoss() if self.loss is None else self.loss

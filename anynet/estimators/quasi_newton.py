@@ -1,0 +1,59 @@
+"""Training on all rows at once, by SciPy's L-BFGS."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from anynet.estimators.epochs import Samples
+from anynet.training.step import State, loss_and_gradient
+
+
+def minimize(estimator: Any, samples: Samples) -> None:
+    """Move the estimator's model to where its loss is least, by limited-memory BFGS (Liu and Nocedal 1989).
+
+    The objective is computed on the backend; what L-BFGS remembers is on the host, in float64.
+    """
+    from scipy.optimize import minimize as scipy_minimize
+
+    model = estimator._model
+    backend = model.backend
+    differentiate = loss_and_gradient(
+        backend, model.network, model.loss, model.layout, estimator._decays(), estimator._l2
+    )
+    weight = np.ones(len(samples.x)) if samples.weight is None else samples.weight
+    rows = samples.x, samples.target, weight / weight.sum(), np.full(len(weight), 1 / weight.sum())
+    batch = tuple(backend.asarray(array[None]) for array in rows)
+    shapes = [block.shape for block in model.state.parameters]
+
+    def step(state: State, batch: tuple[Any, ...]) -> tuple[State, dict[str, Any]]:
+        value, gradients, _ = differentiate(state._replace(parameters=batch[4:]), batch[:4])
+        return state, {"loss": value, **{str(i): gradient for i, gradient in enumerate(gradients)}}
+
+    def blocks_of(flat: Any) -> list[Any]:
+        cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+        return [part.reshape(shape) for part, shape in zip(np.split(flat, cuts), shapes, strict=True)]
+
+    def objective(flat: Any) -> tuple[float, Any]:
+        blocks = (backend.asarray(block[None]) for block in blocks_of(flat))
+        _, metrics = backend.run(step, model.state, (*batch, *blocks))
+        gradients = [backend.to_numpy(metrics[str(i)]).ravel() for i in range(len(shapes))]
+        return float(backend.to_numpy(metrics["loss"])[0]), np.concatenate(gradients).astype(np.float64)
+
+    start = np.concatenate([backend.to_numpy(block).ravel() for block in model.state.parameters]).astype(np.float64)
+    options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol}
+    found = scipy_minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
+    if found.status != 0:
+        warnings.warn(
+            f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
+            f"You might also want to scale the data, or increase max_iter (now {estimator.max_iter}).",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
+    estimator.n_iter_, estimator.loss_ = int(found.nit), float(found.fun)
+    blocks = (backend.asarray(block, copy=True) for block in blocks_of(found.x))
+    model.state = model.state._replace(parameters=tuple(blocks))

@@ -1,0 +1,72 @@
+"""Losses and update rules where scikit-learn's differ from those of `anynet.nn`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from anynet.nn import SGD, Adam, BCEWithLogitsLoss
+from anynet.nn.layer import Array, Namespace
+from anynet.nn.losses import TargetKind
+from anynet.nn.optimizers import Slots
+
+
+@dataclass(frozen=True)
+class RememberedSGD(SGD):
+    """v <- momentum * v - lr * g, w <- w + v: a velocity keeps the learning rates it was made with.
+
+    While the learning rate is constant this is `SGD`.
+    """
+
+    def update(
+        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array
+    ) -> tuple[Array, Slots]:
+        gradient *= learning_rate
+        if not self.momentum:
+            block -= gradient
+            return block, slots
+        velocity = slots["velocity"]
+        velocity *= self.momentum
+        velocity -= gradient
+        if self.nesterov:
+            block += self.momentum * velocity
+            block -= gradient
+        else:
+            block += velocity
+        return block, {"velocity": velocity}
+
+
+@dataclass(frozen=True)
+class PlainEpsilonAdam(Adam):
+    """Adam as its paper's section 2 abbreviates it: w <- w - lr_t * m / (sqrt(s) + eps), eps not corrected."""
+
+    def _epsilon(self, root2: Array) -> float:
+        return self.eps
+
+
+@dataclass(frozen=True)
+class LogLoss(BCEWithLogitsLoss):
+    """Binary cross-entropy from logits, summed over the outputs."""
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+        return super().__call__(xp, prediction, target, weight * float(prediction.shape[-1]))
+
+
+@dataclass(frozen=True)
+class PoissonLoss:
+    """Half the Poisson deviance of a rate exp(z): the mean of t log t - t - t z + exp(z), summed over the outputs.
+
+    >>> import numpy as np
+    >>> value, gradient = PoissonLoss()(np, np.asarray([[0.0]]), np.asarray([[1.0]]), np.asarray([1.0]))
+    >>> float(value), gradient
+    (0.0, array([[0.]]))
+    """
+
+    target_kind: ClassVar[TargetKind] = "value"
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+        rate = xp.exp(prediction)
+        share = xp.reshape(weight, (-1, 1))
+        # t log t is 0 where t is.
+        entropy = target * xp.log(xp.where(target > 0, target, 1.0))
+        return xp.sum(share * (entropy - target - target * prediction + rate)), share * (rate - target)

@@ -1,0 +1,85 @@
+"""Dropout, and the random bits it draws inside a step: the same on every array library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from anynet.errors import UsageError
+from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs, use_python_numbers
+
+_GOLDEN_RATIO = 0x9E3779B1
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Each number is 0 with probability `p` while training, and else divided by 1 - p (Srivastava et al. 2014).
+
+    Which ones are decided by the model's seed, the number of the step and the place of the layer.
+
+    Raises
+    ------
+    UsageError
+        When `p` is not at least 0 and below 1.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> Dropout(0.5).forward(np, {}, np.ones(8), Context(training=True))[0]
+    array([0., 2., 2., 2., 2., 2., 0., 0.])
+    >>> Dropout(0.5).forward(np, {}, np.ones(8), Context())[0]
+    array([1., 1., 1., 1., 1., 1., 1., 1.])
+    """
+
+    trainable: ClassVar[bool] = False
+    draws: ClassVar[bool] = True
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        use_python_numbers(self)
+        if not 0 <= self.p < 1:
+            raise UsageError(f"Dropout needs a p of at least 0 and below 1, but got {self.p!r}")
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        return {}, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        if not (ctx.training and self.p):
+            return x, None
+        kept = random_bits(xp, x, ctx) >= int(self.p * 2**31)
+        factor = xp.astype(kept, x.dtype) * (1 / (1 - self.p))
+        return x * factor, factor
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        if saved is not None:
+            dy *= saved
+        return dy, {}
+
+
+def random_bits(xp: Namespace, like: Array, ctx: Context) -> Array:
+    """31 random bits for each number of an array, as int32 of its shape.
+
+    They are a hash of where it is, of the step and of the context's seed, in arithmetic modulo 2^32 that every
+    library has; the hash is `lowbias32` of C. Wellons, "Prospecting for hash functions" (2018).
+    """
+    count = 1
+    for length in like.shape:
+        count *= length
+    # A JAX tracer has no device, and needs none.
+    bits = xp.arange(count, dtype=xp.int32, device=getattr(like, "device", None))
+    bits = _hashed(bits + _signed(ctx.seed * _GOLDEN_RATIO))
+    if ctx.step is not None:
+        bits = _hashed(bits + xp.reshape(xp.astype(ctx.step, xp.int32), (1,)) * _signed(_GOLDEN_RATIO))
+    return xp.reshape(bits & 0x7FFFFFFF, like.shape)
+
+
+def _hashed(bits: Array) -> Array:
+    bits = (bits ^ ((bits >> 16) & 0xFFFF)) * _signed(0x7FEB352D)
+    bits = (bits ^ ((bits >> 15) & 0x1FFFF)) * _signed(0x846CA68B)
+    return bits ^ ((bits >> 16) & 0xFFFF)
+
+
+def _signed(number: int) -> int:
+    """The int32 with the same 32 bits."""
+    return (number + 2**31) % 2**32 - 2**31

@@ -1,0 +1,163 @@
+"""Layers that give their inputs mean 0 and variance 1, and then a scale and a shift that are learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from anynet.errors import ShapeError, UsageError
+from anynet.nn.initializers import Values, Zeros
+from anynet.nn.layer import (
+    Array,
+    Context,
+    Namespace,
+    Parameter,
+    Parameters,
+    Shape,
+    Specs,
+    rows_of,
+    use_python_numbers,
+)
+
+
+def _specs(layer: object, shape: Shape) -> dict[str, Parameter]:
+    if not shape:
+        raise ShapeError(f"{type(layer).__name__} needs samples with at least one axis, but each is a single number")
+    features = shape[-1:]
+    return {
+        "weight": Parameter(features, Values([1.0] * features[0]), decay=False),
+        "bias": Parameter(features, Zeros(), decay=False),
+    }
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, each sample by itself, over its last axis (Ba et al. 2016).
+
+    Parameters
+    ----------
+    eps : float
+        Keeps the divisor from 0.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> p = {"weight": np.ones(2), "bias": np.zeros(2)}
+    >>> LayerNorm().forward(np, p, np.asarray([[1.0, 3.0], [0.0, 10.0]]), Context())[0].round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        use_python_numbers(self)
+        _check_eps(self)
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        return _specs(self, shape), shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        count = max(x.shape[-1], 1)
+        centred = x - xp.sum(x, axis=-1, keepdims=True) / count
+        inverse = 1.0 / xp.sqrt(xp.sum(centred * centred, axis=-1, keepdims=True) / count + self.eps)
+        centred *= inverse
+        return centred * p["weight"] + p["bias"], (centred, inverse, p["weight"])
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        normal, inverse, weight = saved
+        gradients = _of_weight_and_bias(xp, normal, dy)
+        if not need_dx:
+            return None, gradients
+        count = max(dy.shape[-1], 1)
+        dy *= weight
+        along = xp.sum(dy * normal, axis=-1, keepdims=True) / count
+        dx = dy - xp.sum(dy, axis=-1, keepdims=True) / count
+        dx -= normal * along
+        dx *= inverse
+        return dx, gradients
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, each feature over the batch (Ioffe and Szegedy 2015).
+
+    Features are along the last axis. Mean and variance are the batch's while training, and else the running ones,
+    which follow: running <- (1 - momentum) * running + momentum * the batch's, with the unbiased variance.
+
+    Parameters
+    ----------
+    momentum : float
+    eps : float
+        Keeps the divisor from 0.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> p = {"weight": np.ones(1), "bias": np.zeros(1), "running_mean": np.zeros(1), "running_var": np.ones(1)}
+    >>> BatchNorm().forward(np, p, np.asarray([[1.0], [3.0]]), Context(training=True))[0].round(3)
+    array([[-1.],
+           [ 1.]])
+    """
+
+    advances: ClassVar[bool] = True
+    momentum: float = 0.1
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        use_python_numbers(self)
+        _check_eps(self)
+        if not 0 < self.momentum <= 1:
+            raise UsageError(f"BatchNorm needs a momentum above 0 and at most 1, but got {self.momentum!r}")
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        running = {
+            "running_mean": Parameter(shape[-1:], Zeros(), trainable=False),
+            "running_var": Parameter(shape[-1:], Values([1.0] * (shape or (0,))[-1]), trainable=False),
+        }
+        return {**_specs(self, shape), **running}, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        mean, variance = p["running_mean"], p["running_var"]
+        if ctx.training:
+            rows = rows_of(xp, x)
+            count = max(rows.shape[0], 1)
+            mean = xp.sum(rows, axis=0) / count
+            centred = x - mean
+            variance = xp.sum(rows_of(xp, centred * centred), axis=0) / count
+        else:
+            centred = x - mean
+        inverse = 1.0 / xp.sqrt(variance + self.eps)
+        centred *= inverse
+        return centred * p["weight"] + p["bias"], (centred, inverse, p["weight"], mean, variance, ctx.training)
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        normal, inverse, weight, _, _, training = saved
+        gradients = _of_weight_and_bias(xp, normal, dy)
+        if not need_dx:
+            return None, gradients
+        if training:
+            count = max(rows_of(xp, dy).shape[0], 1)
+            dy -= gradients["bias"] / count
+            dy -= normal * (gradients["weight"] / count)
+        dy *= weight * inverse
+        return dy, gradients
+
+    def advance(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
+        """The running statistics after a training step."""
+        normal, _, _, mean, variance, _ = saved
+        count = rows_of(xp, normal).shape[0]
+        unbiased = variance * (count / max(count - 1, 1))
+        new = {"running_mean": mean, "running_var": unbiased}
+        return {name: (1.0 - self.momentum) * p[name] + self.momentum * new[name] for name in new}
+
+
+def _of_weight_and_bias(xp: Namespace, normal: Array, dy: Array) -> dict[str, Array]:
+    return {"weight": xp.sum(rows_of(xp, dy * normal), axis=0), "bias": xp.sum(rows_of(xp, dy), axis=0)}
+
+
+def _check_eps(layer: Any) -> None:
+    if not 0 < layer.eps < float("inf"):
+        raise UsageError(f"{type(layer).__name__} needs an eps above 0 and finite, but got {layer.eps!r}")

@@ -1,0 +1,296 @@
+"""The estimators as scikit-learn and its users see them: its own checks, its tools, and what goes beyond it."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from anynet.backends import select
+from anynet.errors import UsageError
+from anynet.estimators import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
+from anynet.nn import (
+    SGD,
+    Adam,
+    BatchNorm,
+    BCEWithLogitsLoss,
+    Dropout,
+    LeakyReLU,
+    Linear,
+    MSELoss,
+    ReLU,
+    Sequential,
+    Tanh,
+)
+from anynet.training import Callback, Progress, StopTraining
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(150, 4))
+VALUES = X @ np.asarray([1.0, -2.0, 0.5, 0.0])
+TWO = np.asarray(["no", "yes"])[(VALUES > 0).astype(int)]
+THREE = np.digitize(VALUES, [-1, 1])
+ESTIMATORS = [MLPClassifier(), MLPRegressor(), NetClassifier(), NetRegressor()]
+
+
+@pytest.mark.reads_values
+@parametrize_with_checks([estimator.set_params(max_iter=100) for estimator in ESTIMATORS])
+def test_every_check_of_scikit_learn_holds(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def quick(estimator: type, **settings: Any) -> Any:
+    return estimator(**{"max_iter": 30, "random_state": 0, **settings})
+
+
+FOLLOWED = ("numpy", "torch", "jax", "strict")
+
+
+@pytest.mark.reads_values
+@pytest.mark.parametrize("name", FOLLOWED)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", [MLPClassifier, NetClassifier, MLPRegressor, NetRegressor])
+def test_everything_follows_x(name: str, dtype: str, kind: type) -> None:
+    pytest.importorskip({"strict": "array_api_strict"}.get(name, name))
+    backend = select(name, dtype)
+    y = THREE if "Classifier" in kind.__name__ else VALUES
+    x = backend.asarray(X.astype(dtype))
+    fitted = quick(kind).fit(x, y)
+    expected = quick(kind).fit(X.astype(dtype), y)
+    assert fitted._model.backend.name == name
+    tolerance = 1e-9 if dtype == "float64" else 2e-3
+    for method in ("predict", "predict_proba"):
+        if not hasattr(fitted, method):
+            continue
+        result = getattr(fitted, method)(x)
+        assert type(result) is type(x)
+        assert str(result.device) == str(x.device)
+        found, wanted = backend.to_numpy(result), getattr(expected, method)(X.astype(dtype))
+        assert found.shape == wanted.shape
+        np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
+    if hasattr(fitted, "coefs_"):
+        assert all(type(array) is type(x) for array in fitted.coefs_ + fitted.intercepts_)
+    if name != "numpy":
+        with pytest.raises(ValueError, match="must use the same namespace"):
+            fitted.predict(X)
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_backend_that_is_named_computes_and_gives_back_what_came_in(name: str) -> None:
+    pytest.importorskip(name)
+    fitted = quick(MLPClassifier, backend=name).fit(X, TWO)
+    assert fitted._model.backend.name == name
+    assert type(fitted.predict_proba(X)) is np.ndarray
+    np.testing.assert_allclose(fitted.predict_proba(X), quick(MLPClassifier).fit(X, TWO).predict_proba(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_a_pickle_opens_and_trains_on_where_only_numpy_is(name: str) -> None:
+    pytest.importorskip(name)
+    x = select(name, "float64").asarray(X)
+    fitted = quick(MLPClassifier).partial_fit(x, THREE, classes=[0, 1, 2])
+    again = pickle.loads(pickle.dumps(fitted))
+    assert name.encode() not in pickle.dumps(fitted)
+    np.testing.assert_array_equal(again.predict(X), np.asarray(fitted.predict(x)))
+    fitted.partial_fit(x, THREE)
+    again.partial_fit(X, THREE)
+    np.testing.assert_allclose(again.coefs_[0], np.asarray(fitted.coefs_[0]), rtol=1e-9)
+
+
+def test_the_tools_of_scikit_learn_take_them() -> None:
+    pipeline = make_pipeline(StandardScaler(), quick(MLPClassifier, learning_rate_init=0.02))
+    grid = GridSearchCV(pipeline, {"mlpclassifier__hidden_layer_sizes": [(4,), (16,)]}, cv=3).fit(X, TWO)
+    assert grid.best_score_ > 0.8
+    assert cross_val_predict(pipeline, X, TWO, cv=3, method="predict_proba").shape == (150, 2)
+    assert CalibratedClassifierCV(pipeline, cv=3).fit(X, TWO).score(X, TWO) > 0.8
+    importances = permutation_importance(grid.best_estimator_, X, TWO, n_repeats=3, random_state=0).importances_mean
+    assert importances.argmax() == 1
+    scaled = make_pipeline(StandardScaler(), quick(NetRegressor)).set_output(transform="pandas").fit(X, VALUES)
+    assert scaled[-1].feature_names_in_.tolist() == ["x0", "x1", "x2", "x3"]
+
+
+def test_sample_weights_are_routed() -> None:
+    weight = (TWO == "yes").astype(float)
+    with sklearn.config_context(enable_metadata_routing=True):
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, quick(MLPClassifier, max_iter=200).set_fit_request(sample_weight=True))
+        assert (pipeline.fit(X, TWO, sample_weight=weight).predict(X) == "yes").all()
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, NetClassifier])
+def test_class_weights_act_as_sample_weights(kind: type) -> None:
+    given = {"no": 0.5, "yes": 3.0}
+    by_class = quick(kind, class_weight=given).fit(X, TWO)
+    by_sample = quick(kind).fit(X, TWO, sample_weight=np.asarray([given[label] for label in TWO]))
+    np.testing.assert_array_equal(by_class.predict_proba(X), by_sample.predict_proba(X))
+    rare = np.where(np.arange(150) < 140, "common", "rare")
+    balanced, plain = (quick(kind, class_weight=how).fit(X, rare).predict_proba(X)[:, 1] for how in ("balanced", None))
+    assert balanced.mean() > plain.mean() + 0.1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dropout": 0.3},
+        {"batch_norm": True},
+        {"layer_norm": True},
+        {"activation": ["tanh", "relu"]},
+        {"activation": LeakyReLU(0.1)},
+        {"loss": MSELoss()},
+        {"optimizer": SGD(0.05, momentum=0.9)},
+        {"optimizer": Adam(0.01, weight_decay=0.01)},
+        {"clip_norm": 0.1},
+    ],
+    ids=str,
+)
+def test_what_goes_beyond_scikit_learn_trains_and_is_repeatable(settings: dict[str, Any]) -> None:
+    both = [
+        quick(MLPRegressor, hidden_layer_sizes=(20, 10), learning_rate_init=0.01, max_iter=100, **settings)
+        for _ in range(2)
+    ]
+    for estimator in both:
+        estimator.fit(X, VALUES)
+    assert both[0].score(X, VALUES) > 0.9
+    np.testing.assert_array_equal(both[0].predict(X), both[1].predict(X))
+    again = pickle.loads(pickle.dumps(both[0]))
+    np.testing.assert_allclose(again.predict(X), both[0].predict(X), rtol=1e-12)
+
+
+def test_a_gradient_longer_than_clip_norm_is_scaled_down_to_it() -> None:
+    settings: dict[str, Any] = {
+        "solver": "sgd",
+        "momentum": 0.0,
+        "learning_rate_init": 1.0,
+        "batch_size": 150,
+        "alpha": 0,
+    }
+    start = quick(MLPRegressor, max_iter=1, **{**settings, "learning_rate_init": 1e-300}).fit(X, 1e3 * VALUES)
+    clipped = quick(MLPRegressor, max_iter=1, clip_norm=0.01, **settings).fit(X, 1e3 * VALUES)
+    moved = [
+        a - b
+        for a, b in zip(clipped._learned("weight") + clipped.intercepts_, start.coefs_ + start.intercepts_, strict=True)
+    ]
+    assert np.sqrt(sum((step**2).sum() for step in moved)) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_rows_given_for_validation_are_measured_and_decide_when_to_stop() -> None:
+    held_out = {"X_val": X[100:], "y_val": THREE[100:]}
+    plain = quick(MLPClassifier, max_iter=12).fit(X[:100], THREE[:100], **held_out)
+    assert len(plain.validation_scores_) == len(plain.validation_loss_curve_) == plain.n_iter_ == 12
+    assert plain.validation_scores_[-1] == plain.score(X[100:], THREE[100:])
+    without = quick(MLPClassifier, max_iter=12).fit(X[:100], THREE[:100])
+    np.testing.assert_array_equal(plain.predict_proba(X), without.predict_proba(X))
+    assert without.validation_scores_ is None
+    stopped = quick(MLPClassifier, max_iter=500, early_stopping=True).fit(X[:100], THREE[:100], **held_out)
+    assert stopped.n_iter_ < 500
+    assert stopped.score(X[100:], THREE[100:]) == stopped.best_validation_score_ == max(stopped.validation_scores_)
+
+
+def test_callbacks_hear_of_each_epoch_and_may_stop() -> None:
+    class Third(Callback):
+        def on_epoch_end(self, model: Any, record: dict[str, float]) -> None:
+            if record["epoch"] == 3:
+                raise StopTraining
+
+    said = io.StringIO()
+    fitted = quick(MLPRegressor).fit(X, VALUES, callbacks=[Progress(said), Third()])
+    assert fitted.n_iter_ == 3
+    assert [line.partition(":")[0] for line in said.getvalue().splitlines()] == [
+        "epoch 1/30",
+        "epoch 2/30",
+        "epoch 3/30",
+    ]
+
+
+def test_a_network_of_ones_own_has_one_or_two_outputs_for_two_classes() -> None:
+    body = (Linear(16), BatchNorm(), ReLU(), Dropout(0.1))
+    for outputs in (1, 2):
+        net = NetClassifier(Sequential(*body, Linear(outputs)), optimizer=Adam(0.01), random_state=0).fit(X, TWO)
+        assert net.score(X, TWO) > 0.9
+        assert net.predict_proba(X).shape == (150, 2)
+    made = NetClassifier(
+        lambda outputs: Sequential(Linear(8), Tanh(), Linear(outputs)), optimizer=Adam(0.01), random_state=0
+    )
+    assert made.fit(X, THREE).score(X, THREE) > 0.9
+    of_each = NetClassifier(
+        Sequential(Linear(16), ReLU(), Linear(3)), loss=BCEWithLogitsLoss(), optimizer=Adam(0.01), random_state=0
+    )
+    assert of_each.fit(X, THREE).score(X, THREE) > 0.85
+    columns = np.column_stack([VALUES, X[:, 0]])
+    values = NetRegressor(Sequential(Linear(32), Tanh(), Linear(2)), optimizer=Adam(0.01), random_state=0)
+    assert values.fit(X, columns).predict(X).shape == (150, 2)
+    assert values.score(X, columns) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (
+            lambda: MLPClassifier(solver="newton").fit(X, TWO),
+            ValueError,
+            "The 'solver' parameter of MLPClassifier",
+        ),
+        (lambda: MLPClassifier(alpha=-1).fit(X, TWO), ValueError, "The 'alpha' parameter"),
+        (lambda: MLPClassifier(activation="swish").fit(X, TWO), ValueError, "activation must be a layer, or among"),
+        (lambda: MLPClassifier((3, 3), activation=["tanh"]).fit(X, TWO), ValueError, "one for each of the 2 hidden"),
+        (lambda: MLPClassifier((3, 0)).fit(X, TWO), ValueError, r"hidden_layer_sizes must be > 0, got \[3, 0\]"),
+        (lambda: MLPClassifier(dropout=1.0).fit(X, TWO), ValueError, "The 'dropout' parameter"),
+        (lambda: MLPClassifier(backend="cuppy").fit(X, TWO), ValueError, "did you mean 'cupy'"),
+        (lambda: MLPClassifier().fit(X, TWO[:-1]), ValueError, "inconsistent numbers of samples"),
+        (lambda: MLPClassifier().fit(X * np.nan, TWO), ValueError, "Input X contains NaN"),
+        (lambda: MLPClassifier().fit(X, VALUES), ValueError, "Unknown label type"),
+        (lambda: MLPClassifier().predict(X), NotFittedError, "is not fitted yet"),
+        (
+            lambda: MLPClassifier(max_iter=1).fit(X, TWO).predict(X[:, :2]),
+            ValueError,
+            "X has 2 features, but",
+        ),
+        (lambda: MLPClassifier().partial_fit(X, TWO), ValueError, "classes must be passed on the first call"),
+        (lambda: MLPClassifier().partial_fit(X, TWO, classes=["no"]), ValueError, "`y` has classes not in"),
+        (
+            lambda: MLPClassifier(early_stopping=True).partial_fit(X, TWO, classes=["no", "yes"]),
+            ValueError,
+            "does not support",
+        ),
+        (
+            lambda: MLPClassifier(early_stopping=True, validation_fraction=0.001).fit(X, THREE),
+            ValueError,
+            "validation set is too small",
+        ),
+        (
+            lambda: MLPClassifier(class_weight="balanced").fit(X, np.eye(3, dtype=int)[THREE]),
+            ValueError,
+            "one class for each",
+        ),
+        (lambda: MLPRegressor(loss="huber").fit(X, VALUES), ValueError, "loss must be"),
+        (lambda: MLPRegressor(loss="poisson").fit(X, VALUES), ValueError, "poisson.*0 or more"),
+        (
+            lambda: NetClassifier(Linear(5)).fit(X, THREE),
+            UsageError,
+            "a network of 3 outputs, but this one has 5",
+        ),
+        (lambda: NetClassifier(network=3).fit(X, THREE), UsageError, "network must be"),
+        (lambda: NetRegressor(max_iter=0).fit(X, VALUES), ValueError, "The 'max_iter' parameter of NetRegressor"),
+        (lambda: MLPRegressor(solver="lbfgs").partial_fit(X, VALUES), AttributeError, "no attribute 'partial_fit'"),
+        (
+            lambda: NetClassifier(loss=MSELoss(), max_iter=1).fit(X, THREE).predict_proba(X),
+            UsageError,
+            "predict_proba needs",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(make: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        make()
