@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
+
+# SciPy looks at it when it is imported: whether scikit-learn's checks may hand it other libraries' arrays.
+os.environ["SCIPY_ARRAY_API"] = "1"
 
 import numpy as np
 import pytest

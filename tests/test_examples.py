@@ -178,7 +178,16 @@ def test_parity_holds_every_backend_to_the_first(run: Run, backend_name: str) ->
     assert is_picture(Path("picture.png"))
 
 
-@pytest.mark.parametrize(("name", "drawn"), [("two_circles", 2), ("mnist", 3), ("parity", 2)])
+@pytest.mark.reads_values
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_in(run: Run, backend: str) -> None:
+    pytest.importorskip(backend)
+    printed = run("grid_search", "--backend", backend, "--out", "picture.png")
+    assert "best: {'dropout': 0.2, 'hidden_layer_sizes': (64, 64)}; test accuracy: 0.962" in printed
+    assert is_picture(Path("picture.png"))
+
+
+@pytest.mark.parametrize(("name", "drawn"), [("two_circles", 2), ("mnist", 3), ("parity", 2), ("grid_search", 2)])
 def test_without_matplotlib_one_line_says_what_is_missing(
     name: str, drawn: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import estimators
 import report
 import scaling
 from contenders import CONTENDERS
@@ -21,7 +22,7 @@ from startup import startup_milliseconds
 from turns import FLOOR, OTHER_TRAINING, OURS, Result, peak_memory, predict_in_turns, train_in_turns, until_accurate
 from workloads import TO_98_PERCENT, TRAINING
 
-PARTS = ("training", "prediction", "accuracy", "memory", "startup", "disk", "scaling")
+PARTS = ("training", "prediction", "accuracy", "memory", "startup", "disk", "scaling", "estimators")
 
 
 def main() -> int:
@@ -59,6 +60,9 @@ def main() -> int:
     if "scaling" in arguments.parts:
         found["scaling"] = measured = scaling.measure(min(arguments.turns, 5))
         scaling.draw(measured, arguments.out.with_suffix(".svg"))
+    if "estimators" in arguments.parts:
+        found["estimators"] = rows = estimators.against_scikit_learn(min(arguments.turns, 3))
+        print(f"\nestimators, with default settings\n\n{estimators.table(rows)}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(f"\nkept in {arguments.out}")
