@@ -81,6 +81,14 @@ def test_twenty_epochs_are_those_of_scikit_learn(kind: str, setting: str) -> Non
         np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["two classes", "three classes", "several at once"])
+def test_losses_without_end_are_told_as_scikit_learn_tells_them(kind: str) -> None:
+    theirs, ours = (estimator.fit(1e3 * X, TARGETS[kind]) for estimator in pair(kind))
+    assert theirs.loss_curve_[0] > 3
+    # Theirs rounds a probability near 1 before it takes the logarithm of the rest.
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-3)
+
+
 @pytest.mark.parametrize("kind", TARGETS)
 def test_lbfgs_ends_at_the_same_loss(kind: str) -> None:
     theirs, ours = (e.fit(X, TARGETS[kind]) for e in pair(kind, solver="lbfgs", max_iter=500, alpha=0.1))

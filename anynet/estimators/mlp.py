@@ -12,10 +12,9 @@ from sklearn.utils._param_validation import Interval
 
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.kinds import Classes, Values
-from anynet.estimators.rules import LogLoss, PlainEpsilonAdam, PoissonLoss, RememberedSGD
+from anynet.estimators.rules import LogLoss, PlainEpsilonAdam, PoissonLoss, RememberedSGD, SoftmaxLogLoss
 from anynet.nn import (
     BatchNorm,
-    CrossEntropyLoss,
     Dropout,
     HalfMSELoss,
     Layer,
@@ -265,7 +264,7 @@ class MLPClassifier(Classes, Perceptron):
     def _loss(self) -> Loss:
         if self.loss is not None:
             return self.loss
-        return CrossEntropyLoss() if self.out_activation_ == "softmax" else LogLoss()
+        return SoftmaxLogLoss() if self.out_activation_ == "softmax" else LogLoss()
 
     @property
     def out_activation_(self) -> str:

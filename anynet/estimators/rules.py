@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from anynet.nn import SGD, Adam, BCEWithLogitsLoss
+from anynet.nn import SGD, Adam, BCEWithLogitsLoss, CrossEntropyLoss
 from anynet.nn.layer import Array, Namespace
 from anynet.nn.losses import TargetKind
 from anynet.nn.optimizers import Slots
@@ -44,8 +45,23 @@ class PlainEpsilonAdam(Adam):
         return self.eps
 
 
+class _Bounded:
+    """The value that is told of a sample's loss is at most -log of the smallest step from 1, as scikit-learn tells it.
+
+    The gradient is that of the loss without a bound; but when to stop is decided by the value.
+    """
+
+    def _bounded(self, xp: Namespace, losses: Array) -> Array:
+        return xp.minimum(losses, -math.log(xp.finfo(losses.dtype).eps))
+
+
 @dataclass(frozen=True)
-class LogLoss(BCEWithLogitsLoss):
+class SoftmaxLogLoss(_Bounded, CrossEntropyLoss):
+    """Softmax cross-entropy from logits."""
+
+
+@dataclass(frozen=True)
+class LogLoss(_Bounded, BCEWithLogitsLoss):
     """Binary cross-entropy from logits, summed over the outputs."""
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:

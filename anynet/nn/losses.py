@@ -125,7 +125,10 @@ class BCEWithLogitsLoss:
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         share = _per_sample(xp, weight, prediction) / _outputs(prediction)
         losses = xp.maximum(prediction, 0.0) - prediction * target + xp.log1p(xp.exp(-xp.abs(prediction)))
-        return xp.sum(share * losses), share * (sigmoid(xp, prediction) - target)
+        return xp.sum(share * self._bounded(xp, losses)), share * (sigmoid(xp, prediction) - target)
+
+    def _bounded(self, xp: Namespace, losses: Array) -> Array:
+        return losses
 
     def probabilities(self, xp: Namespace, prediction: Array) -> Array:
         return sigmoid(xp, prediction)
@@ -160,10 +163,13 @@ class CrossEntropyLoss:
         shifted = prediction - xp.max(prediction, axis=-1, keepdims=True)
         gradient = xp.exp(shifted)
         total = xp.sum(gradient, axis=-1, keepdims=True)
-        value = xp.sum(xp.where(chosen, share * (xp.log(total) - shifted), 0.0))
+        value = xp.sum(xp.where(chosen, share * self._bounded(xp, xp.log(total) - shifted), 0.0))
         gradient *= share / total
         gradient -= xp.astype(chosen, share.dtype) * share
         return value, gradient
+
+    def _bounded(self, xp: Namespace, losses: Array) -> Array:
+        return losses
 
     def probabilities(self, xp: Namespace, prediction: Array) -> Array:
         return softmax(xp, prediction)
