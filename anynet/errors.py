@@ -40,8 +40,12 @@ class ModelFileError(DataError):
     """A model file that is missing, damaged, or of another network."""
 
 
+class CheckpointError(DataError):
+    """A checkpoint that cannot be written, or is missing, damaged, or of another training."""
+
+
 class TrainingDiverged(AnynetError, ArithmeticError):
-    """A loss that is no longer a finite number."""
+    """A loss or a weight that is no longer a finite number."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:

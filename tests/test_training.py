@@ -377,7 +377,8 @@ def test_a_loss_that_is_not_finite_ends_training_with_advice() -> None:
     x, y = data()
     model = Model(Linear(1), MSELoss(), SGD(lr=1e6))
     with pytest.raises(
-        anynet.errors.TrainingDiverged, match=r"after epoch \d.*try a smaller learning rate \(it is 1000000.0\)"
+        anynet.errors.TrainingDiverged,
+        match=r"batch \d of epoch \d, and so is weight.*try a smaller learning rate \(it is 1000000.0\)",
     ):
         model.fit(x, y.astype(float), epochs=50)
 

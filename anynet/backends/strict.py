@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from anynet.backends.base import Array, Backend
@@ -33,6 +34,13 @@ class StrictBackend(Backend):
         if device not in self.devices():
             raise BackendError(unknown("device of strict", device, self.devices()))
         return self.xp.Device("CPU_DEVICE" if device == "cpu" else device)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """inf and nan are values here as in every other library."""
+        import numpy
+
+        scope: AbstractContextManager[Any] = numpy.errstate(over="ignore", invalid="ignore", divide="ignore")
+        return scope
 
     def to_numpy(self, x: Array) -> Any:
         import numpy

@@ -1,7 +1,17 @@
 """The step, the loop and the model."""
 
-from anynet.training.callbacks import Callback, Progress, StopTraining
+from anynet.training.callbacks import Callback, EarlyStopping, Progress, StopTraining
+from anynet.training.checkpoints import Checkpoints
 from anynet.training.gradient_check import GradientCheck, gradcheck
 from anynet.training.model import Model
 
-__all__ = ["Callback", "GradientCheck", "Model", "Progress", "StopTraining", "gradcheck"]
+__all__ = [
+    "Callback",
+    "Checkpoints",
+    "EarlyStopping",
+    "GradientCheck",
+    "Model",
+    "Progress",
+    "StopTraining",
+    "gradcheck",
+]

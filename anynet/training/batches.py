@@ -19,7 +19,9 @@ class Chunk(NamedTuple):
     batch_size: int
 
 
-def chunks(backend: Backend, arrays: tuple[Any, ...], batch_size: int) -> Iterator[Chunk]:
+def chunks(
+    backend: Backend, arrays: tuple[Any, ...], batch_size: int, most_steps: int | None = None
+) -> Iterator[Chunk]:
     """The rows of host arrays, as they come, as chunks of batches; the last batch may be shorter.
 
     >>> from anynet.backends import select
@@ -28,16 +30,21 @@ def chunks(backend: Backend, arrays: tuple[Any, ...], batch_size: int) -> Iterat
     """
     count = len(arrays[0])
     row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in arrays)
-    for start, steps, size in cuts(backend, count, batch_size, row_bytes):
+    for start, steps, size in cuts(backend, count, batch_size, row_bytes, most_steps):
         rows = slice(start, start + steps * size)
         stacked = (array[rows].reshape(steps, size, *array.shape[1:]) for array in arrays)
         yield Chunk(tuple(backend.asarray(array) for array in stacked), steps, size)
 
 
-def cuts(backend: Backend, count: int, batch_size: int, row_bytes: int) -> Iterator[tuple[int, int, int]]:
+def cuts(
+    backend: Backend, count: int, batch_size: int, row_bytes: int, most_steps: int | None = None
+) -> Iterator[tuple[int, int, int]]:
     """Where each chunk of so many rows starts, how many batches it has and how large they are."""
     batch_size = min(batch_size, count)
-    steps_at_once = max(1, min(backend.steps_at_once, backend.bytes_at_once // max(1, row_bytes * batch_size)))
+    most_steps = most_steps or backend.steps_at_once
+    steps_at_once = max(
+        1, min(backend.steps_at_once, most_steps, backend.bytes_at_once // max(1, row_bytes * batch_size))
+    )
     start = 0
     while start < count:
         size = min(batch_size, count - start)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from anynet.errors import UsageError, unknown
+
 if TYPE_CHECKING:
     from anynet.training.model import Model
 
@@ -32,6 +34,69 @@ class Callback:
 
     def on_fit_end(self, model: Model) -> None: ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it: what JSON can hold and, as ``arrays``, NumPy arrays by name."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+
+
+class EarlyStopping(Callback):
+    """Ends training once a measure has not improved for so many epochs, and puts the best weights back.
+
+    They come back on every way out: patience at its end, the last epoch, Ctrl-C, an error.
+
+    Parameters
+    ----------
+    monitor : str
+        A key of the records of `fit`, such as ``val_loss``; a loss is better when lower, anything else when higher.
+    patience : int
+        So many epochs may pass without improvement.
+    min_delta : float
+        What is less than that is none.
+
+    Attributes
+    ----------
+    best : float or None
+    best_epoch : int or None
+
+    Raises
+    ------
+    UsageError
+        When a number cannot be, or the records have no such key.
+    """
+
+    def __init__(self, monitor: str = "val_loss", patience: int = 10, min_delta: float = 0.0) -> None:
+        if patience < 0 or not min_delta >= 0:
+            raise UsageError(f"patience and min_delta must be 0 or more, but are {patience!r} and {min_delta!r}")
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._arrays: dict[str, Any] = {}
+
+    def on_epoch_end(self, model: Model, record: Record) -> None:
+        if self.monitor not in record:
+            raise UsageError(unknown("measure", self.monitor, [key for key in record if _is_measure(key)]))
+        value = record[self.monitor]
+        gain = 0.0 if self.best is None else self.best - value if self.monitor.endswith("loss") else value - self.best
+        if self.best is None or gain > self.min_delta:
+            self.best, self.best_epoch, self._arrays = value, model.epoch, model.parameters
+        elif model.epoch - (self.best_epoch or 0) >= self.patience:
+            raise StopTraining
+
+    def on_fit_end(self, model: Model) -> None:
+        if self._arrays:
+            model.put(self._arrays)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch, "arrays": self._arrays}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.best_epoch, self._arrays = state["best"], state["best_epoch"], state["arrays"]
+
 
 class Progress(Callback):
     """A progress bar on a terminal, and one plain line per epoch."""
@@ -43,6 +108,7 @@ class Progress(Callback):
     def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
         self._last = model.epoch + epochs
         self._samples = samples
+        self._done = model.course.rows if model.course else 0
 
     def on_batches_end(self, model: Model, samples: int) -> None:
         if self._bar is None:
@@ -51,6 +117,7 @@ class Progress(Callback):
             self._bar = tqdm(
                 desc=f"epoch {model.epoch + 1}/{self._last}: forward, loss, backward, update",
                 total=self._samples,
+                initial=self._done,
                 unit=" samples",
                 leave=False,
                 file=self.stream,
@@ -70,6 +137,7 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+            self._done = 0
 
 
 def _is_measure(name: str) -> bool:

@@ -32,8 +32,10 @@ class Resident:
         self.step = step
         self.data = tuple(backend.asarray(array) for array in data)
 
-    def epoch(self, state: State, order: Any, weights: tuple[Any, ...], batch_size: int) -> Iterator[Stretch]:
-        for chunk in chunks(self.backend, (order, *weights), batch_size):
+    def epoch(
+        self, state: State, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
+    ) -> Iterator[Stretch]:
+        for chunk in chunks(self.backend, (order, *weights), batch_size, most_steps):
             state, metrics = self.backend.run(self.step, state, chunk.arrays, self.data)
             yield Stretch(state, metrics["loss"], chunk.steps * chunk.batch_size)
 
@@ -46,16 +48,18 @@ class Streamed:
         self.step = step
         self.data = data
 
-    def epoch(self, state: State, order: Any, weights: tuple[Any, ...], batch_size: int) -> Iterator[Stretch]:
-        for chunk in self._ahead(order, weights, batch_size):
+    def epoch(
+        self, state: State, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
+    ) -> Iterator[Stretch]:
+        for chunk in self._ahead(order, weights, batch_size, most_steps):
             state, metrics = self.backend.run(self.step, state, chunk.arrays)
             yield Stretch(state, metrics["loss"], chunk.steps * chunk.batch_size)
 
-    def _ahead(self, order: Any, weights: tuple[Any, ...], batch_size: int) -> Iterator[Chunk]:
+    def _ahead(self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None) -> Iterator[Chunk]:
         row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self.data)
         with ThreadPoolExecutor(1) as reader:
             coming = None
-            for cut in cuts(self.backend, len(order), batch_size, row_bytes):
+            for cut in cuts(self.backend, len(order), batch_size, row_bytes, most_steps):
                 next_one = reader.submit(self._read, order, weights, *cut)
                 if coming:
                     yield coming.result()

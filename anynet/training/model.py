@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from anynet.backends import Backend, select
-from anynet.errors import TrainingDiverged, UsageError
+from anynet.errors import UsageError
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.layer import Shape
+from anynet.training import checkpoints as checkpoint_files
 from anynet.training import model_file, snapshot
 from anynet.training.arrays import check_inputs, check_targets, check_weights
-from anynet.training.batches import batch_shares, chunks
-from anynet.training.callbacks import Callback, Record, StopTraining
-from anynet.training.feeds import Resident, Streamed, feed
+from anynet.training.batches import chunks
+from anynet.training.callbacks import Callback, Record
+from anynet.training.checkpoints import Checkpoints
+from anynet.training.course import Course, follow
+from anynet.training.feeds import feed
 from anynet.training.step import State, evaluation_step, prediction_step, training_step
 from anynet.training.streams import stream
 
-Feed: TypeAlias = Resident | Streamed
 EVALUATION_BATCH = 1024
 
 
@@ -82,6 +83,7 @@ class Model:
         self.epoch = 0
         self.metadata: dict[str, Any] = {}
         self.input_shape: Shape | None = None
+        self.course: Course | None = None
 
     def build(self, input_shape: Shape, arrays: Mapping[str, Any] | None = None) -> Model:
         """Make the weights for samples of this shape, without the batch axis.
@@ -132,6 +134,13 @@ class Model:
         self._need_weights()
         return snapshot.named(self, self.state.parameters)
 
+    def put(self, arrays: Mapping[str, Any]) -> None:
+        """Set parameters and buffers by name, as `parameters` gives them; all else stays as it is."""
+        self._need_weights()
+        parameters, buffers = self.layout.blocks(np, arrays)
+        blocks = (tuple(self.backend.asarray(block, copy=True) for block in part) for part in (parameters, buffers))
+        self.state = self.state._replace(**dict(zip(("parameters", "buffers"), blocks, strict=True)))
+
     def __getstate__(self) -> dict[str, Any]:
         return snapshot.taken(self)
 
@@ -154,6 +163,9 @@ class Model:
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None,
         callbacks: Iterable[Callback] = (),
+        checkpoints: Checkpoints | None = None,
+        resume: str | Path | None = None,
+        debug: bool = False,
     ) -> list[Record]:
         """Train for a number of epochs; another call goes on where this one stopped.
 
@@ -172,6 +184,14 @@ class Model:
         validation_data : (x, y) or (x, y, sample_weight), optional
             Measured after each epoch, never trained on.
         callbacks : iterable of Callback
+        checkpoints : Checkpoints, optional
+            Where and how often to write what a training that was killed can go on from.
+        resume : str or Path, optional
+            A checkpoint to go on from, in the middle of an epoch too: with the same data and settings, to the same
+            bytes as if it had never stopped (on another backend, to rounding). The file tells how many epochs there
+            are to be, and those that are over come first in the history.
+        debug : bool
+            Look after each step, not each stretch of them, whether the loss is finite.
 
         Returns
         -------
@@ -183,8 +203,10 @@ class Model:
         ------
         DataError, ShapeError
             When the data cannot be trained on; nothing has changed then.
+        CheckpointError
+            When a checkpoint cannot be read or written.
         TrainingDiverged
-            When an epoch's loss is not finite.
+            When a loss or a weight is not finite.
         """
         for name, number in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
@@ -192,49 +214,24 @@ class Model:
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
         validation = self._check(shape, *validation_data)[1:] if validation_data else None
         self._ensure_built(shape)
-        source = feed(self.backend, self._train, (x, target))
         watchers = list(callbacks)
-        history: list[Record] = []
+        course = Course(self.epoch + int(epochs), len(x), int(batch_size))
+        if resume is not None:
+            course = checkpoint_files.resume(self, Path(resume), course, watchers)
+        if checkpoints:
+            checkpoints.begin()
+        self.course = course
+        source = feed(self.backend, self._train, (x, target))
+        most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
         for watcher in watchers:
-            watcher.on_fit_begin(self, epochs, len(x))
+            watcher.on_fit_begin(self, course.epochs - self.epoch, len(x))
         try:
-            for _ in range(epochs):
-                record = self._epoch(source, weight, batch_size, watchers)
-                if validation:
-                    record |= {f"val_{name}": value for name, value in self._measure(*validation).items()}
-                    self._check_finite(record["val_loss"], "validation loss")
-                history.append(record)
-                if not _all_go_on(watchers, self, record):
-                    break
+            follow(self, course, source, weight, validation, watchers, checkpoints, most_steps)
         finally:
+            self.course = None
             for watcher in watchers:
                 watcher.on_fit_end(self)
-        return history
-
-    def _epoch(self, source: Feed, weight: Any, batch_size: int, watchers: Sequence[Callback]) -> Record:
-        started = time.perf_counter()
-        order = stream(self.seed, "order", self.epoch).permutation(len(weight))
-        shares, totals = batch_shares(weight, order, batch_size)
-        losses = []
-        for stretch in source.epoch(self.state, order, (shares,), batch_size):
-            self.state = stretch.state
-            losses.append(stretch.losses)
-            for watcher in watchers:
-                watcher.on_batches_end(self, stretch.rows)
-        # The first reading of anything the device computed: it waits for the whole epoch.
-        loss = float(np.concatenate([self.backend.to_numpy(part) for part in losses]) @ totals / totals.sum())
-        seconds = time.perf_counter() - started
-        self.epoch += 1
-        self._check_finite(loss, "loss")
-        return {"epoch": self.epoch, "loss": loss, "seconds": seconds, "samples_per_second": len(order) / seconds}
-
-    def _check_finite(self, loss: float, name: str) -> None:
-        if not np.isfinite(loss):
-            learning_rate = getattr(self.optimizer.lr, "initial", self.optimizer.lr)
-            raise TrainingDiverged(
-                f"the {name} is {loss} after epoch {self.epoch}: training has diverged; "
-                f"try a smaller learning rate (it is {learning_rate}), or standardise the inputs"
-            )
+        return course.history
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
         """The mean loss, and accuracy where the loss decides between classes.
@@ -305,7 +302,11 @@ class Model:
             When there are no weights yet, or a part of the model cannot be described in a file.
         """
         self._need_weights()
-        description = {
+        model_file.write(Path(path), self.parameters, self.description())
+
+    def description(self) -> dict[str, Any]:
+        """All but the weights, as what JSON can hold."""
+        return {
             "network": model_file.describe(self.network),
             "loss": model_file.describe(self.loss),
             "optimizer": model_file.describe(self.optimizer),
@@ -316,7 +317,6 @@ class Model:
             "step": int(self.backend.to_numpy(self.state.step)),
             "metadata": self.metadata,
         }
-        model_file.write(Path(path), self.parameters, description)
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str = "numpy", known: Iterable[type] = ()) -> Model:
@@ -347,14 +347,3 @@ class Model:
             model_file.check(arrays, {e.name: e.parameter.shape for e in (*layout.parameters, *layout.buffers)})
             model._set(shape, layout, arrays, description["step"])
         return model
-
-
-def _all_go_on(watchers: Iterable[Callback], model: Model, record: Record) -> bool:
-    """Tell every callback of an epoch; False if one of them wants to stop."""
-    go_on = True
-    for watcher in watchers:
-        try:
-            watcher.on_epoch_end(model, record)
-        except StopTraining:
-            go_on = False
-    return go_on

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from anynet import nn
-from anynet.errors import AnynetError, BackendError, ModelFileError, UsageError, unknown
+from anynet.errors import AnynetError, BackendError, CheckpointError, ModelFileError, UsageError, unknown
 from anynet.nn.layer import Shape
 
 FORMAT = 1
@@ -112,6 +112,14 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             if array.dtype != header["dtype"]:
                 raise ModelFileError(f"it is a model of {header['dtype']}, but holds {name} as {array.dtype}")
     return arrays, header
+
+
+def same_parts(path: Path, description: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Refuse a file of a model that is made otherwise."""
+    for part in ("network", "loss", "optimizer", "dtype"):
+        found = json.loads(json.dumps(description[part]))
+        if found != json.loads(json.dumps(expected[part])):
+            raise CheckpointError(f"{path} was written by a model with another {part}: {reprlib.repr(found)}")
 
 
 def _check_header(header: dict[str, Any]) -> None:

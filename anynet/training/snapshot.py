@@ -8,6 +8,8 @@ import numpy as np
 
 from anynet.backends import Backend
 from anynet.backends.base import Array
+from anynet.nn import Layout
+from anynet.nn.layer import Shape
 from anynet.nn.layout import by_name
 
 if TYPE_CHECKING:
@@ -22,26 +24,51 @@ def named(model: Model, blocks: tuple[Array, ...]) -> dict[str, Any]:
     return {name: np.array(model.backend.to_numpy(array)) for name, array in by_name(tree).items()}
 
 
+def plain(model: Model) -> dict[str, Any]:
+    """What a model is beside its arrays."""
+    return {**{name: getattr(model, name) for name in _PLAIN}, "dtype": model.backend.dtype_name}
+
+
+def shapes(model: Model, input_shape: Shape) -> dict[str, Shape]:
+    """The shape of each parameter and buffer, by name."""
+    layout = Layout(model.network, input_shape, model.backend.pack_limit)
+    return {entry.name: entry.parameter.shape for entry in (*layout.parameters, *layout.buffers)}
+
+
 def taken(model: Model) -> dict[str, Any]:
     """Everything by name, in arrays of the host: weights, buffers, what the optimizer remembers, where it is."""
-    kept = {name: getattr(model, name) for name in _PLAIN}
-    kept["dtype"] = model.backend.dtype_name
+    kept = plain(model)
     if model.input_shape is not None:
         state = model.state
         slots = state.slots[0] if state.slots else {}
         kept["arrays"] = named(model, state.parameters)
-        kept["slots"] = {slot: named(model, tuple(block[slot] for block in state.slots)) for slot in slots}
+        trained = {entry.name for entry in model.layout.parameters}
+        kept["slots"] = {
+            slot: {
+                name: array
+                for name, array in named(model, tuple(block[slot] for block in state.slots)).items()
+                if name in trained
+            }
+            for slot in slots
+        }
         kept["numbers"] = [np.array(model.backend.to_numpy(n)) for n in (state.learning_rate, state.step)]
     return kept
 
 
 def put_back(model: Model, kept: dict[str, Any], backend: Backend) -> None:
     """Make a model what was taken of another, on a backend, however that lays out its blocks."""
-    vars(model).update({name: kept[name] for name in _PLAIN}, backend=backend)
+    vars(model).update({name: kept[name] for name in _PLAIN}, backend=backend, course=None)
     if model.input_shape is None:
         return
     model.build(model.input_shape, kept["arrays"])
-    blocks = {slot: model.layout.blocks(np, arrays)[0] for slot, arrays in kept["slots"].items()}
+    put_state(model, kept)
+
+
+def put_state(model: Model, kept: dict[str, Any]) -> None:
+    """What the optimizer remembers, and where it is."""
+    backend = model.backend
+    slots_by_name = kept["slots"].items()
+    blocks = {slot: model.layout.blocks(np, {**kept["arrays"], **arrays})[0] for slot, arrays in slots_by_name}
     slots = tuple(
         {slot: backend.asarray(blocks[slot][i], copy=True) for slot in blocks}
         for i in range(len(model.state.parameters))
