@@ -102,6 +102,28 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="share of the training data held out and measured after each epoch (default: 0 where the data bring "
         "a test part, which is then measured, else 0.2)",
     )
+    parser.add_argument(
+        "--patience",
+        metavar="N",
+        type=int,
+        help="stop when the loss of the part that is measured has not improved for N epochs, and keep the best weights",
+    )
+    parser.add_argument(
+        "--checkpoint-seconds",
+        metavar="S",
+        type=float,
+        default=60.0,
+        help="how often to write what a run that was stopped can go on from (default %(default)s)",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run that was stopped, to the result that it would have had; takes no other options but "
+        "--backend, --checkpoint-seconds, --debug and --json",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", default=False, help="look after each step whether the loss is finite"
+    )
     parser.add_argument("--out", metavar="DIR", help="the run folder (default runs/DATA-N, the first N that is free)")
     parser.add_argument("--overwrite", action="store_true", help="replace a run that is already in DIR")
     parser.add_argument("--config", metavar="FILE", help="a run's config.toml, to run it again; options given here win")

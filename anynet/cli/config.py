@@ -32,6 +32,7 @@ class TrainConfig:
     dtype: str = "float32"
     precision: str = "float32"
     validation: float | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -45,6 +46,8 @@ class TrainConfig:
             raise UsageError(f"seed must be 0 or more, but is {self.seed}")
         if any(size < 1 for size in self.hidden):
             raise UsageError(f"every hidden layer needs a size of 1 or more, but hidden is {list(self.hidden)}")
+        if self.patience is not None and self.patience < 1:
+            raise UsageError(f"patience must be 1 or more, but is {self.patience}")
         if self.validation is not None and not 0 <= self.validation < 1:
             raise UsageError(f"validation must be a share from 0 to below 1, but is {self.validation}")
 
@@ -116,7 +119,7 @@ def _read(path: Path, known: list[str]) -> dict[str, Any]:
 _EXPECTED = {
     "hidden": "a list of whole numbers",
     **dict.fromkeys(("data", "target", "backend", "activation", "dtype", "precision"), "text"),
-    **dict.fromkeys(("epochs", "batch_size", "seed"), "a whole number"),
+    **dict.fromkeys(("epochs", "batch_size", "seed", "patience"), "a whole number"),
     **dict.fromkeys(("lr", "momentum", "validation"), "a number"),
 }
 

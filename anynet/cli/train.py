@@ -15,22 +15,25 @@ from anynet.backends import select
 from anynet.cli import INTERRUPTED
 from anynet.cli.backends import say_backend
 from anynet.cli.config import TrainConfig, resolve
-from anynet.cli.run_folder import MODEL, RunFolder, free_path
+from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, RunFolder, free_path
 from anynet.cli.task import Task, blurred_columns, check_data, check_part, measure, network_for, split, task_of
 from anynet.datasets import Dataset
+from anynet.errors import CheckpointError, UsageError
 from anynet.nn import SGD, Linear, LinearDecay, Sequential
-from anynet.training import Model, Progress
+from anynet.training import Checkpoints, EarlyStopping, Model, Progress
+from anynet.training.checkpoints import latest
 
 Part = tuple[Any, Any] | None
 
 
 def run(arguments: argparse.Namespace) -> int:
-    config = resolve(vars(arguments))
+    resumed = Path(arguments.resume) if "resume" in arguments else None
+    config = _config_of(resumed, arguments) if resumed else resolve(vars(arguments))
     optimizer = SGD(lr=config.lr, momentum=config.momentum)
     config = dataclasses.replace(config, backend=say_backend(config.backend))
     backend = select(config.backend, config.dtype, config.precision)
-    path = Path(arguments.out) if "out" in arguments else None
-    folder = RunFolder(path, config, "overwrite" in arguments) if path else None
+    path = Path(arguments.out) if "out" in arguments else resumed
+    folder = RunFolder(path, config, "overwrite" in arguments, bool(resumed)) if path else None
     data = check_data(datasets.load(config.data, config.target))
     task = task_of(data, config.target)
     test = None if data.y_test is None else (data.x_test, data.y_test)
@@ -44,14 +47,31 @@ def run(arguments: argparse.Namespace) -> int:
     model = Model(network, task.loss, optimizer, backend=backend, seed=config.seed)
     model.metadata = dict(task._asdict())
     folder = folder or RunFolder(free_path(data.name), config)
+    watched = held_out or test
+    if config.patience and not watched:
+        raise UsageError("patience needs a part of the data to measure: give --validation a share above 0")
+    folder.begin()
     try:
-        interrupted = _fit(model, task, data, held_out or test, config, folder)
-        folder.finish(model)
+        interrupted = _fit(model, task, data, watched, config, folder, arguments)
+        folder.finish(model, interrupted)
     finally:
         folder.abandon()
     result = _result(model, task, held_out, test, folder)
     print(json.dumps(result, allow_nan=False) if arguments.json else _summary(result, interrupted))
     return INTERRUPTED if interrupted else 0
+
+
+def _config_of(resumed: Path, arguments: argparse.Namespace) -> TrainConfig:
+    """The config of a run that is to go on; only what changes nothing but rounding may be said anew."""
+    if not (resumed / CONFIG).is_file():
+        raise UsageError(f"{resumed} is no run folder: it has no {CONFIG}")
+    if (resumed / MODEL).is_file() and not (resumed / CHECKPOINTS).is_dir():
+        raise UsageError(f"{resumed} is finished: there is nothing to go on with")
+    allowed = {"backend", "resume", "json", "command", "checkpoint_seconds", "debug"}
+    if others := [name for name in vars(arguments) if name not in allowed]:
+        option = others[0].replace("_", "-")
+        raise UsageError(f"a run that is resumed has its settings; leave away {option}")
+    return resolve({"config": str(resumed / CONFIG), **vars(arguments)})
 
 
 def _validation(config: TrainConfig, test: Part) -> float:
@@ -80,10 +100,19 @@ def _say_what_is_trained(
         )
 
 
-def _fit(model: Model, task: Task, data: Dataset, watched: Part, config: TrainConfig, folder: RunFolder) -> bool:
+def _fit(
+    model: Model,
+    task: Task,
+    data: Dataset,
+    watched: Part,
+    config: TrainConfig,
+    folder: RunFolder,
+    arguments: argparse.Namespace,
+) -> bool:
     """Train; on Ctrl-C keep what has been learnt so far, and say so."""
     validation = (watched[0], task.encode(watched[1])) if watched else None
     targets = task.encode(data.y)
+    stopping = [EarlyStopping(patience=config.patience)] if config.patience else []
     try:
         model.fit(
             data.x,
@@ -91,13 +120,25 @@ def _fit(model: Model, task: Task, data: Dataset, watched: Part, config: TrainCo
             epochs=config.epochs,
             batch_size=config.batch_size,
             validation_data=validation,
-            callbacks=[folder, Progress()],
+            callbacks=[folder, Progress(), *stopping],
+            checkpoints=Checkpoints(folder.checkpoints, every_seconds=arguments.checkpoint_seconds),
+            resume=_checkpoint_of(folder) if "resume" in arguments else None,
+            debug=arguments.debug,
         )
     except KeyboardInterrupt:
         if model.input_shape is None:
             raise
         return True
     return False
+
+
+def _checkpoint_of(folder: RunFolder) -> Path | None:
+    """Where a run goes on; None where it was stopped before it had come far enough."""
+    try:
+        return latest(folder.checkpoints)
+    except CheckpointError:
+        print(f"{folder.path} has no checkpoint yet, so it begins anew", file=sys.stderr)
+        return None
 
 
 def _result(model: Model, task: Task, held_out: Part, test: Part, folder: RunFolder) -> dict[str, Any]:
@@ -113,7 +154,14 @@ def _result(model: Model, task: Task, held_out: Part, test: Part, folder: RunFol
 
 
 def _summary(result: dict[str, Any], interrupted: bool) -> str:
-    lines = [f"interrupted after {result['epochs']} whole epochs; what was learnt is kept"] if interrupted else []
+    lines = (
+        [
+            f"interrupted after {result['epochs']} whole epochs; what was learnt is kept; "
+            f"go on with anynet train --resume {result['run']}"
+        ]
+        if interrupted
+        else []
+    )
     for key, value in result.items():
         if key.startswith(("validation_", "test_")):
             lines.append(f"{key.replace('_', ' ')}: {value:.4f}")
