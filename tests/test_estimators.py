@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
 from typing import Any
@@ -25,6 +26,7 @@ from anynet.nn import (
     Adam,
     BatchNorm,
     BCEWithLogitsLoss,
+    CrossEntropyLoss,
     Dropout,
     LeakyReLU,
     Linear,
@@ -286,11 +288,135 @@ def test_a_network_of_ones_own_has_one_or_two_outputs_for_two_classes() -> None:
         (lambda: MLPRegressor(solver="lbfgs").partial_fit(X, VALUES), AttributeError, "no attribute 'partial_fit'"),
         (
             lambda: NetClassifier(loss=MSELoss(), max_iter=1).fit(X, THREE).predict_proba(X),
-            UsageError,
-            "predict_proba needs",
+            AttributeError,
+            "no attribute 'predict_proba'",
         ),
+        (lambda: MLPClassifier(optimizer="adam").fit(X, TWO), ValueError, "optimizer must be one of anynet.nn"),
+        (lambda: MLPClassifier(optimizer=SGD).fit(X, TWO), ValueError, "optimizer must be one of anynet.nn"),
+        (lambda: MLPClassifier(loss="log_loss").fit(X, TWO), ValueError, "loss must be one of anynet.nn"),
+        (lambda: NetRegressor(loss="mse").fit(X, VALUES), ValueError, "loss must be one of anynet.nn"),
+        (lambda: MLPRegressor((8,)).fit(X, VALUES), ValueError, "loss must be"),
+        (lambda: MLPRegressor(loss=CrossEntropyLoss()).fit(X, VALUES), ValueError, "tells classes apart"),
+        (lambda: MLPRegressor(hidden_layer_sizes=(1.5,)).fit(X, VALUES), TypeError, "must be whole numbers"),
+        (lambda: MLPClassifier(activation=Linear(3)).fit(X, TWO), ValueError, "without anything to train"),
+        (lambda: NetRegressor(network=Linear).fit(X, VALUES), UsageError, "network must be a layer"),
+        (lambda: MLPRegressor().fit(X, VALUES, callbacks=[3]), ValueError, "callbacks must hold callbacks"),
+        (lambda: MLPRegressor().fit(X, VALUES, y_val=VALUES), ValueError, "X_val and y_val belong together"),
+        (lambda: MLPClassifier(class_weight={"yess": 2}).fit(X, TWO), ValueError, r"The classes, \['yess'\], are not"),
+        (lambda: MLPClassifier(class_weight={"yes": -2}).fit(X, TWO), ValueError, "class weights must be 0 or more"),
+        (lambda: MLPRegressor(solver="lbfgs", dropout=0.1).fit(X, VALUES), ValueError, "lbfgs.* knows no dropout"),
+        (lambda: MLPRegressor(solver="lbfgs", batch_norm=True).fit(X, VALUES), ValueError, "knows no batch_norm"),
+        (lambda: MLPRegressor(solver="lbfgs", clip_norm=1).fit(X, VALUES), ValueError, "knows no clip_norm"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(make: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.reads_values
+@pytest.mark.parametrize("name", FOLLOWED)
+@pytest.mark.parametrize(
+    "settings",
+    [{"early_stopping": True, "batch_norm": True}, {"solver": "lbfgs"}, {"warm_start": True}, {"dropout": 0.2}],
+    ids=str,
+)
+def test_every_way_of_training_works_on_every_library(name: str, settings: dict[str, Any]) -> None:
+    pytest.importorskip({"strict": "array_api_strict"}.get(name, name))
+    backend = select(name, "float64")
+    fitted, expected = (
+        quick(MLPClassifier, learning_rate_init=0.02, **settings).fit(x, THREE).fit(x, THREE)
+        for x in (backend.asarray(X), X)
+    )
+    pickle.dumps(fitted)
+    found = backend.to_numpy(fitted.predict_proba(backend.asarray(X)))
+    np.testing.assert_allclose(found, expected.predict_proba(X), rtol=1e-4, atol=1e-6)
+
+
+class TestWhatWasLearnedStays:
+    def test_when_a_layer_without_weights_comes_or_goes(self) -> None:
+        m = quick(MLPRegressor, hidden_layer_sizes=(8, 8), max_iter=5).fit(X, VALUES)
+        before = m.coefs_
+        for settings in ({"dropout": 0.2}, {"dropout": 0.0, "activation": "identity"}, {"batch_norm": True}):
+            m.set_params(learning_rate_init=1e-300, alpha=0, **settings).partial_fit(X, VALUES)
+            for array, old in zip(m.coefs_, before, strict=True):
+                np.testing.assert_allclose(array, old, rtol=1e-9)
+
+    def test_and_other_sizes_are_refused(self) -> None:
+        m = quick(MLPRegressor, hidden_layer_sizes=(8,), warm_start=True, max_iter=2).fit(X, VALUES)
+        for sizes in ((5,), (8, 1)):
+            with pytest.raises(ValueError, match="the network now needs a weight of each of the shapes"):
+                m.set_params(hidden_layer_sizes=sizes).fit(X, VALUES)
+
+    def test_and_is_told_whatever_the_parameters_are_now(self) -> None:
+        m = quick(MLPRegressor, hidden_layer_sizes=(8,), max_iter=3).fit(X, VALUES)
+        before = m.predict(X)
+        m.set_params(loss="poisson", hidden_layer_sizes=(5, 5), batch_norm=True)
+        np.testing.assert_array_equal(m.predict(X), before)
+        assert [array.shape for array in m.coefs_] == [(4, 8), (8, 1)]
+        assert (m.n_layers_, m.out_activation_) == (3, "identity")
+
+    def test_by_a_warm_start_that_finds_nothing_better(self) -> None:
+        held_out = {"X_val": X[100:], "y_val": THREE[100:]}
+        m = quick(MLPClassifier, early_stopping=True, warm_start=True, max_iter=200, learning_rate_init=0.02)
+        best = m.fit(X[:100], THREE[:100], **held_out).best_validation_score_
+        m.set_params(learning_rate_init=10.0, max_iter=3).fit(X[:100], THREE[:100], **held_out)
+        assert m.score(X[100:], THREE[100:]) >= best
+
+    def test_by_partial_fit_with_a_network_that_is_made_anew(self) -> None:
+        m = NetRegressor(lambda outputs: Sequential(Linear(4), Tanh(), Linear(outputs)), random_state=0)
+        for _ in range(4):
+            m.partial_fit(X, VALUES)
+        assert int(m._model.state.step) == 4
+
+    def test_in_a_deep_copy_on_the_same_library(self) -> None:
+        torch = pytest.importorskip("torch")
+        x = torch.asarray(X)
+        m = quick(MLPRegressor, max_iter=3).fit(x, VALUES)
+        assert torch.equal(copy.deepcopy(m).predict(x), m.predict(x))
+
+
+def test_a_loss_of_one_class_in_each_row_learns_two_classes_too() -> None:
+    for m in (MLPClassifier((16,), loss=CrossEntropyLoss()), NetClassifier(loss=CrossEntropyLoss())):
+        m.set_params(optimizer=Adam(0.02), random_state=0).fit(X, TWO)
+        assert m.score(X, TWO) > 0.95
+        assert m.predict_proba(X).shape == (150, 2)
+
+
+def test_probabilities_sum_to_one_whatever_the_loss() -> None:
+    m = quick(MLPClassifier, loss=BCEWithLogitsLoss()).fit(X, THREE)
+    np.testing.assert_allclose(m.predict_proba(X).sum(axis=1), 1)
+    assert m.out_activation_ == "logistic"
+    assert not hasattr(NetClassifier(loss=MSELoss()), "predict_proba")
+
+
+def test_a_last_batch_of_one_row_does_no_harm_to_batch_norm() -> None:
+    x = RANDOM.normal(size=(201, 4)) + 3
+    y = x.sum(axis=1) - 12
+    m = MLPRegressor(batch_norm=True, max_iter=300, learning_rate_init=0.01, random_state=0).fit(x, y)
+    assert m.score(x, y) > 0.9
+
+
+def test_a_fitted_one_keeps_no_memory_that_its_training_needed() -> None:
+    m = quick(MLPRegressor, hidden_layer_sizes=(300,), max_iter=2).fit(X, VALUES)
+    assert not m._model.backend._replays
+    assert not hasattr(m, "_step")
+
+
+def test_two_classes_are_held_out_in_their_shares_whatever_the_outputs() -> None:
+    rare = (np.arange(100) < 8).astype(int)
+    for outputs in (1, 2):
+        m = NetClassifier(Sequential(Linear(outputs)), early_stopping=True, validation_fraction=0.25, max_iter=1)
+        for seed in range(5):
+            seen = []
+            m._score = lambda outputs, target, weight, seen=seen: seen.append(int(np.sum(target))) or 0.0
+            m.set_params(random_state=seed).fit(X[:100], rare)
+            assert seen == [2]
+
+
+def test_classes_that_were_announced_are_not_forgotten_when_a_call_fails() -> None:
+    m = MLPClassifier()
+    with pytest.raises(ValueError, match=r"inconsistent|shape"):
+        m.partial_fit(X, THREE, sample_weight=np.ones(3), classes=[0, 1, 2])
+    m.partial_fit(X[:5], np.zeros(5, int))
+    assert m.classes_.tolist() == [0, 1, 2]

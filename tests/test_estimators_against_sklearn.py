@@ -251,3 +251,51 @@ def test_a_schedule_moves_the_learning_rate() -> None:
     ours = MLPRegressor(optimizer=SGD(LinearDecay(0.01, 12)), max_iter=10, random_state=0, batch_size=50, alpha=0)
     ours.fit(X, VALUES)
     assert ours.loss_curve_[4] == pytest.approx(ours.loss_curve_[9], rel=0.02)
+
+
+def test_partial_fit_adapts_the_learning_rate_and_knows_the_best_loss_as_scikit_learn_does() -> None:
+    theirs, ours = pair("values", solver="sgd", learning_rate="adaptive", tol=0.5, n_iter_no_change=2)
+    for _ in range(30):
+        for estimator in (theirs, ours):
+            estimator.partial_fit(X, VALUES)
+    assert_alike(theirs, ours)
+    assert ours._rate == pytest.approx(theirs._optimizer.learning_rate)
+    assert ours.best_loss_ == pytest.approx(theirs.best_loss_)
+
+
+def test_a_momentum_of_one_and_a_loss_beyond_all_numbers_are_taken_as_scikit_learn_takes_them() -> None:
+    assert_alike(*(e.fit(X, VALUES) for e in pair("values", solver="sgd", momentum=1.0, learning_rate_init=1e-5)))
+    assert pair("values")[1].fit(X.astype(np.float32), VALUES * 1e20).n_iter_ == 20
+
+
+def test_one_epoch_is_warned_of_too() -> None:
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(1\)"):
+        MLPRegressor(max_iter=1).fit(X, VALUES)
+
+
+def test_what_is_printed_is_what_scikit_learn_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"solver": "sgd", "learning_rate": "adaptive", "tol": 0.5, "n_iter_no_change": 2, "verbose": True}
+    said = []
+    for estimator in pair("values", **settings):
+        estimator.fit(X, VALUES)
+        said.append(capsys.readouterr().out)
+    assert said[1] == said[0]
+
+
+def test_weights_can_be_set_and_a_change_in_place_that_would_be_lost_is_refused() -> None:
+    ours = pair("values")[1].fit(X, VALUES)
+    ours.coefs_ = [2 * array for array in ours.coefs_]
+    ours.intercepts_ = [np.zeros_like(array) for array in ours.intercepts_]
+    theirs = to_sklearn(ours)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-12)
+    with pytest.raises(ValueError, match="read-only"):
+        ours.coefs_[0][:] = 0
+    with pytest.raises(ValueError, match="expected 2 arrays of the shapes"):
+        ours.coefs_ = ours.coefs_[:1]
+
+
+def test_converted_ones_share_nothing() -> None:
+    theirs = pair("values")[0].fit(X, VALUES)
+    ours = from_sklearn(theirs)
+    again = to_sklearn(ours.partial_fit(X, VALUES)).partial_fit(X, VALUES)
+    assert [len(e.loss_curve_) for e in (theirs, ours, again)] == [20, 21, 22]

@@ -166,5 +166,8 @@ class Backend:
         """A batch that begins with row numbers, with those rows of the data in their place."""
         return (*(self.xp.take(array, batch[0], axis=0) for array in data), *batch[1:]) if data else batch
 
+    def forget(self) -> None:
+        """Let go of what was compiled or noted down of steps, and of the memory they compute in."""
+
     def synchronize(self) -> None:
         """Wait until everything asked of the device is done."""

@@ -111,6 +111,10 @@ class CuPyBackend(Backend):
             warnings.warn(f"steps are taken one by one, for no CUDA graph holds them ({reason})", stacklevel=2)
             return None
 
+    def forget(self) -> None:
+        with self._lock:
+            self._graphs.clear()
+
     def synchronize(self) -> None:
         self.device.synchronize()
 

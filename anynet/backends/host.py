@@ -17,5 +17,7 @@ def to_numpy(x: Any) -> Any:
     if is_cupy_array(x):
         return x.get()
     if is_torch_array(x):
-        return x.detach().cpu().numpy()
+        x = x.detach().cpu()
+        # NumPy has no bfloat16.
+        return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
     return numpy.asarray(x)

@@ -88,6 +88,9 @@ class JAXBackend(Backend):
             self._scans[step] = jax.jit(scan, donate_argnums=0)
         return self._scans[step]
 
+    def forget(self) -> None:
+        self._scans.clear()
+
     def synchronize(self) -> None:
         import jax
 

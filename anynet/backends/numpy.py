@@ -90,6 +90,10 @@ class NumPyBackend(Backend):
             del self._replays[next(iter(self._replays))]
         return replay
 
+    def forget(self) -> None:
+        with self._lock:
+            self._replays.clear()
+
     def scope(self) -> AbstractContextManager[Any]:
         """inf and nan are values here as in every other library; training reports a loss that is not finite."""
         scope: AbstractContextManager[Any] = self.xp.errstate(over="ignore", invalid="ignore", divide="ignore")

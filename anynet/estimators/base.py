@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any, Self
 
@@ -14,10 +15,30 @@ from anynet.backends import Backend, select
 from anynet.estimators.epochs import Epochs, Samples
 from anynet.estimators.library import Library, host
 from anynet.estimators.quasi_newton import minimize
-from anynet.nn import Layer, Loss, Optimizer
+from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.training import Callback, Model
 from anynet.training.step import training_step
 
+# What may change from one call to the next without another step.
+_OF_THE_LOOP = frozenset(
+    (
+        "backend",
+        "batch_size",
+        "class_weight",
+        "early_stopping",
+        "learning_rate",
+        "max_fun",
+        "max_iter",
+        "n_iter_no_change",
+        "power_t",
+        "random_state",
+        "shuffle",
+        "tol",
+        "validation_fraction",
+        "verbose",
+        "warm_start",
+    )
+)
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
@@ -36,7 +57,9 @@ class NetEstimator(BaseEstimator):
     warm_start: bool
     max_iter: int
     _model: Model
-    _made_of: tuple[Any, ...]
+    _made_of: dict[str, Any]
+    _stalled: int
+    loss_: float
     clip_norm: float | None
     n_outputs_: int
 
@@ -53,7 +76,7 @@ class NetEstimator(BaseEstimator):
     def _optimizer(self) -> Optimizer:
         raise NotImplementedError
 
-    def _encode(self, y: Any, first: bool) -> Any:
+    def _encode(self, y: Any, first: bool, held_out: bool = False) -> Any:
         """Targets as the loss compares with them; what there is to learn of them is learned the first time."""
         raise NotImplementedError
 
@@ -65,6 +88,9 @@ class NetEstimator(BaseEstimator):
         """Sample weights with those of the classes in them."""
         return weight
 
+    def _last_words(self) -> str:
+        return "Stopping."
+
     def _minimizes(self) -> bool:
         """Whether all rows are taken at once, by L-BFGS."""
         return False
@@ -74,7 +100,7 @@ class NetEstimator(BaseEstimator):
             raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
         return True
 
-    def _first_arrays(self, random: Any, inputs: int) -> dict[str, Any]:
+    def _first_arrays(self, network: Any, random: Any, inputs: int) -> dict[str, Any]:
         """Weights to begin with, by name; where there are none, the layers' own initializers are asked."""
         return {}
 
@@ -111,6 +137,8 @@ class NetEstimator(BaseEstimator):
         ValueError
             When X or y cannot be trained on, or a parameter cannot be.
         """
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val belong together, but only one of them is given")
         validation = None if X_val is None else (X_val, y_val)
         first = not (self.warm_start and self.__sklearn_is_fitted__())
         return self._fit(X, y, sample_weight, validation, tuple(callbacks), first=first, incremental=False)
@@ -133,17 +161,18 @@ class NetEstimator(BaseEstimator):
         incremental: bool,
     ) -> Self:
         self._validate_params()
+        self._refuse_what_cannot_be(validation, callbacks)
         library = Library.of(X)
         x, y = self._checked(X, y, reset=first)
-        target = self._encode(y, first)
         weight = host(sample_weight)
         if weight is not None:
             weight = _check_sample_weight(weight, x, dtype=np.float64, ensure_non_negative=True)
+        target = self._encode(y, first)
         samples = Samples(x, target, self._balanced(target, weight))
         held_out = None
         if validation:
             x_val, y_val = self._checked(*validation, reset=False)
-            held_out = Samples(x_val, self._encode(y_val, first=False))
+            held_out = Samples(x_val, self._encode(y_val, first=False, held_out=True))
         random = check_random_state(self.random_state)
         self._library = library
         self._prepare(x, random, first, incremental)
@@ -151,10 +180,31 @@ class NetEstimator(BaseEstimator):
             minimize(self, samples)
         else:
             self._start_curves(first, bool(held_out))
-            Epochs(self, samples, held_out, random, callbacks).run(1 if incremental else self.max_iter)
-        if not all(np.isfinite(array).all() for array in self._model.parameters.values()):
+            Epochs(self, samples, held_out, random, callbacks, first=first, incremental=incremental).run()
+        if np.isnan(self.loss_) or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
             raise ValueError(NOT_FINITE)
+        if not incremental:
+            # What a step computes in may be many times what was learned.
+            self._model.backend.forget()
+            del self._step
         return self
+
+    def _refuse_what_cannot_be(self, validation: Any, callbacks: tuple[Callback, ...]) -> None:
+        """Before anything is changed: parts that are none, and parts that do not go together."""
+        for name, needs in (("loss", "target_kind"), ("optimizer", "update")):
+            part = getattr(self, name, None)
+            if part is not None and not isinstance(part, str) and (isinstance(part, type) or not hasattr(part, needs)):
+                raise ValueError(f"{name} must be one of anynet.nn, made with its settings, but is {part!r}")
+        if isinstance(getattr(self, "optimizer", None), str):
+            raise ValueError(f"optimizer must be one of anynet.nn, such as Adam(0.01), but is {self.optimizer!r}")
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise ValueError(f"callbacks must hold callbacks of anynet.training, but hold {callback!r}")
+        if self._minimizes():
+            beyond = {"X_val": validation, "callbacks": callbacks}
+            beyond |= {name: getattr(self, name) for name in ("clip_norm", "dropout", "batch_norm")}
+            if given := [name for name, value in beyond.items() if value]:
+                raise ValueError(f"solver='lbfgs' takes all rows at once, and knows no {given[0]}")
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         x, y = validate_data(
@@ -172,32 +222,39 @@ class NetEstimator(BaseEstimator):
     def _prepare(self, x: Any, random: Any, first: bool, incremental: bool) -> None:
         """The model to train: a new one, or the one there is, whose optimizer only `partial_fit` lets remember."""
         backend = self._backend(x.dtype.name)
-        parts = self._network(self.n_outputs_), self._loss(), self._optimizer()
-        made_of = (*parts, self._l2, self.clip_norm)
-        same = incremental and not first and made_of == self._made_of
+        settings = self._settings()
+        same = incremental and not first and settings == self._made_of
         if same and repr(backend) == repr(self._model.backend) and hasattr(self, "_step"):
             return
-        if same:
-            self._model = self._model.on(backend)
-        else:
-            self._model = self._new_model(parts, backend, x.shape[1], random, first)
-            self._rate = parts[-1].lr
-        self._made_of = made_of
+        self._model = self._model.on(backend) if same else self._new_model(backend, x.shape[1], random, first)
+        self._made_of = settings
+        if not same:
+            self._rate = self._model.optimizer.lr
         model = self._model
+        parts = model.network, model.loss, model.optimizer
         self._step = training_step(
             backend, *parts, model.layout, self._decays(), l2=self._l2, clip_norm=self.clip_norm, seed=model.seed
         )
 
-    def _new_model(
-        self, parts: tuple[Layer, Loss, Optimizer], backend: Backend, inputs: int, random: Any, first: bool
-    ) -> Model:
+    def _settings(self) -> dict[str, Any]:
+        """The parameters that a step is made of."""
+        given = self.get_params(deep=False).items()
+        return {
+            name: getattr(value, "tolist", lambda v=value: v)() for name, value in given if name not in _OF_THE_LOOP
+        }
+
+    def _new_model(self, backend: Backend, inputs: int, random: Any, first: bool) -> Model:
+        network = self._network(self.n_outputs_)
         if first:
             self.n_iter_ = self.t_ = 0
-        arrays = self._first_arrays(random, inputs) if first else self._model.parameters
+            self._stalled = 0
+            arrays = self._first_arrays(network, random, inputs)
+        else:
+            arrays = carried(self._model.parameters, network, (inputs,))
         # scikit-learn draws nothing here, so neither do we where there is no need.
-        needs_seed = not arrays or getattr(parts[0], "draws", False)
+        needs_seed = not arrays or getattr(network, "draws", False)
         seed = int(random.randint(np.iinfo(np.int32).max)) if needs_seed else 0
-        return Model(*parts, backend=backend, seed=seed).build((inputs,), arrays)
+        return Model(network, self._loss(), self._optimizer(), backend=backend, seed=seed).build((inputs,), arrays)
 
     def _decays(self) -> tuple[Any, ...]:
         backend = self._model.backend
@@ -210,9 +267,11 @@ class NetEstimator(BaseEstimator):
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] | None = None
             self.validation_loss_curve_: list[float] | None = None
+            self.best_loss_ = None if self.early_stopping else np.inf
         if (measured or self.early_stopping) and self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_ = [], []
-        self.best_loss_ = None if self.early_stopping else np.inf
+        if self.best_loss_ is None and not self.early_stopping:
+            self.best_loss_ = np.inf
         self.best_validation_score_ = -np.inf if self.early_stopping else None
 
     def _backend(self, dtype: str) -> Backend:
@@ -243,6 +302,16 @@ class NetEstimator(BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Another like this one, on the same library and device."""
+        other = object.__new__(type(self))
+        for name, value in vars(self).items():
+            if name == "_model":
+                other._model = value.on(value.backend)
+            elif name != "_step":
+                setattr(other, name, copy.deepcopy(value, memo))
+        return other
+
     def __getstate__(self) -> dict[str, Any]:
         """Without what only this machine has: what comes of it computes on NumPy."""
         kept = dict(super().__getstate__())
@@ -250,6 +319,39 @@ class NetEstimator(BaseEstimator):
         if "_library" in kept:
             kept["_library"] = Library("numpy")
         return kept
+
+
+def carried(arrays: dict[str, Any], network: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What was learned, for a network that may have other layers between: the n-th of a kind goes to the n-th.
+
+    Raises
+    ------
+    ValueError
+        When there are not as many of a kind, or their shapes are others.
+    """
+    layout = Layout(network, shape)
+    needed = {entry.name: entry.parameter.shape for entry in (*layout.parameters, *layout.buffers)}
+    there = {name: array.shape for name, array in arrays.items()}
+    kinds_there = _by_kind(there)
+    given: dict[str, Any] = {}
+    for kind, names in _by_kind(needed).items():
+        found = kinds_there.get(kind, [])
+        if found and [there[name] for name in found] != [needed[name] for name in names]:
+            raise ValueError(
+                f"the network now needs a {kind[0]} of each of the shapes {[needed[name] for name in names]}, but has "
+                f"learned those of {[there[name] for name in found]}; fit it anew, with warm_start=False"
+            )
+        given |= dict(zip(names, (arrays[name] for name in found), strict=False))
+    return given
+
+
+def _by_kind(shapes: dict[str, tuple[int, ...]]) -> dict[tuple[str, int], list[str]]:
+    """Names of parameters by their last part, and by how many axes the weight beside them has."""
+    kinds: dict[tuple[str, int], list[str]] = {}
+    for name in shapes:
+        layer, _, last = name.rpartition(".")
+        kinds.setdefault((last, len(shapes.get(f"{layer}.weight", ()))), []).append(name)
+    return kinds
 
 
 def _dense(x: Any) -> Any:

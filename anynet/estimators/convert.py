@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from anynet.errors import UsageError
-from anynet.estimators.library import Library
+from anynet.estimators.library import Library, host
 from anynet.estimators.mlp import MLPClassifier, MLPRegressor
 from anynet.training import Model
 
@@ -49,13 +50,14 @@ def from_sklearn(theirs: TheirClassifier | TheirRegressor) -> MLPClassifier | ML
         ours.classes_ = theirs.classes_
         ours._multilabel = theirs._label_binarizer.y_type_.startswith("multilabel")
     ours._library = Library("numpy")
-    arrays: dict[str, Any] = {}
-    for (name, _), weight, bias in zip(ours._linear_layers(), theirs.coefs_, theirs.intercepts_, strict=True):
-        arrays |= {f"{name}.weight": weight, f"{name}.bias": bias}
-    backend = ours._backend(theirs.coefs_[0].dtype.name)
+    ours.out_activation_ = theirs.out_activation_
+    ours._stalled = getattr(theirs, "_no_improvement_count", 0)
+    inputs = (theirs.n_features_in_,)
     parts = ours._network(ours.n_outputs_), ours._loss(), ours._optimizer()
-    ours._model = Model(*parts, backend=backend).build((theirs.n_features_in_,), arrays)
-    ours._made_of, ours._rate = (*parts, ours._l2, ours.clip_norm), parts[-1].lr
+    backend = ours._backend(theirs.coefs_[0].dtype.name)
+    ours._model = Model(*parts, backend=backend).build(inputs)
+    ours.coefs_, ours.intercepts_ = theirs.coefs_, theirs.intercepts_
+    ours._made_of, ours._rate = ours._settings(), parts[-1].lr
     return ours
 
 
@@ -77,12 +79,9 @@ def to_sklearn(ours: MLPClassifier | MLPRegressor) -> TheirClassifier | TheirReg
         **{name: value for name, value in ours.get_params(deep=False).items() if name in theirs.get_params()}
     )
     _copy(ours, theirs, (*_CURVES, *_INPUTS, "n_outputs_", "n_layers_", "out_activation_"))
-    arrays = ours._model.parameters
-    names = [name for name, _ in ours._linear_layers()]
-    theirs.coefs_ = [arrays[f"{name}.weight"] for name in names]
-    theirs.intercepts_ = [arrays[f"{name}.bias"] for name in names]
+    theirs.coefs_, theirs.intercepts_ = ([np.array(host(a)) for a in part] for part in (ours.coefs_, ours.intercepts_))
     theirs._best_coefs, theirs._best_intercepts = list(theirs.coefs_), list(theirs.intercepts_)
-    theirs._no_improvement_count = 0
+    theirs._no_improvement_count = getattr(ours, "_stalled", 0)
     if is_classifier(ours):
         theirs.classes_ = ours.classes_
         every = np.eye(len(ours.classes_), dtype=int) if ours._multilabel else ours.classes_
@@ -101,4 +100,4 @@ def _beyond(ours: Any) -> str:
 def _copy(source: Any, target: Any, names: tuple[str, ...]) -> None:
     for name in names:
         if hasattr(source, name):
-            setattr(target, name, getattr(source, name))
+            setattr(target, name, copy.copy(getattr(source, name)))

@@ -13,7 +13,6 @@ from sklearn.model_selection import train_test_split
 from anynet.training import Callback, Model, StopTraining
 from anynet.training.batches import batch_shares
 from anynet.training.feeds import Resident, Streamed, feed
-from anynet.training.step import State
 
 
 class Samples(NamedTuple):
@@ -39,12 +38,23 @@ class Epochs:
         Measured after each epoch; with `early_stopping`, a part of the samples where there is none.
     random : numpy.random.RandomState
     callbacks : sequence of Callback
+    first, incremental : bool
+        Whether the weights are new, and whether it is `partial_fit` that was called.
     """
 
     def __init__(
-        self, estimator: Any, samples: Samples, held_out: Samples | None, random: Any, callbacks: tuple[Callback, ...]
+        self,
+        estimator: Any,
+        samples: Samples,
+        held_out: Samples | None,
+        random: Any,
+        callbacks: tuple[Callback, ...],
+        *,
+        first: bool,
+        incremental: bool,
     ) -> None:
         self.estimator = estimator
+        self.incremental = incremental
         self.random = random
         self.callbacks = callbacks
         if estimator.early_stopping and held_out is None:
@@ -55,13 +65,18 @@ class Epochs:
         self.sizes = np.diff(np.arange(0, len(self.order), self.batch_size), append=len(self.order))
         # Without weights of their own, rows share alike in whatever order they come.
         self.weights = self._weights() if self.samples.weight is None else None
-        self.stalled = 0
+        # A call of `fit` is patient anew; those of `partial_fit` go on where the last one stopped.
+        self.stalled = estimator._stalled if incremental else 0
+        self.best_loss = estimator.best_loss_ if incremental and estimator.best_loss_ is not None else np.inf
         self.best_score = -np.inf
-        self.best_state: State | None = None
+        self.best: Best | None = None
+        if estimator.early_stopping and not first:
+            self.best_score, self.best = self._score()[1], _copied(estimator._model)
 
-    def run(self, most: int) -> None:
-        """Train for so many epochs or until nothing more is gained, and go back to the best weights that were."""
+    def run(self) -> None:
+        """Train until the epochs are over or nothing more is gained, and go back to the best weights that were."""
         estimator, model = self.estimator, self.estimator._model
+        most = 1 if self.incremental else estimator.max_iter
         source = feed(model.backend, estimator._step, (self.samples.x, self.samples.target))
         estimator.n_iter_ = 0
         for watcher in self.callbacks:
@@ -70,7 +85,7 @@ class Epochs:
             go_on = True
             while go_on and estimator.n_iter_ < most:
                 go_on = self._epoch(source)
-            if go_on and most > 1 and most == estimator.max_iter:
+            if go_on and not self.incremental:
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({most}) reached and the optimization hasn't "
                     "converged yet.",
@@ -80,8 +95,9 @@ class Epochs:
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=5)
         finally:
-            if self.best_state:
-                model.state = self.best_state
+            estimator._stalled = self.stalled
+            if self.best:
+                model.state = model.state._replace(parameters=self.best.parameters, buffers=self.best.buffers)
             for watcher in self.callbacks:
                 watcher.on_fit_end(model)
 
@@ -101,7 +117,7 @@ class Epochs:
             record |= self._measure()
         self._watch()
         model.epoch += 1
-        go_on = np.isfinite(estimator.loss_) and self._adapt()
+        go_on = not np.isnan(estimator.loss_) and self._adapt()
         for watcher in self.callbacks:
             try:
                 watcher.on_epoch_end(model, record)
@@ -133,19 +149,23 @@ class Epochs:
 
     def _measure(self) -> dict[str, float]:
         """Loss and score of the rows that are held out."""
+        loss, score = self._score()
+        self.estimator.validation_loss_curve_.append(loss)
+        self.estimator.validation_scores_.append(score)
+        if self.estimator.verbose:
+            print(f"Validation score: {score:f}")
+        return {"val_loss": loss, "val_score": score}
+
+    def _score(self) -> tuple[float, float]:
         assert self.held_out
-        estimator, model = self.estimator, self.estimator._model
+        model = self.estimator._model
         x, target, weight = self.held_out
         outputs = model.predict(x)
         share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
         with np.errstate(all="ignore"):
             loss = float(model.loss(np, outputs, target, share.astype(outputs.dtype))[0])
-        score = float(estimator._score(outputs, target, weight)) if np.isfinite(outputs).all() else np.nan
-        estimator.validation_loss_curve_.append(loss)
-        estimator.validation_scores_.append(score)
-        if estimator.verbose:
-            print(f"Validation score: {score:f}")
-        return {"val_loss": loss, "val_score": score}
+        finite = np.isfinite(outputs).all()
+        return loss, float(self.estimator._score(outputs, target, weight)) if finite else np.nan
 
     def _watch(self) -> None:
         """Count the epochs without gain, and keep the best weights where held-out rows decide."""
@@ -154,23 +174,25 @@ class Epochs:
             score = estimator.validation_scores_[-1]
             self.stalled = 0 if score >= self.best_score + estimator.tol else self.stalled + 1
             if score > self.best_score:
-                estimator.best_validation_score_ = self.best_score = score
-                self.best_state = _copied(estimator._model)
+                self.best_score, self.best = score, _copied(estimator._model)
+            estimator.best_validation_score_ = self.best_score
         else:
-            self.stalled = 0 if estimator.loss_ <= estimator.best_loss_ - estimator.tol else self.stalled + 1
+            self.stalled = 0 if estimator.loss_ <= self.best_loss - estimator.tol else self.stalled + 1
+            self.best_loss = min(self.best_loss, estimator.loss_)
             estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
 
     def _adapt(self) -> bool:
         """The next epoch's learning rate; False where there is to be none."""
         estimator, model = self.estimator, self.estimator._model
         stalled = self.stalled > estimator.n_iter_no_change
+        rate = estimator._next_learning_rate(estimator._rate, stalled)
         if stalled and estimator.verbose:
             what = "Validation score" if estimator.early_stopping else "Training loss"
+            then = estimator._last_words() if rate is None else f"Setting learning rate to {rate:f}"
             print(
                 f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} "
-                "consecutive epochs."
+                f"consecutive epochs. {then}"
             )
-        rate = estimator._next_learning_rate(estimator._rate, stalled)
         if rate is None:
             return False
         if rate != estimator._rate:
@@ -197,19 +219,27 @@ class Epochs:
     def _batch_size(self) -> int:
         size, rows = self.estimator.batch_size, len(self.samples.x)
         if size == "auto":
-            return min(200, rows)
+            size = min(200, rows)
         if size > rows:
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
             )
-        return int(min(size, rows))
+        size = int(min(size, rows))
+        # One row has no variance to be normalised by.
+        while rows % size == 1 and getattr(self.estimator._model.network, "advances", False):
+            size += 1
+        return size
 
 
-def _copied(model: Model) -> State:
-    """A state of its own, which further steps leave alone."""
+class Best(NamedTuple):
+    """Weights and buffers, copied."""
+
+    parameters: tuple[Any, ...]
+    buffers: tuple[Any, ...]
+
+
+def _copied(model: Model) -> Best:
     xp = model.backend.xp
     with model.backend.scope():
-        copied = (
-            tuple(xp.asarray(x, copy=True) for x in part) for part in (model.state.parameters, model.state.buffers)
-        )
-        return model.state._replace(**dict(zip(("parameters", "buffers"), copied, strict=True)))
+        parts = model.state.parameters, model.state.buffers
+        return Best(*(tuple(xp.asarray(block, copy=True) for block in part) for part in parts))

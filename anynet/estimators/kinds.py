@@ -11,55 +11,64 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
-from anynet.errors import UsageError
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.library import host
+from anynet.estimators.rules import PoissonLoss
 
 
 class Classes(ClassifierMixin, NetEstimator):
     """Classes by name, one for each sample; or, for a y of zeros and ones with a column each, any number of them."""
 
     class_weight: Any
+    loss: Any
 
     @available_if(lambda self: self._trains_in_epochs())  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train on X for one epoch; `classes` names all there will be, at the first call."""
-        if classes is None and not hasattr(self, "classes_"):
+        if classes is None and not (self.__sklearn_is_fitted__() or hasattr(self, "_announced")):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if classes is not None:
             named = unique_labels(host(classes))
-            if hasattr(self, "classes_") and not np.array_equal(named, self.classes_):
+            if self.__sklearn_is_fitted__() and not np.array_equal(named, self.classes_):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}"
                 )
             self._announced = named
-        try:
-            return self._fit_a_little(X, y, sample_weight)
-        finally:
-            self.__dict__.pop("_announced", None)
+        return self._fit_a_little(X, y, sample_weight)
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, **options: Any) -> Self:
+        self.__dict__.pop("_announced", None)
+        return super().fit(X, y, sample_weight, **options)
 
     def predict(self, X: Any) -> Any:
         """The likeliest class of each sample; or zeros and ones, a column for each class."""
         chosen = self._chosen(self._outputs(X, "predict"))
         return self._give(chosen if self._multilabel else self.classes_[chosen], X)
 
+    @available_if(lambda self: self._tells_probabilities())  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> Any:
         """The probability of each class, in columns ordered as `classes_` is."""
         return self._give(self._probabilities(self._outputs(X, "predict_proba")), X)
 
+    @available_if(lambda self: self._tells_probabilities())  # type: ignore[untyped-decorator]
     def predict_log_proba(self, X: Any) -> Any:
         """The logarithm of `predict_proba`."""
         with np.errstate(divide="ignore"):
             return self._give(np.log(self._probabilities(self._outputs(X, "predict_log_proba"))), X)
 
+    def _tells_probabilities(self) -> bool:
+        loss = self._model.loss if self.__sklearn_is_fitted__() else self.loss
+        return loss is None or hasattr(loss, "probabilities")
+
     def _probabilities(self, outputs: Any) -> Any:
-        loss = self._model.loss
-        if not hasattr(loss, "probabilities"):
-            raise UsageError(f"predict_proba needs a loss that gives probabilities, but this one is {loss!r}")
+        loss: Any = self._model.loss
         found = loss.probabilities(np, outputs)
-        if self.n_outputs_ > 1 or self._multilabel:
+        if self._multilabel:
             return found
-        return np.hstack([1 - found, found])[:, : len(self.classes_)] if len(self.classes_) > 1 else np.ones_like(found)
+        if self.n_outputs_ > 1:
+            # A loss of each class by itself need not sum to 1.
+            return found / found.sum(axis=1, keepdims=True)
+        return np.hstack([1 - found, found]) if len(self.classes_) > 1 else np.ones_like(found)
 
     def _chosen(self, outputs: Any) -> Any:
         """The number of each sample's class, or which classes it has."""
@@ -70,7 +79,7 @@ class Classes(ClassifierMixin, NetEstimator):
             return np.minimum(scores[:, 0] > 0.5, len(self.classes_) - 1).astype(np.int64)
         return scores.argmax(axis=1)
 
-    def _encode(self, y: Any, first: bool) -> Any:
+    def _encode(self, y: Any, first: bool, held_out: bool = False) -> Any:
         check_classification_targets(y)
         multilabel = type_of_target(y, input_name="y").startswith("multilabel")
         y = y.toarray() if hasattr(y, "toarray") else y
@@ -81,28 +90,37 @@ class Classes(ClassifierMixin, NetEstimator):
             found = np.arange(y.shape[1]) if multilabel else np.unique(y)
             self.classes_ = getattr(self, "_announced", found)
             self.n_outputs_ = len(self.classes_) if multilabel or len(self.classes_) > 2 else self._outputs_for_two()
-        self._check_known(y, multilabel, first)
+            self._learn_activation()
+        self._check_known(y, multilabel, first or held_out)
+        kind = self._loss().target_kind
+        if multilabel and kind == "class":
+            raise ValueError(f"y has a column for each class, but {self.loss!r} is for one class of each sample")
         if multilabel:
             return y.astype(np.float64)
         numbers = np.searchsorted(self.classes_, y)
-        if self._loss().target_kind == "class":
+        if kind == "class":
             return numbers.astype(np.int32)
         wide = self.n_outputs_ > 1
         return (numbers[:, None] == (np.arange(self.n_outputs_) if wide else [1])).astype(np.float64)
 
     def _outputs_for_two(self) -> int:
-        return 1
+        """One output tells two classes apart, unless the loss has an output for each."""
+        return 2 if getattr(self.loss, "target_kind", None) == "class" else 1
+
+    def _learn_activation(self) -> None:
+        """Remember what the outputs mean."""
 
     def _check_known(self, y: Any, multilabel: bool, first: bool) -> None:
         if multilabel != self._multilabel or (multilabel and y.shape[1] != len(self.classes_)):
             raise ValueError(f"`y` has the shape {y.shape}, but fit saw {len(self.classes_)} classes of another kind.")
+        known = set(self.classes_.tolist())
         labels = self.classes_ if multilabel else np.unique(y)
-        if self.warm_start and not first and not hasattr(self, "_announced") and set(labels) != set(self.classes_):
+        if self.warm_start and not first and not hasattr(self, "_announced") and set(labels.tolist()) != known:
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
                 f"Previously got {self.classes_}, `y` has {labels}"
             )
-        if unknown := [label for label in labels if label not in set(self.classes_)]:
+        if unknown := [label for label in labels.tolist() if label not in known]:
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {unknown}."
             )
@@ -117,6 +135,10 @@ class Classes(ClassifierMixin, NetEstimator):
         present = np.unique(labels)
         given = self.class_weight
         if isinstance(given, dict):
+            if unknown := [label for label in given if label not in set(self.classes_.tolist())]:
+                raise ValueError(f"The classes, {unknown}, are not in y: class_weight is for {self.classes_.tolist()}")
+            if any(not factor >= 0 for factor in given.values()):
+                raise ValueError(f"class weights must be 0 or more, but class_weight is {given}")
             given = {label: given.get(label, 1.0) for label in present}
         of_class = dict(zip(present, compute_class_weight(given, classes=present, y=labels), strict=True))
         factors = np.asarray([of_class[label] for label in labels])
@@ -132,7 +154,7 @@ class Classes(ClassifierMixin, NetEstimator):
 
     @property
     def _stratifies(self) -> bool:
-        return self.n_outputs_ == 1 and not self._multilabel
+        return len(self.classes_) == 2 and not self._multilabel
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -156,9 +178,15 @@ class Values(RegressorMixin, NetEstimator):
         return self._give(values[:, 0] if self.n_outputs_ == 1 else values, X)
 
     def _values(self, outputs: Any) -> Any:
-        return outputs
+        """What the outputs mean: a rate by its logarithm, a share by its logit, or themselves."""
+        loss = self._model.loss
+        if isinstance(loss, PoissonLoss):
+            return np.exp(outputs)
+        return loss.probabilities(np, outputs) if hasattr(loss, "probabilities") else outputs
 
-    def _encode(self, y: Any, first: bool) -> Any:
+    def _encode(self, y: Any, first: bool, held_out: bool = False) -> Any:
+        if self._loss().target_kind == "class":
+            raise ValueError(f"{self.loss!r} tells classes apart; take MLPClassifier, or a loss of values")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         target = y.reshape(len(y), -1).astype(np.float64, copy=False)

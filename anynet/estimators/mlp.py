@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval
 
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.kinds import Classes, Values
+from anynet.estimators.library import host
 from anynet.estimators.rules import LogLoss, PlainEpsilonAdam, PoissonLoss, RememberedSGD, SoftmaxLogLoss
 from anynet.nn import (
     BatchNorm,
@@ -69,7 +70,10 @@ class Perceptron(NetEstimator):
 
     def _hidden(self) -> list[int]:
         sizes = self.hidden_layer_sizes
-        sizes = [int(size) for size in (sizes if hasattr(sizes, "__iter__") else [sizes])]
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if any(not isinstance(size, Integral) for size in sizes):
+            raise TypeError(f"hidden_layer_sizes must be whole numbers, got {sizes}.")
+        sizes = [int(size) for size in sizes]
         if any(size <= 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return sizes
@@ -85,6 +89,8 @@ class Perceptron(NetEstimator):
                 raise ValueError(
                     f"activation must be a layer, or among {set(ACTIVATIONS)}. Got {activation!r} instead."
                 )
+            if not isinstance(activation, str) and getattr(activation, "trainable", True):
+                raise ValueError(f"activation must be a layer without anything to train, but is {activation!r}")
         return [ACTIVATIONS[one] if isinstance(one, str) else one for one in each]
 
     def _optimizer(self) -> Optimizer:
@@ -102,21 +108,18 @@ class Perceptron(NetEstimator):
     def _l2(self) -> float:
         return float(self.alpha)
 
-    def _first_arrays(self, random: Any, inputs: int) -> dict[str, Any]:
+    def _first_arrays(self, network: Any, random: Any, inputs: int) -> dict[str, Any]:
         """Drawn uniformly within Glorot's bound, weights and biases, as scikit-learn draws them."""
         factor = 2.0 if self.activation == "logistic" else 6.0
         arrays = {}
-        for name, layer in self._linear_layers():
-            outputs = layer.out_features
-            bound = np.sqrt(factor / (inputs + outputs))
-            arrays[f"{name}.weight"] = random.uniform(-bound, bound, (inputs, outputs))
-            arrays[f"{name}.bias"] = random.uniform(-bound, bound, outputs)
-            inputs = outputs
+        for i, layer in enumerate(network.layers):
+            if isinstance(layer, Linear):
+                outputs = layer.out_features
+                bound = np.sqrt(factor / (inputs + outputs))
+                arrays[f"{i}.weight"] = random.uniform(-bound, bound, (inputs, outputs))
+                arrays[f"{i}.bias"] = random.uniform(-bound, bound, outputs)
+                inputs = outputs
         return arrays
-
-    def _linear_layers(self) -> list[tuple[str, Linear]]:
-        layers = self._network(self.n_outputs_).layers
-        return [(str(i), layer) for i, layer in enumerate(layers) if isinstance(layer, Linear)]
 
     def _next_learning_rate(self, rate: Any, stalled: bool) -> Any:
         if self.optimizer is None and self.solver == "sgd":
@@ -126,25 +129,54 @@ class Perceptron(NetEstimator):
                 return rate / 5
         return None if stalled else rate
 
+    def _last_words(self) -> str:
+        adapts = self.optimizer is None and self.solver == "sgd" and self.learning_rate == "adaptive"
+        return "Learning rate too small. Stopping." if adapts else "Stopping."
+
     @property
     def coefs_(self) -> list[Any]:
-        """The weight matrix of each layer, of shape (inputs, outputs)."""
+        """The weight matrix of each layer, of shape (inputs, outputs): copies; set the list to change them."""
         return self._learned("weight")
+
+    @coefs_.setter
+    def coefs_(self, arrays: Any) -> None:
+        self._learn("weight", arrays)
 
     @property
     def intercepts_(self) -> list[Any]:
-        """The biases of each layer."""
+        """The biases of each layer: copies; set the list to change them."""
         return self._learned("bias")
 
-    def _learned(self, name: str) -> list[Any]:
+    @intercepts_.setter
+    def intercepts_(self, arrays: Any) -> None:
+        self._learn("bias", arrays)
+
+    def _names(self, last: str) -> list[str]:
         if not self.__sklearn_is_fitted__():
             raise AttributeError(f"{type(self).__name__} is not fitted yet")
-        arrays = self._model.parameters
-        return [self._library.give(arrays[f"{layer}.{name}"]) for layer, _ in self._linear_layers()]
+        layers = self._model.network.layers  # type: ignore[attr-defined]
+        return [f"{i}.{last}" for i, layer in enumerate(layers) if isinstance(layer, Linear)]
+
+    def _learned(self, last: str) -> list[Any]:
+        names, arrays = self._names(last), self._model.parameters
+        for name in names:
+            # A change in place would be lost, so it is refused.
+            arrays[name].flags.writeable = False
+        return [self._library.give(arrays[name]) for name in names]
+
+    def _learn(self, last: str, given: Any) -> None:
+        names, arrays = self._names(last), self._model.parameters
+        new = {name: np.asarray(host(array), arrays[name].dtype) for name, array in zip(names, given, strict=False)}
+        if len(given) != len(names) or any(new[name].shape != arrays[name].shape for name in names):
+            shapes = [arrays[name].shape for name in names]
+            raise ValueError(
+                f"expected {len(names)} arrays of the shapes {shapes}, but got {[np.shape(a) for a in given]}"
+            )
+        self._model.put({**arrays, **new})
 
     @property
     def n_layers_(self) -> int:
-        return len(self._linear_layers()) + 1
+        return len(self._names("weight")) + 1
 
 
 class MLPClassifier(Classes, Perceptron):
@@ -262,13 +294,18 @@ class MLPClassifier(Classes, Perceptron):
         self.backend = backend
 
     def _loss(self) -> Loss:
+        if isinstance(self.loss, str):
+            raise ValueError(f"loss must be one of anynet.nn, such as CrossEntropyLoss(), but is {self.loss!r}")
         if self.loss is not None:
-            return self.loss
-        return SoftmaxLogLoss() if self.out_activation_ == "softmax" else LogLoss()
+            given: Loss = self.loss
+            return given
+        return LogLoss() if self._multilabel or self.n_outputs_ == 1 else SoftmaxLogLoss()
 
-    @property
-    def out_activation_(self) -> str:
-        return "logistic" if self._multilabel or self.n_outputs_ == 1 else "softmax"
+    def _learn_activation(self) -> None:
+        of_each = self._multilabel or self.n_outputs_ == 1
+        if self.loss is not None:
+            of_each = self._loss().target_kind != "class"
+        self.out_activation_ = "logistic" if of_each else "softmax"
 
 
 class MLPRegressor(Values, Perceptron):
@@ -369,21 +406,22 @@ class MLPRegressor(Values, Perceptron):
         self.backend = backend
 
     def _loss(self) -> Loss:
-        if not isinstance(self.loss, str):
-            return self.loss
-        if self.loss not in LOSSES:
+        loss: Any = self.loss
+        if hasattr(loss, "target_kind"):
+            given: Loss = loss
+            return given
+        if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise ValueError(f"loss must be a loss of anynet.nn, or among {set(LOSSES)}. Got {self.loss!r} instead.")
         return LOSSES[self.loss]
 
-    def _encode(self, y: Any, first: bool) -> Any:
-        target = super()._encode(y, first)
-        if self.loss == "poisson" and (target < 0).any():
+    def _encode(self, y: Any, first: bool, held_out: bool = False) -> Any:
+        target = super()._encode(y, first, held_out)
+        loss = self._loss()
+        if isinstance(loss, PoissonLoss) and (target < 0).any():
             raise ValueError(f"The loss 'poisson' needs a y of 0 or more, but the smallest is {target.min()}.")
+        if first:
+            logistic = "logistic" if hasattr(loss, "probabilities") else "identity"
+            self.out_activation_ = "exp" if isinstance(loss, PoissonLoss) else logistic
         return target
 
-    def _values(self, outputs: Any) -> Any:
-        return np.exp(outputs) if self.out_activation_ == "exp" else outputs
-
-    @property
-    def out_activation_(self) -> str:
-        return "exp" if self.loss == "poisson" else "identity"
+    out_activation_: str

@@ -31,7 +31,7 @@ class OwnNetwork(NetEstimator):
 
     def _network(self, outputs: int) -> Layer:
         made_by: Any = one_hidden_layer if self.network is None else self.network
-        if not (hasattr(made_by, "forward") or callable(made_by)):
+        if isinstance(made_by, type) or not (hasattr(made_by, "forward") or callable(made_by)):
             raise UsageError(f"network must be a layer, or a function of the number of outputs, but is {made_by!r}")
         network: Layer = made_by if hasattr(made_by, "forward") else made_by(outputs)
         _, (*_, given) = network.parameters((self.n_features_in_,))
@@ -143,16 +143,19 @@ class NetClassifier(Classes, OwnNetwork):
         self.backend = backend
 
     def _loss(self) -> Loss:
+        if isinstance(self.loss, str):
+            raise ValueError(f"loss must be one of anynet.nn, such as CrossEntropyLoss(), but is {self.loss!r}")
         if self.loss is not None:
-            return self.loss
+            given: Loss = self.loss
+            return given
         return LogLoss() if self._multilabel or self.n_outputs_ == 1 else CrossEntropyLoss()
 
     def _outputs_for_two(self) -> int:
         network: Any = self.network
-        if not hasattr(network, "forward"):
-            return 1
+        if not hasattr(network, "forward") or isinstance(network, type):
+            return super()._outputs_for_two()
         _, (*_, outputs) = network.parameters((self.n_features_in_,))
-        return 2 if outputs == 2 else 1
+        return 2 if outputs == 2 else super()._outputs_for_two()
 
 
 class NetRegressor(Values, OwnNetwork):
@@ -220,4 +223,6 @@ class NetRegressor(Values, OwnNetwork):
         self.backend = backend
 
     def _loss(self) -> Loss:
+        if isinstance(self.loss, str):
+            raise ValueError(f"loss must be one of anynet.nn, such as MSELoss(), but is {self.loss!r}")
         return HalfMSELoss() if self.loss is None else self.loss

@@ -18,6 +18,7 @@ def minimize(estimator: Any, samples: Samples) -> None:
 
     The objective is computed on the backend; what L-BFGS remembers is on the host, in float64.
     """
+    from scipy.optimize import OptimizeResult
     from scipy.optimize import minimize as scipy_minimize
 
     model = estimator._model
@@ -38,15 +39,24 @@ def minimize(estimator: Any, samples: Samples) -> None:
         cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
         return [part.reshape(shape) for part, shape in zip(np.split(flat, cuts), shapes, strict=True)]
 
+    latest = start = np.concatenate([backend.to_numpy(block).ravel() for block in model.state.parameters]).astype(
+        np.float64
+    )
+
     def objective(flat: Any) -> tuple[float, Any]:
-        blocks = (backend.asarray(block[None]) for block in blocks_of(flat))
-        _, metrics = backend.run(step, model.state, (*batch, *blocks))
+        moved = (backend.asarray(block[None]) for block in blocks_of(flat))
+        nonlocal latest
+        latest = flat.copy()
+        model.state, metrics = backend.run(step, model.state, (*batch, *moved))
         gradients = [backend.to_numpy(metrics[str(i)]).ravel() for i in range(len(shapes))]
         return float(backend.to_numpy(metrics["loss"])[0]), np.concatenate(gradients).astype(np.float64)
 
-    start = np.concatenate([backend.to_numpy(block).ravel() for block in model.state.parameters]).astype(np.float64)
     options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol}
-    found = scipy_minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
+    try:
+        found = scipy_minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=5)
+        found = OptimizeResult(x=latest, fun=objective(latest)[0], nit=0, status=0)
     if found.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
@@ -55,5 +65,5 @@ def minimize(estimator: Any, samples: Samples) -> None:
             stacklevel=5,
         )
     estimator.n_iter_, estimator.loss_ = int(found.nit), float(found.fun)
-    blocks = (backend.asarray(block, copy=True) for block in blocks_of(found.x))
-    model.state = model.state._replace(parameters=tuple(blocks))
+    best = (backend.asarray(block, copy=True) for block in blocks_of(found.x))
+    model.state = model.state._replace(parameters=tuple(best))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from anynet.nn import SGD, Adam, BCEWithLogitsLoss, CrossEntropyLoss
-from anynet.nn.layer import Array, Namespace
+from anynet.nn.layer import Array, Namespace, use_python_numbers
 from anynet.nn.losses import TargetKind
 from anynet.nn.optimizers import Slots
 
@@ -16,8 +16,11 @@ from anynet.nn.optimizers import Slots
 class RememberedSGD(SGD):
     """v <- momentum * v - lr * g, w <- w + v: a velocity keeps the learning rates it was made with.
 
-    While the learning rate is constant this is `SGD`.
+    While the learning rate is constant this is `SGD`; but a momentum of 1 is allowed, as scikit-learn allows it.
     """
+
+    def __post_init__(self) -> None:
+        use_python_numbers(self)
 
     def update(
         self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array

@@ -83,8 +83,9 @@ class LayerNorm:
 class BatchNorm:
     """y = (x - mean) / sqrt(var + eps) * weight + bias, each feature over the batch (Ioffe and Szegedy 2015).
 
-    Features are along the last axis. Mean and variance are the batch's while training, and else the running ones,
-    which follow: running <- (1 - momentum) * running + momentum * the batch's, with the unbiased variance.
+    Features are along the last axis. Mean and variance are the batch's while training, and else, or where a batch has
+    one row alone, the running ones, which follow: running <- (1 - momentum) * running + momentum * the batch's, with
+    the unbiased variance.
 
     Parameters
     ----------
@@ -119,9 +120,11 @@ class BatchNorm:
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         mean, variance = p["running_mean"], p["running_var"]
-        if ctx.training:
-            rows = rows_of(xp, x)
-            count = max(rows.shape[0], 1)
+        rows = rows_of(xp, x)
+        count = rows.shape[0]
+        # One row has no variance.
+        of_batch = ctx.training and count > 1
+        if of_batch:
             mean = xp.sum(rows, axis=0) / count
             centred = x - mean
             variance = xp.sum(rows_of(xp, centred * centred), axis=0) / count
@@ -129,17 +132,17 @@ class BatchNorm:
             centred = x - mean
         inverse = 1.0 / xp.sqrt(variance + self.eps)
         centred *= inverse
-        return centred * p["weight"] + p["bias"], (centred, inverse, p["weight"], mean, variance, ctx.training)
+        return centred * p["weight"] + p["bias"], (centred, inverse, p["weight"], mean, variance, of_batch)
 
     def backward(
         self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
     ) -> tuple[Array | None, Parameters]:
-        normal, inverse, weight, _, _, training = saved
+        normal, inverse, weight, _, _, of_batch = saved
         gradients = _of_weight_and_bias(xp, normal, dy)
         if not need_dx:
             return None, gradients
-        if training:
-            count = max(rows_of(xp, dy).shape[0], 1)
+        if of_batch:
+            count = rows_of(xp, dy).shape[0]
             dy -= gradients["bias"] / count
             dy -= normal * (gradients["weight"] / count)
         dy *= weight * inverse
@@ -147,9 +150,11 @@ class BatchNorm:
 
     def advance(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
         """The running statistics after a training step."""
-        normal, _, _, mean, variance, _ = saved
+        normal, _, _, mean, variance, of_batch = saved
+        if not of_batch:
+            return {"running_mean": mean, "running_var": variance}
         count = rows_of(xp, normal).shape[0]
-        unbiased = variance * (count / max(count - 1, 1))
+        unbiased = variance * (count / (count - 1))
         new = {"running_mean": mean, "running_var": unbiased}
         return {name: (1.0 - self.momentum) * p[name] + self.momentum * new[name] for name in new}
 
