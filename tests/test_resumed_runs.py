@@ -1,0 +1,126 @@
+"""Runs that were stopped, and go on from the command line."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anynet import Model
+from anynet.cli import main
+
+TRAIN = ("train", "circles", "--backend", "numpy", "--epochs", "40", "--hidden", "16", "--batch-size", "16")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def anynet(*arguments: str) -> int:
+    return main(arguments)
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    code = "import sys; from anynet.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
+
+
+def weights(run: str) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, array in Model.load(Path(run, "model.safetensors")).parameters.items()}
+
+
+def records(run: str) -> list[dict[str, float]]:
+    found = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+    return [{key: r[key] for key in r if key not in ("seconds", "samples_per_second")} for r in found]
+
+
+def stopped_by(number: int, run: str) -> int:
+    """A run that is sent a signal once it has written checkpoints; its exit code."""
+    process = started(*TRAIN, "--epochs", "100000", "--checkpoint-seconds", "0", "--out", run)
+    until = time.monotonic() + 60
+    while not list(Path(run, "checkpoints").glob("*.safetensors")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_was_stopped_by_a_signal_goes_on_from_its_checkpoint(number: int, code: int, capsys: Any) -> None:
+    assert stopped_by(number, "run") == code
+    process = started("train", "--resume", "run", "--checkpoint-seconds", "0")
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "begins anew" not in said
+
+
+def test_the_resumed_run_ends_as_the_one_that_was_never_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert anynet(*TRAIN, "--out", "whole") == 0
+    from anynet.cli.run_folder import RunFolder
+
+    usual = RunFolder.on_epoch_end
+
+    def interrupted(self: Any, model: Any, record: Any) -> None:
+        usual(self, model, record)
+        if model.epoch == 17:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "on_epoch_end", interrupted)
+        assert anynet(*TRAIN, "--out", "stopped", "--json") == 130
+    assert len(records("stopped")) == 17
+    assert anynet("train", "--resume", "stopped") == 0
+    assert weights("stopped") == weights("whole")
+    assert records("stopped") == records("whole")
+    assert not Path("stopped/checkpoints").exists()
+
+
+def test_a_run_that_is_finished_or_is_none_has_nothing_to_go_on_with(capsys: Any) -> None:
+    anynet(*TRAIN, "--epochs", "1", "--out", "run")
+    for arguments, words in (
+        (("--resume", "run"), "run is finished: there is nothing to go on with"),
+        (("--resume", "elsewhere"), "elsewhere is no run folder: it has no config.toml"),
+    ):
+        assert anynet("train", *arguments) == 2
+        assert words in capsys.readouterr().err
+    Path("run/model.safetensors").unlink()
+    assert anynet("train", "--resume", "run", "--lr", "0.1") == 2
+    assert "a run that is resumed has its settings; leave away lr" in capsys.readouterr().err
+
+
+def test_of_two_processes_in_one_folder_the_second_is_refused(capsys: Any) -> None:
+    anynet(*TRAIN, "--epochs", "1", "--out", "run")
+    Path("run/model.safetensors").unlink()
+    with open("run/config.toml", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert anynet("train", "--resume", "run") == 2
+    assert "another process is training in run" in capsys.readouterr().err
+    assert anynet("train", "--resume", "run") == 0
+
+
+def test_patience_ends_a_run_and_keeps_the_best_weights(capsys: Any) -> None:
+    options = ("--validation", "0.3", "--patience", "3", "--lr", "1.0", "--epochs", "500", "--out", "run", "--json")
+    assert anynet(*TRAIN, *options) == 0
+    losses = [record["val_loss"] for record in records("run")]
+    assert len(losses) < 500
+    assert json.loads(capsys.readouterr().out)["validation_loss"] == pytest.approx(min(losses))
+    assert np.argmin(losses) == len(losses) - 4
+    assert anynet(*TRAIN, "--validation", "0", "--patience", "3") == 2
+    assert "patience needs a part of the data to measure" in capsys.readouterr().err
+
+
+def test_a_run_tells_what_it_ran_on() -> None:
+    anynet(*TRAIN, "--epochs", "1", "--out", "run")
+    assert json.loads(Path("run/env.json").read_text())["numpy"] == np.__version__
