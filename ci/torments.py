@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
+import json
 import random
 import resource
 import signal
@@ -21,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save
 
 import anynet
 from anynet import datasets, nn
 from anynet.cli.config import TrainConfig, resolve, to_toml
 from anynet.errors import AnynetError
-from anynet.training import Checkpoints, Model
+from anynet.training import Checkpoints, Model, course, model_file
 from anynet.training import checkpoints as checkpoint_files
 
 TRAIN = ["circles", "--backend", "numpy", "--epochs", "300", "--hidden", "32,16", "--batch-size", "16"]
@@ -50,6 +52,7 @@ def main() -> int:
         if options.mutations:
             wrong += mutate(root, options.mutations, options.seed)
         if options.turns:
+            wrong += memory(10_000)
             cost(root, options.turns)
     return int(wrong > 0)
 
@@ -128,9 +131,11 @@ def mutate(root: Path, times: int, seed: int) -> int:
     signal.signal(signal.SIGALRM, _too_long)
     for i in range(times):
         name, (path, look, honest) = list(kinds.items())[i % len(kinds)]
-        data = _damaged(path.read_bytes(), generator)
         damaged = root / f"damaged{''.join(path.suffixes)}"
-        damaged.write_bytes(data)
+        if path.suffix == ".safetensors" and generator.random() < 0.5:
+            _rewrite(path, damaged, generator)
+        else:
+            damaged.write_bytes(_damaged(path.read_bytes(), generator))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         signal.alarm(SECONDS_TO_LOOK_AT_A_FILE)
         try:
@@ -192,6 +197,40 @@ def _files(root: Path) -> dict[str, tuple[Path, Callable[[Path], Any], int]]:
     }
 
 
+def _rewrite(path: Path, damaged: Path, generator: random.Random) -> None:
+    """A file with a right checksum and other content: tensors swapped, renamed, doubled, cast, or another header."""
+    arrays, header = model_file.read(path)
+    names = sorted(arrays)
+    one, other = generator.choice(names), generator.choice(names)
+    how = generator.randrange(6)
+    if how == 0:
+        arrays[one], arrays[other] = arrays[other], arrays[one]
+    elif how == 1:
+        arrays[generator.choice(["", "0.weight", "x" * 1000, f"{one}/{other}", f" {one}"])] = arrays.pop(one)
+    elif how == 2:
+        arrays[one] = np.concatenate([np.atleast_1d(arrays[one])] * 2)
+    elif how == 3:
+        arrays[one] = arrays[one].astype(generator.choice(["int8", "float64", "float16", "bool"]))
+    else:
+        _change(header, generator)
+    header = {"format": model_file.FORMAT, "sha256": model_file._checksum(arrays, header), **header}
+    damaged.write_bytes(save(arrays, metadata={"anynet": json.dumps(header, sort_keys=True)}))
+
+
+def _change(tree: Any, generator: random.Random) -> None:
+    """Something in nested dicts and lists becomes something else."""
+    keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
+    if not keys:
+        return
+    key = generator.choice(keys)
+    if isinstance(tree[key], (dict, list)) and generator.random() < 0.7:
+        _change(tree[key], generator)
+    elif isinstance(tree, dict) and generator.random() < 0.3:
+        tree[generator.choice(["is", "layers", "other", "epoch"])] = tree.pop(key)
+    else:
+        tree[key] = generator.choice([None, -1, 0, 1e308, 2**70, "", "Linear", [], {}, [[]], True, {"is": "Linear"}])
+
+
 def _damaged(data: bytes, generator: random.Random) -> bytes:
     """Bytes flipped, cut, grown, zeroed, swapped or doubled; mostly near the start, where headers are."""
     changed = bytearray(data)
@@ -241,6 +280,30 @@ def cost(root: Path, turns: int) -> None:
             seconds[i] = time.perf_counter() - started
         ratios.append(seconds[1] / seconds[0])
     print(f"a checkpoint every second: training takes {statistics.median(ratios[1:]):.3f} of the time without")
+    started = time.perf_counter()
+    for _ in range(100):
+        course._not_finite(models[0])
+    looked = (time.perf_counter() - started) / 100
+    losses = np.zeros(64, np.float32)
+    started = time.perf_counter()
+    for _ in range(1000):
+        np.isfinite(losses).all()
+    looked += (time.perf_counter() - started) / 1000 * len(data.x) / 64 / 64
+    epoch = models[0].fit(data.x, data.y, batch_size=64)[0]["seconds"]
+    print(f"looking for what is not finite takes {looked / epoch:.5f} of an epoch")
+
+
+def memory(steps: int) -> int:
+    """Train on and on; whether memory grows."""
+    x, y = np.random.default_rng(0).normal(size=(1600, 20)), np.arange(1600) % 3
+    model = Model(nn.Sequential(nn.Linear(64), nn.ReLU(), nn.Linear(3)), nn.CrossEntropyLoss(), nn.Adam())
+    used = []
+    for epochs in (1, steps // 100 - 1):
+        model.fit(x, y, batch_size=16, epochs=epochs)
+        used.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+    grown = used[1] - used[0]
+    print(f"{steps} steps leave {grown / 2**20:.1f} MiB more memory in use than 100")
+    return int(grown > 4 << 20)
 
 
 if __name__ == "__main__":

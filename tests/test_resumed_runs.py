@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,3 +125,25 @@ def test_patience_ends_a_run_and_keeps_the_best_weights(capsys: Any) -> None:
 def test_a_run_tells_what_it_ran_on() -> None:
     anynet(*TRAIN, "--epochs", "1", "--out", "run")
     assert json.loads(Path("run/env.json").read_text())["numpy"] == np.__version__
+
+
+def test_tensorboard_is_told_of_every_epoch_when_it_is_asked_for() -> None:
+    anynet(*TRAIN, "--epochs", "2", "--out", "run", "--tensorboard")
+    (events,) = Path("run/tensorboard").iterdir()
+    assert events.read_bytes().count(b"val_loss") == 2
+
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def test_a_model_and_a_checkpoint_of_the_first_format_are_read() -> None:
+    """Written by version 0.1.0: circles, --hidden 4 --batch-size 100 --epochs 3; the checkpoint after the first epoch."""
+    model = Model.load(SAMPLES / "model-1.safetensors")
+    assert (model.epoch, model.input_shape) == (3, (2,))
+    Path("run/checkpoints").mkdir(parents=True)
+    shutil.copy(SAMPLES / "config.toml", "run/config.toml")
+    shutil.copy(SAMPLES / "checkpoint-1.safetensors", "run/checkpoints/checkpoint-000000001.safetensors")
+    assert anynet("train", "--resume", "run") == 0
+    for name, array in model.parameters.items():
+        resumed = Model.load("run/model.safetensors").parameters[name]
+        np.testing.assert_allclose(resumed, array, rtol=1e-5, atol=1e-6)

@@ -124,6 +124,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--debug", action="store_true", default=False, help="look after each step whether the loss is finite"
     )
+    parser.add_argument(
+        "--tensorboard", action="store_true", default=False, help="write what TensorBoard shows into the run folder too"
+    )
     parser.add_argument("--out", metavar="DIR", help="the run folder (default runs/DATA-N, the first N that is free)")
     parser.add_argument("--overwrite", action="store_true", help="replace a run that is already in DIR")
     parser.add_argument("--config", metavar="FILE", help="a run's config.toml, to run it again; options given here win")

@@ -20,7 +20,7 @@ from anynet.cli.task import Task, blurred_columns, check_data, check_part, measu
 from anynet.datasets import Dataset
 from anynet.errors import CheckpointError, UsageError
 from anynet.nn import SGD, Linear, LinearDecay, Sequential
-from anynet.training import Checkpoints, EarlyStopping, Model, Progress
+from anynet.training import Checkpoints, EarlyStopping, Model, Progress, TensorBoard
 from anynet.training.checkpoints import latest
 
 Part = tuple[Any, Any] | None
@@ -67,7 +67,7 @@ def _config_of(resumed: Path, arguments: argparse.Namespace) -> TrainConfig:
         raise UsageError(f"{resumed} is no run folder: it has no {CONFIG}")
     if (resumed / MODEL).is_file() and not (resumed / CHECKPOINTS).is_dir():
         raise UsageError(f"{resumed} is finished: there is nothing to go on with")
-    allowed = {"backend", "resume", "json", "command", "checkpoint_seconds", "debug"}
+    allowed = {"backend", "resume", "json", "command", "checkpoint_seconds", "debug", "tensorboard"}
     if others := [name for name in vars(arguments) if name not in allowed]:
         option = others[0].replace("_", "-")
         raise UsageError(f"a run that is resumed has its settings; leave away {option}")
@@ -112,7 +112,8 @@ def _fit(
     """Train; on Ctrl-C keep what has been learnt so far, and say so."""
     validation = (watched[0], task.encode(watched[1])) if watched else None
     targets = task.encode(data.y)
-    stopping = [EarlyStopping(patience=config.patience)] if config.patience else []
+    watchers = [EarlyStopping(patience=config.patience)] if config.patience else []
+    shown = [TensorBoard(folder.path / "tensorboard")] if arguments.tensorboard else []
     try:
         model.fit(
             data.x,
@@ -120,7 +121,7 @@ def _fit(
             epochs=config.epochs,
             batch_size=config.batch_size,
             validation_data=validation,
-            callbacks=[folder, Progress(), *stopping],
+            callbacks=[folder, Progress(), *watchers, *shown],
             checkpoints=Checkpoints(folder.checkpoints, every_seconds=arguments.checkpoint_seconds),
             resume=_checkpoint_of(folder) if "resume" in arguments else None,
             debug=arguments.debug,

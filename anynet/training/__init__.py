@@ -1,6 +1,6 @@
 """The step, the loop and the model."""
 
-from anynet.training.callbacks import Callback, EarlyStopping, Progress, StopTraining
+from anynet.training.callbacks import Callback, EarlyStopping, Progress, StopTraining, TensorBoard
 from anynet.training.checkpoints import Checkpoints
 from anynet.training.gradient_check import GradientCheck, gradcheck
 from anynet.training.model import Model
@@ -13,5 +13,6 @@ __all__ = [
     "Model",
     "Progress",
     "StopTraining",
+    "TensorBoard",
     "gradcheck",
 ]

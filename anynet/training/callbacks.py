@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from anynet.errors import UsageError, unknown
@@ -138,6 +139,31 @@ class Progress(Callback):
             self._bar.close()
             self._bar = None
             self._done = 0
+
+
+class TensorBoard(Callback):
+    """Writes every measure of every epoch to a folder that TensorBoard shows; needs tensorboardX.
+
+    Parameters
+    ----------
+    folder : str or Path
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise UsageError("TensorBoard needs tensorboardX: pip install '.[tensorboard]'") from None
+        self._writer = SummaryWriter(str(folder))
+
+    def on_epoch_end(self, model: Model, record: Record) -> None:
+        for name, value in record.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, model.epoch)
+        self._writer.flush()
+
+    def on_fit_end(self, model: Model) -> None:
+        self._writer.flush()
 
 
 def _is_measure(name: str) -> bool:
