@@ -114,7 +114,11 @@ def _kill_in_turn(
 
 
 def _command(*arguments: str) -> list[str]:
-    code = "import sys; from anynet.cli import main; sys.exit(main(sys.argv[1:]))"
+    # A program that runs in the background may have been told to ignore SIGINT.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from anynet.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     return [sys.executable, "-c", code, "train", *arguments]
 
 

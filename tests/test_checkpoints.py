@@ -162,7 +162,10 @@ def test_a_signal_ends_training_after_the_batches_at_hand_with_a_checkpoint(
             if model.epoch == 1:
                 signal.raise_signal(number)
 
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    # A program that runs in the background may have been told to ignore them.
+    handlers = signal.default_int_handler, signal.SIG_DFL
+    for which, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+        signal.signal(which, handler)
     with pytest.raises(error):
         fit(new_model(), checkpoints=Checkpoints(tmp_path, every_seconds=1e9), callbacks=[Interrupt()])
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers

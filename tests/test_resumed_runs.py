@@ -31,7 +31,11 @@ def anynet(*arguments: str) -> int:
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
-    code = "import sys; from anynet.cli import main; sys.exit(main(sys.argv[1:]))"
+    # A program that runs in the background may have been told to ignore SIGINT.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from anynet.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, text=True)
 
 
@@ -78,6 +82,7 @@ def test_the_resumed_run_ends_as_the_one_that_was_never_stopped(monkeypatch: pyt
         if model.epoch == 17:
             signal.raise_signal(signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "on_epoch_end", interrupted)
         assert anynet(*TRAIN, "--out", "stopped", "--json") == 130
@@ -137,7 +142,7 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def test_a_model_and_a_checkpoint_of_the_first_format_are_read() -> None:
-    """Written by version 0.1.0: circles, --hidden 4 --batch-size 100 --epochs 3; the checkpoint after the first epoch."""
+    """Written by version 0.1.0: circles, --hidden 4 --batch-size 100 --epochs 3; one after the first epoch."""
     model = Model.load(SAMPLES / "model-1.safetensors")
     assert (model.epoch, model.input_shape) == (3, (2,))
     Path("run/checkpoints").mkdir(parents=True)

@@ -198,7 +198,7 @@ def resume(model: Model, path: Path, course: Course, watchers: Sequence[Callback
                 watcher.load_state_dict({**state, "arrays": _under(f"callbacks/{i}/", arrays)})
     except CheckpointError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be resumed: {error}") from None
     return there
 
