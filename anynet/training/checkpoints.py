@@ -114,6 +114,7 @@ def write(path: Path, model: Model, watchers: Sequence[Callback] = ()) -> None:
         When it cannot be written; whatever was there before is there still.
     """
     assert model.course
+    model.course.read(model)
     kept = snapshot.taken(model)
     states = [watcher.state_dict() for watcher in watchers]
     arrays = {f"weights/{name}": array for name, array in kept["arrays"].items()}
@@ -122,8 +123,8 @@ def write(path: Path, model: Model, watchers: Sequence[Callback] = ()) -> None:
     for i, state in enumerate(states):
         arrays |= {f"callbacks/{i}/{name}": array for name, array in state.pop("arrays", {}).items()}
     learning_rate, step = kept["numbers"]
-    arrays |= {"learning_rate": learning_rate, "losses": model.course.losses.astype(kept["dtype"])}
-    course = {**dataclasses.asdict(model.course), "losses": None}
+    arrays |= {"learning_rate": learning_rate, "losses": model.course.all_losses().astype(kept["dtype"])}
+    course = dataclasses.asdict(dataclasses.replace(model.course, losses=[], unread=[]))
     description = {**model.description(), "step": int(step), "course": course, "callbacks": states}
     try:
         model_file.write(path, arrays, description)
@@ -178,8 +179,7 @@ def resume(model: Model, path: Path, course: Course, watchers: Sequence[Callback
     arrays, description = read(path)
     model_file.same_parts(path, description, model.description())
     try:
-        given = {**description["course"], "losses": arrays["losses"].astype(np.float64)}
-        there = Course(**given)
+        there = Course(**{**description["course"], "losses": [arrays["losses"]], "unread": []})
         for name in ("samples", "batch_size"):
             if getattr(there, name) != getattr(course, name):
                 raise CheckpointError(

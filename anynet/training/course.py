@@ -34,8 +34,10 @@ class Course:
     samples, batch_size : int
     rows : int
         How many rows of the current epoch have been trained on.
-    losses : array
-        Of the batches of the current epoch that have been trained on.
+    losses : list of arrays
+        Of the batches of the current epoch that have been trained on, stretch by stretch.
+    unread : list of arrays
+        Losses that the device may be working on still.
     history : list of dict
         The records of the epochs that are over.
     """
@@ -44,8 +46,28 @@ class Course:
     samples: int
     batch_size: int
     rows: int = 0
-    losses: Any = field(default_factory=lambda: np.zeros(0))
+    losses: list[Any] = field(default_factory=list)
+    unread: list[Any] = field(default_factory=list)
     history: list[Record] = field(default_factory=list)
+
+    def read(self, model: Model, but: int = 0) -> None:
+        """Read the losses that are unread, but for so many of the last stretches.
+
+        Raises
+        ------
+        TrainingDiverged
+            When one of them is not finite.
+        """
+        while len(self.unread) > but:
+            losses = model.backend.to_numpy(self.unread.pop(0))
+            if not np.isfinite(losses).all():
+                batch = sum(map(len, self.losses)) + int(np.flatnonzero(~np.isfinite(losses))[0]) + 1
+                raise _diverged(model, f"the loss is not finite in batch {batch} of epoch {model.epoch + 1}")
+            self.losses.append(losses)
+
+    def all_losses(self) -> Any:
+        """The losses that have been read, as one array."""
+        return np.concatenate([np.zeros(0), *self.losses])
 
 
 def follow(
@@ -103,22 +125,21 @@ def _epoch(
     order = stream(model.seed, "order", model.epoch).permutation(len(weight))
     shares, totals = batch_shares(weight, order, course.batch_size)
     done = course.rows
-    losses = [course.losses]
     for stretch in source.epoch(model.state, order[done:], (shares[done:],), course.batch_size, most_steps):
         model.state = stretch.state
-        losses.append(model.backend.to_numpy(stretch.losses))
-        if not np.isfinite(losses[-1]).all():
-            batch = course.rows // course.batch_size + int(np.flatnonzero(~np.isfinite(losses[-1]))[0]) + 1
-            raise _diverged(model, f"the loss is not finite in batch {batch} of epoch {model.epoch + 1}")
+        course.unread.append(stretch.losses)
         course.rows += stretch.rows
-        course.losses = np.concatenate(losses)
+        # While the device works on this stretch, the last one is looked at.
+        course.read(model, but=0 if most_steps == 1 else 1)
         for watcher in watchers:
             watcher.on_batches_end(model, stretch.rows)
         rest()
-    loss = float(course.losses @ totals / totals.sum())
+    # The last reading waits for the whole epoch.
+    course.read(model)
+    loss = float(course.all_losses() @ totals / totals.sum())
     seconds = time.perf_counter() - started
     model.epoch += 1
-    course.rows, course.losses = 0, np.zeros(0)
+    course.rows, course.losses = 0, []
     if name := _not_finite(model):
         raise _diverged(model, f"{name} is not finite after epoch {model.epoch}")
     return {
