@@ -163,7 +163,7 @@ class TensorBoard(Callback):
         self._writer.flush()
 
     def on_fit_end(self, model: Model) -> None:
-        self._writer.flush()
+        self._writer.close()
 
 
 def _is_measure(name: str) -> bool:
