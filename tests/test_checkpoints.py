@@ -201,10 +201,12 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(CheckpointError, match=words):
             fit(new_model(**options), resume=path)
-    with pytest.raises(CheckpointError, match="training on batch_size 8, not 9"):
+    with pytest.raises(CheckpointError, match="training with 8 rows a batch, not 9"):
         fit(new_model(), resume=path, batch_size=9)
-    with pytest.raises(CheckpointError, match="training on samples 50, not 40"):
-        new_model().fit(X[:40], Y[:40], batch_size=8, resume=path)
+    with pytest.raises(CheckpointError, match="training with 50 samples, not 40"):
+        new_model().fit(X[:40], Y[:40], batch_size=8, epochs=3, resume=path)
+    with pytest.raises(CheckpointError, match="training with 3 epochs, not 4"):
+        fit(new_model(), resume=path, epochs=4)
     model = new_model()
     fit(model)
     model.save(tmp_path / "model.safetensors")
@@ -299,7 +301,7 @@ def test_any_damage_is_one_typed_error(tmp_path_factory: Any, at: float, how: st
     damaged.write_bytes(data)
     refused = ""
     try:
-        fit(new_model(), resume=damaged)
+        fit(new_model(), epochs=2, resume=damaged)
     except CheckpointError as error:
         refused = str(error)
     assert str(damaged) in refused if refused else bytes(data) == whole.read_bytes()

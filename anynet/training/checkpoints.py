@@ -180,10 +180,13 @@ def resume(model: Model, path: Path, course: Course, watchers: Sequence[Callback
     model_file.same_parts(path, description, model.description())
     try:
         there = Course(**{**description["course"], "losses": [arrays["losses"]], "unread": []})
-        for name in ("samples", "batch_size"):
+        if not _is_sound(there, description["epoch"]):
+            raise CheckpointError(f"{path} cannot be resumed: it tells of a training that cannot be")
+        for name in ("samples", "batch_size", "asked"):
             if getattr(there, name) != getattr(course, name):
+                what = {"samples": "samples", "batch_size": "rows a batch", "asked": "epochs"}[name]
                 raise CheckpointError(
-                    f"{path} was written in training on {name} {getattr(there, name)}, not {getattr(course, name)}"
+                    f"{path} was written in training with {getattr(there, name)} {what}, not {getattr(course, name)}"
                 )
         kept = {**snapshot.plain(model), **{name: description[name] for name in ("seed", "epoch", "metadata")}}
         kept["input_shape"] = tuple(description["input_shape"])
@@ -201,6 +204,17 @@ def resume(model: Model, path: Path, course: Course, watchers: Sequence[Callback
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be resumed: {error}") from None
     return there
+
+
+def _is_sound(course: Course, epoch: int) -> bool:
+    numbers = course.first, course.asked, course.epochs, course.samples, course.batch_size, course.rows
+    return (
+        all(type(number) is int and number >= 0 for number in numbers)
+        and course.rows <= course.samples
+        and epoch <= course.epochs <= course.first + course.asked
+        and isinstance(course.history, list)
+        and all(isinstance(record, dict) for record in course.history)
+    )
 
 
 def _under(prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,10 @@ class Course:
 
     Attributes
     ----------
+    first : int
+        The epochs that were over when it began.
+    asked : int
+        The number of epochs asked for.
     epochs : int
         The epoch after which it ends.
     samples, batch_size : int
@@ -42,6 +46,8 @@ class Course:
         The records of the epochs that are over.
     """
 
+    first: int
+    asked: int
     epochs: int
     samples: int
     batch_size: int

@@ -188,8 +188,8 @@ class Model:
             Where and how often to write what a training that was killed can go on from.
         resume : str or Path, optional
             A checkpoint to go on from, in the middle of an epoch too: with the same data and settings, to the same
-            bytes as if it had never stopped (on another backend, to rounding). The file tells how many epochs there
-            are to be, and those that are over come first in the history.
+            bytes as if it had never stopped (on another backend, to rounding). The epochs that are over come first in
+            the history.
         debug : bool
             Look after each step, not each stretch of them, whether the loss is finite.
 
@@ -215,7 +215,7 @@ class Model:
         validation = self._check(shape, *validation_data)[1:] if validation_data else None
         self._ensure_built(shape)
         watchers = list(callbacks)
-        course = Course(self.epoch + int(epochs), len(x), int(batch_size))
+        course = Course(self.epoch, int(epochs), self.epoch + int(epochs), len(x), int(batch_size))
         if resume is not None:
             course = checkpoint_files.resume(self, Path(resume), course, watchers)
         if checkpoints:
