@@ -6,6 +6,8 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anynet import Model
+from anynet.backends import BACKENDS
 from anynet.errors import AnynetError, CheckpointError, TrainingDiverged, UsageError
 from anynet.nn import (
     SGD,
@@ -33,7 +36,7 @@ from anynet.nn import (
     Tanh,
 )
 from anynet.training import Callback, Checkpoints, EarlyStopping
-from anynet.training.checkpoints import latest, write
+from anynet.training.checkpoints import latest, read, write
 
 ROWS = 50
 X = np.random.default_rng(0).normal(size=(ROWS, 3))
@@ -96,29 +99,45 @@ def assert_same(model: Model, reference: Model, tolerance: float = 0.0) -> None:
         np.testing.assert_allclose(model.parameters[name], array, rtol=tolerance, atol=tolerance)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    network=st.sampled_from(sorted(NETWORKS)),
-    optimizer=st.sampled_from(sorted(OPTIMIZERS)),
-    batch_size=st.integers(1, ROWS + 5),
-    every=st.integers(1, 9),
-    stop=st.integers(1, 20),
-)
-def test_from_any_checkpoint_it_ends_with_the_same_bytes(
-    tmp_path_factory: Any, network: str, optimizer: str, batch_size: int, every: int, stop: int
+COURSES = {
+    "network": st.sampled_from(sorted(NETWORKS)),
+    "optimizer": st.sampled_from(sorted(OPTIMIZERS)),
+    "batch_size": st.integers(1, ROWS + 5),
+    "every": st.integers(1, 9),
+    "stop": st.integers(1, 20),
+}
+
+
+# JAX compiles every stretch anew.
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name not in ("cupy", "jax")])
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(**COURSES)
+def test_from_any_checkpoint_it_ends_with_the_same_bytes(name: str, tmp_path_factory: Any, **course: Any) -> None:
+    ends_with_the_same_bytes(name, tmp_path_factory.mktemp("run"), **course)
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(**COURSES)
+def test_compiled_steps_do_so_too(tmp_path_factory: Any, **course: Any) -> None:
+    pytest.importorskip("jax")
+    ends_with_the_same_bytes("jax", tmp_path_factory.mktemp("run"), **{**course, "every": 5})
+
+
+def ends_with_the_same_bytes(
+    backend: str, folder: Path, network: str, optimizer: str, batch_size: int, every: int, stop: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("run")
-    reference = new_model(network=network, optimizer=optimizer)
-    expected = fit(reference, batch_size=batch_size)
-    killed = new_model(network=network, optimizer=optimizer)
+    reference = new_model(backend, network, optimizer)
+    expected = fit(reference, batch_size=batch_size, checkpoints=KeepAll(folder / "reference", every))
+    killed = new_model(backend, network, optimizer)
     with suppress(Killed):
         fit(killed, batch_size=batch_size, checkpoints=KeepAll(folder, every), callbacks=[KillAfter(stop)])
     try:
         path = latest(folder)
     except CheckpointError:
         return
-    resumed = new_model(network=network, optimizer=optimizer, seed=99)
-    history = fit(resumed, batch_size=batch_size, resume=path, callbacks=[KillAfter(10_000)])
+    resumed = new_model(backend, network, optimizer, seed=99)
+    again = {"resume": path, "checkpoints": KeepAll(folder / "again", every), "callbacks": [KillAfter(10_000)]}
+    history = fit(resumed, batch_size=batch_size, **again)
     assert losses(history) == losses(expected)
     assert_same(resumed, reference)
     assert (resumed.epoch, resumed.seed) == (reference.epoch, reference.seed)
@@ -180,6 +199,42 @@ def test_so_many_are_kept_and_what_was_left_half_written_is_cleared_away(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"checkpoint-{step:09d}.safetensors" for step in (14, 20, 21)
     ]
+
+
+def test_the_best_is_kept_too(tmp_path: Path) -> None:
+    model = Model(NETWORKS["plain"](), MSELoss(), SGD(0.9, momentum=0.8), dtype="float64")
+    history = fit(model, epochs=30, checkpoints=Checkpoints(tmp_path, keep=1, best="val_loss"))
+    best = min(history, key=lambda record: record["val_loss"])
+    assert read(tmp_path / "best.safetensors")[1]["epoch"] == best["epoch"] < 30
+    with pytest.raises(UsageError, match="unknown measure 'accuracy'"):
+        fit(new_model(), checkpoints=Checkpoints(tmp_path, best="accuracy"))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_other_processes_train_to_the_same_bytes(method: str, tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(PROCESSES)
+    command = [sys.executable, str(script), method]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "[True, True, True]\n"
+
+
+PROCESSES = """
+import multiprocessing, sys
+import numpy as np
+from anynet import Model
+from anynet.nn import SGD, Linear, MSELoss, ReLU, Sequential
+
+def train(seed):
+    x = np.random.default_rng(0).normal(size=(300, 8))
+    model = Model(Sequential(Linear(32), ReLU(), Linear(1)), MSELoss(), SGD(0.01, momentum=0.9), seed=seed)
+    model.fit(x, x.sum(axis=1), epochs=3)
+    return {name: array.tobytes() for name, array in model.parameters.items()}
+
+if __name__ == "__main__":
+    here = [train(seed) for seed in range(3)]
+    with multiprocessing.get_context(sys.argv[1]).Pool(3) as pool:
+        print([one == other for one, other in zip(here, pool.map(train, range(3)))])
+"""
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
@@ -244,6 +299,52 @@ class FullDisk:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+
+
+def test_whichever_call_to_the_disk_fails_a_checkpoint_can_still_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anynet.training import model_file
+
+    calls = 0
+    fails_at = 0
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == fails_at:
+                _raise(errno.ENOSPC)
+            return function(*arguments, **options)
+
+        return call
+
+    class Counted(FullDisk):
+        def write(self, data: bytes) -> int:
+            return int(counted(self.file.write)(data))
+
+        def flush(self) -> None:
+            counted(self.file.flush)()
+
+    causes = set()
+    while fails_at == 0 or calls >= fails_at:
+        fails_at, calls = fails_at + 1, 0
+        folder = tmp_path / str(fails_at)
+        fit(new_model(), epochs=1, checkpoints=Checkpoints(folder, every_seconds=0, keep=1))
+        with monkeypatch.context() as patch:
+            patch.setattr(model_file, "open", counted(lambda *a: Counted(open(*a), 0)), raising=False)  # noqa: SIM115
+            for name in ("fsync", "replace", "unlink", "open", "close", "listdir"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            refused = f"{folder}: "
+            try:
+                fit(new_model(), checkpoints=Checkpoints(folder, every_seconds=0, keep=1))
+            except CheckpointError as error:
+                refused = str(error)
+                causes.add(refused.rpartition(":")[2])
+        assert str(folder) in refused
+        read(latest(folder))
+    assert fails_at > 20
+    assert causes == {f" {os.strerror(errno.ENOSPC)}"}
 
 
 def full_disk(*arguments: Any) -> FullDisk:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anynet.errors import CheckpointError, ModelFileError, UsageError
+from anynet.errors import CheckpointError, ModelFileError, UsageError, unknown
 from anynet.training import model_file, snapshot
 from anynet.training.callbacks import Callback
 from anynet.training.course import Course
@@ -21,6 +21,7 @@ from anynet.training.course import Course
 if TYPE_CHECKING:
     from anynet.training.model import Model
 
+BEST = "best.safetensors"
 _NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
 
 
@@ -40,6 +41,9 @@ class Checkpoints:
         How often at least, in steps.
     keep : int
         So many of the last are kept.
+    best : str, optional
+        A key of the records, such as ``val_loss``: the checkpoint after the epoch in which it was best is kept too, as
+        best.safetensors. A loss is better when lower, anything else when higher.
     must_succeed : bool
         Whether a checkpoint that cannot be written ends training; else it is warned of.
 
@@ -56,6 +60,7 @@ class Checkpoints:
         every_seconds: float = 60.0,
         every_steps: int | None = None,
         keep: int = 2,
+        best: str | None = None,
         must_succeed: bool = True,
     ) -> None:
         if not every_seconds >= 0:
@@ -67,6 +72,7 @@ class Checkpoints:
         self.every_seconds = every_seconds
         self.every_steps = every_steps
         self.keep = keep
+        self.best = best
         self.must_succeed = must_succeed
         self._written_at = time.monotonic()
         self._written_step: int | None = None
@@ -75,7 +81,7 @@ class Checkpoints:
         """Make the folder, and clear away what a process that was killed left half written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in self.folder.glob(".checkpoint-*"):
+            for leftover in (*self.folder.glob(".checkpoint-*"), *self.folder.glob(f".{BEST}.*")):
                 leftover.unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(f"cannot write checkpoints to {self.folder}: {error.strerror}") from error
@@ -83,6 +89,8 @@ class Checkpoints:
 
     def look(self, model: Model, watchers: Sequence[Callback], at_once: bool = False) -> None:
         """Write a checkpoint if it is time to."""
+        if self._is_best(model):
+            self._try(self.folder / BEST, model, watchers)
         due = time.monotonic() - self._written_at >= self.every_seconds
         if not (at_once or due or self.every_steps):
             return
@@ -93,16 +101,36 @@ class Checkpoints:
 
     def write(self, model: Model, watchers: Sequence[Callback], step: int) -> None:
         """Write a checkpoint now, and let the oldest go."""
-        path = self.folder / f"checkpoint-{step:09d}.safetensors"
+        self._try(self.folder / f"checkpoint-{step:09d}.safetensors", model, watchers)
+        self._written_at, self._written_step = time.monotonic(), step
+
+    def _try(self, path: Path, model: Model, watchers: Sequence[Callback]) -> None:
         try:
             write(path, model, watchers)
             for _, old in _found(self.folder)[: -self.keep]:
                 old.unlink(missing_ok=True)
-        except (CheckpointError, OSError) as error:
-            if self.must_succeed:
-                raise
-            warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
-        self._written_at, self._written_step = time.monotonic(), step
+        except OSError as error:
+            self._failed(CheckpointError(f"cannot clear away an old checkpoint in {self.folder}: {error.strerror}"))
+        except CheckpointError as error:
+            self._failed(error)
+
+    def _failed(self, error: CheckpointError) -> None:
+        if self.must_succeed:
+            raise error
+        warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
+
+    def _is_best(self, model: Model) -> bool:
+        """Whether an epoch has just ended, and was the best of all."""
+        course = model.course
+        if not (self.best and course and course.history and not course.rows):
+            return False
+        if self.best not in course.history[-1]:
+            raise UsageError(unknown("measure", self.best, course.history[-1]))
+        values = [record[self.best] for record in course.history]
+        return (
+            values[-1] == (min if self.best.endswith("loss") else max)(values)
+            and values.index(values[-1]) == len(values) - 1
+        )
 
 
 def write(path: Path, model: Model, watchers: Sequence[Callback] = ()) -> None:
