@@ -71,8 +71,8 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "train",
         help="train a network on data, and keep it in a run folder",
-        description="Train a fully connected network and keep it in a run folder: config.toml, metrics.jsonl, "
-        "model.safetensors and, where matplotlib is installed, curves.png.",
+        description="Train a fully connected network and keep it in a run folder: config.toml, env.json, "
+        "metrics.jsonl, model.safetensors and, where matplotlib is installed, curves.png.",
         epilog=f"Without options, `anynet train mnist` trains 784-128-64-10. {_EXIT_CODES}",
         argument_default=argparse.SUPPRESS,
     )
