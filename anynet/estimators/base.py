@@ -161,6 +161,9 @@ class NetEstimator(BaseEstimator):
         incremental: bool,
     ) -> Self:
         self._validate_params()
+        if not incremental:
+            # Classes named to `partial_fit` count for those calls alone.
+            self.__dict__.pop("_announced", None)
         self._refuse_what_cannot_be(validation, callbacks)
         library = Library.of(X)
         x, y = self._checked(X, y, reset=first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -13,7 +13,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.library import host
-from anynet.estimators.rules import PoissonLoss
+from anynet.estimators.rules import LogLoss, PoissonLoss
+from anynet.nn import CrossEntropyLoss, Loss
 
 
 class Classes(ClassifierMixin, NetEstimator):
@@ -21,6 +22,8 @@ class Classes(ClassifierMixin, NetEstimator):
 
     class_weight: Any
     loss: Any
+    # Where none is given, and more than two classes exclude each other.
+    loss_of_many: ClassVar[Loss] = CrossEntropyLoss()
 
     @available_if(lambda self: self._trains_in_epochs())  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
@@ -35,10 +38,6 @@ class Classes(ClassifierMixin, NetEstimator):
                 )
             self._announced = named
         return self._fit_a_little(X, y, sample_weight)
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **options: Any) -> Self:
-        self.__dict__.pop("_announced", None)
-        return super().fit(X, y, sample_weight, **options)
 
     def predict(self, X: Any) -> Any:
         """The likeliest class of each sample; or zeros and ones, a column for each class."""
@@ -102,6 +101,14 @@ class Classes(ClassifierMixin, NetEstimator):
             return numbers.astype(np.int32)
         wide = self.n_outputs_ > 1
         return (numbers[:, None] == (np.arange(self.n_outputs_) if wide else [1])).astype(np.float64)
+
+    def _loss(self) -> Loss:
+        if isinstance(self.loss, str):
+            raise ValueError(f"loss must be one of anynet.nn, such as CrossEntropyLoss(), but is {self.loss!r}")
+        if self.loss is not None:
+            given: Loss = self.loss
+            return given
+        return LogLoss() if self._multilabel or self.n_outputs_ == 1 else self.loss_of_many
 
     def _outputs_for_two(self) -> int:
         """One output tells two classes apart, unless the loss has an output for each."""

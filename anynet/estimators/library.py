@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from anynet.backends import select
-from anynet.backends.base import Backend
 
 
 class Library(NamedTuple):
@@ -47,9 +46,6 @@ class Library(NamedTuple):
             return x
         backend = select(self.name, "float64" if x.dtype == np.float64 else "float32")
         return backend.asarray(np.ascontiguousarray(x))
-
-    def backend(self, dtype: str) -> Backend:
-        return select(self.name, dtype)
 
 
 def host(x: Any) -> Any:

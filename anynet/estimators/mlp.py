@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.kinds import Classes, Values
 from anynet.estimators.library import host
-from anynet.estimators.rules import LogLoss, PlainEpsilonAdam, PoissonLoss, RememberedSGD, SoftmaxLogLoss
+from anynet.estimators.rules import PlainEpsilonAdam, PoissonLoss, RememberedSGD, SoftmaxLogLoss
 from anynet.nn import (
     BatchNorm,
     Dropout,
@@ -219,6 +219,7 @@ class MLPClassifier(Classes, Perceptron):
     True
     """
 
+    loss_of_many: ClassVar[Loss] = SoftmaxLogLoss()
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **TheirClassifier._parameter_constraints,
         **_OURS,
@@ -292,14 +293,6 @@ class MLPClassifier(Classes, Perceptron):
         self.layer_norm = layer_norm
         self.class_weight = class_weight
         self.backend = backend
-
-    def _loss(self) -> Loss:
-        if isinstance(self.loss, str):
-            raise ValueError(f"loss must be one of anynet.nn, such as CrossEntropyLoss(), but is {self.loss!r}")
-        if self.loss is not None:
-            given: Loss = self.loss
-            return given
-        return LogLoss() if self._multilabel or self.n_outputs_ == 1 else SoftmaxLogLoss()
 
     def _learn_activation(self) -> None:
         of_each = self._multilabel or self.n_outputs_ == 1

@@ -12,8 +12,7 @@ from sklearn.utils._param_validation import Interval
 from anynet.errors import UsageError
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.kinds import Classes, Values
-from anynet.estimators.rules import LogLoss
-from anynet.nn import Adam, CrossEntropyLoss, HalfMSELoss, Layer, Linear, Loss, Optimizer, ReLU, Sequential
+from anynet.nn import Adam, HalfMSELoss, Layer, Linear, Loss, Optimizer, ReLU, Sequential
 
 Network: TypeAlias = Layer | Callable[[int], Layer]
 
@@ -141,14 +140,6 @@ class NetClassifier(Classes, OwnNetwork):
         self.clip_norm = clip_norm
         self.class_weight = class_weight
         self.backend = backend
-
-    def _loss(self) -> Loss:
-        if isinstance(self.loss, str):
-            raise ValueError(f"loss must be one of anynet.nn, such as CrossEntropyLoss(), but is {self.loss!r}")
-        if self.loss is not None:
-            given: Loss = self.loss
-            return given
-        return LogLoss() if self._multilabel or self.n_outputs_ == 1 else CrossEntropyLoss()
 
     def _outputs_for_two(self) -> int:
         network: Any = self.network

@@ -39,9 +39,8 @@ def minimize(estimator: Any, samples: Samples) -> None:
         cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
         return [part.reshape(shape) for part, shape in zip(np.split(flat, cuts), shapes, strict=True)]
 
-    latest = start = np.concatenate([backend.to_numpy(block).ravel() for block in model.state.parameters]).astype(
-        np.float64
-    )
+    blocks = [backend.to_numpy(block).ravel() for block in model.state.parameters]
+    latest = start = np.concatenate(blocks).astype(np.float64)
 
     def objective(flat: Any) -> tuple[float, Any]:
         moved = (backend.asarray(block[None]) for block in blocks_of(flat))

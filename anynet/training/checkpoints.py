@@ -127,10 +127,8 @@ class Checkpoints:
         if self.best not in course.history[-1]:
             raise UsageError(unknown("measure", self.best, course.history[-1]))
         values = [record[self.best] for record in course.history]
-        return (
-            values[-1] == (min if self.best.endswith("loss") else max)(values)
-            and values.index(values[-1]) == len(values) - 1
-        )
+        best = min(values) if self.best.endswith("loss") else max(values)
+        return values.index(best) == len(values) - 1
 
 
 def write(path: Path, model: Model, watchers: Sequence[Callback] = ()) -> None:

@@ -61,12 +61,6 @@ def put_back(model: Model, kept: dict[str, Any], backend: Backend) -> None:
     if model.input_shape is None:
         return
     model.build(model.input_shape, kept["arrays"])
-    put_state(model, kept)
-
-
-def put_state(model: Model, kept: dict[str, Any]) -> None:
-    """What the optimizer remembers, and where it is."""
-    backend = model.backend
     slots_by_name = kept["slots"].items()
     blocks = {slot: model.layout.blocks(np, {**kept["arrays"], **arrays})[0] for slot, arrays in slots_by_name}
     slots = tuple(
