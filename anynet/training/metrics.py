@@ -5,10 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from anynet.errors import UsageError
 from anynet.nn import Loss
 from anynet.nn.losses import TargetKind
 
 Metric: TypeAlias = Callable[[Any, Any, Any, Any], Any]
+_HIGHER_IS_BETTER = {"loss": False, "error": False, "accuracy": True, "score": True, "r2": True}
+
+
+def higher_is_better(name: str, mode: str = "auto") -> bool:
+    """Whether more of a measure is better.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``val_loss``.
+    mode : {"auto", "min", "max"}
+        "auto" goes by the last word of the name: loss and error are better when lower, accuracy, score and r2 when
+        higher.
+
+    Raises
+    ------
+    UsageError
+        When "auto" does not know the name, or there is no such mode.
+
+    >>> higher_is_better("val_accuracy"), higher_is_better("rmse", mode="min")
+    (True, False)
+    """
+    if mode not in ("auto", "min", "max"):
+        raise UsageError(f"mode must be 'auto', 'min' or 'max', but is {mode!r}")
+    if mode != "auto":
+        return mode == "max"
+    last = str(name).rpartition("_")[2]
+    if last not in _HIGHER_IS_BETTER:
+        raise UsageError(f"is {name!r} better when higher? give mode='max' if so, and mode='min' if not")
+    return _HIGHER_IS_BETTER[last]
 
 
 def metrics_of(loss: Loss) -> dict[str, Metric]:
