@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anynet import Model
-from anynet.backends import BACKENDS
 from anynet.errors import AnynetError, CheckpointError, TrainingDiverged, UsageError, WriteError
 from anynet.nn import (
     SGD,
@@ -111,17 +110,19 @@ COURSES = {
 
 
 # JAX compiles every stretch anew.
-@pytest.mark.parametrize("name", [name for name in BACKENDS if name not in ("cupy", "jax")])
+@pytest.mark.backends("numpy", "torch", "strict")
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(**COURSES)
-def test_from_any_checkpoint_it_ends_with_the_same_bytes(name: str, tmp_path_factory: Any, **course: Any) -> None:
-    ends_with_the_same_bytes(name, tmp_path_factory.mktemp("run"), **course)
+def test_from_any_checkpoint_it_ends_with_the_same_bytes(
+    backend_name: str, tmp_path_factory: Any, **course: Any
+) -> None:
+    ends_with_the_same_bytes(backend_name, tmp_path_factory.mktemp("run"), **course)
 
 
+@pytest.mark.needs("jax")
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(**COURSES)
 def test_compiled_steps_do_so_too(tmp_path_factory: Any, **course: Any) -> None:
-    pytest.importorskip("jax")
     ends_with_the_same_bytes("jax", tmp_path_factory.mktemp("run"), **{**course, "every": 5})
 
 
