@@ -44,6 +44,10 @@ class CheckpointError(DataError):
     """A checkpoint that cannot be written, or is missing, damaged, or of another training."""
 
 
+class WriteError(AnynetError, OSError):
+    """A file or folder that cannot be written."""
+
+
 class TrainingDiverged(AnynetError, ArithmeticError):
     """A loss or a weight that is no longer a finite number."""
 
