@@ -204,7 +204,8 @@ class Values(RegressorMixin, NetEstimator):
         return target
 
     def _score(self, outputs: Any, target: Any, weight: Any) -> float:
-        return float(r2_score(target, self._values(outputs), sample_weight=weight))
+        values = self._values(outputs)
+        return float(r2_score(target, values, sample_weight=weight)) if np.isfinite(values).all() else np.nan
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
