@@ -88,6 +88,10 @@ class NetEstimator(BaseEstimator):
         """Sample weights with those of the classes in them."""
         return weight
 
+    def _strata(self, target: Any) -> Any:
+        """The label of each row, where each must have its share of what `early_stopping` holds back; else None."""
+        return None
+
     def _last_words(self) -> str:
         return "Stopping."
 

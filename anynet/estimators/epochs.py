@@ -206,13 +206,19 @@ class Epochs:
 
     def _split(self, samples: Samples) -> tuple[Samples, Samples]:
         estimator = self.estimator
-        stratify = samples.target if estimator._stratifies else None
-        rows, kept = train_test_split(
-            np.arange(len(samples.x)),
-            random_state=self.random,
-            test_size=estimator.validation_fraction,
-            stratify=stratify,
-        )
+        strata = estimator._strata(samples.target)
+        try:
+            rows, kept = train_test_split(
+                np.arange(len(samples.x)),
+                random_state=self.random,
+                test_size=estimator.validation_fraction,
+                stratify=strata,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping cannot hold back {estimator.validation_fraction} of {_counted(samples, strata)}; give "
+                f"X_val and y_val, or another validation_fraction: {error}"
+            ) from None
         if len(kept) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
@@ -232,6 +238,16 @@ class Epochs:
         while rows % size == 1 and getattr(self.estimator._model.network, "advances", False):
             size += 1
         return size
+
+
+def _counted(samples: Samples, strata: Any) -> str:
+    """How many rows there are and, where it matters, of which class."""
+    rows = f"{len(samples.x)} samples"
+    if strata is None:
+        return rows
+    labels, counts = np.unique(strata, return_counts=True)
+    each = (f"{label!r} has {count}" for label, count in zip(labels.tolist(), counts, strict=True))
+    return f"{rows} ({', '.join(each)})"
 
 
 class Best(NamedTuple):
