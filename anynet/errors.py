@@ -48,6 +48,10 @@ class WriteError(AnynetError, OSError):
     """A file or folder that cannot be written."""
 
 
+class WriteError(AnynetError, OSError):
+    """A file or folder that cannot be written."""
+
+
 class TrainingDiverged(AnynetError, ArithmeticError):
     """A loss or a weight that is no longer a finite number."""
 

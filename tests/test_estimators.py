@@ -435,6 +435,20 @@ def test_two_classes_are_held_out_in_their_shares_whatever_the_outputs() -> None
             assert seen == [2]
 
 
+@pytest.mark.parametrize(
+    ("kind", "y", "words"),
+    [
+        (MLPClassifier, ["ham"] + ["spam"] * 20, r"0\.1 of 21 samples \('ham' has 1, 'spam' has 20\); give X_val"),
+        (NetClassifier, [7] * 2 + [3] * 3, r"0\.1 of 5 samples \(3 has 3, 7 has 2\); give X_val"),
+        (MLPClassifier, ["a"], r"0\.1 of 1 samples; give X_val"),
+        (NetRegressor, [1.0], r"0\.1 of 1 samples; give X_val"),
+    ],
+)
+def test_rows_that_cannot_be_held_back_are_named_as_the_user_names_them(kind: type, y: list[Any], words: str) -> None:
+    with pytest.raises(ValueError, match=f"early_stopping cannot hold back {words}"):
+        kind(early_stopping=True).fit(X[: len(y)], y)
+
+
 def test_classes_that_were_announced_are_not_forgotten_when_a_call_fails() -> None:
     m = MLPClassifier()
     with pytest.raises(ValueError, match=r"inconsistent|shape"):

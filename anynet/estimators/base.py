@@ -88,6 +88,10 @@ class NetEstimator(BaseEstimator):
         """Sample weights with those of the classes in them."""
         return weight
 
+    def _strata(self, target: Any) -> Any:
+        """The label of each row, where each must have its share of what `early_stopping` holds back; else None."""
+        return None
+
     def _last_words(self) -> str:
         return "Stopping."
 
@@ -184,7 +188,9 @@ class NetEstimator(BaseEstimator):
         else:
             self._start_curves(first, bool(held_out))
             Epochs(self, samples, held_out, random, callbacks, first=first, incremental=incremental).run()
-        if np.isnan(self.loss_) or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
+        # L-BFGS leaves the first weights where it has found no loss at all.
+        lost = self._minimizes() and np.isnan(self.loss_)
+        if lost or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
             raise ValueError(NOT_FINITE)
         if not incremental:
             # What a step computes in may be many times what was learned.

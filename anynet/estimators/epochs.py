@@ -72,9 +72,10 @@ class Epochs:
         self.stalled = estimator._stalled if incremental else 0
         self.best_loss = estimator.best_loss_ if incremental and estimator.best_loss_ is not None else np.inf
         self.best_score = -np.inf
-        self.best: Best | None = None
+        self.best = _copied(estimator._model) if estimator.early_stopping else None
         if estimator.early_stopping and not first:
-            self.best_score, self.best = self._score()[1], _copied(estimator._model)
+            score = self._score()[1]
+            self.best_score = -np.inf if np.isnan(score) else score
 
     def run(self) -> None:
         """Train until the epochs are over or nothing more is gained, and go back to the best weights that were."""
@@ -122,7 +123,7 @@ class Epochs:
             record |= self._measure()
         self._watch()
         model.epoch += 1
-        go_on = not np.isnan(estimator.loss_) and self._adapt()
+        go_on = self._adapt()
         return self.callbacks.tell("on_epoch_end", model, record) and bool(go_on)
 
     def _train(self, source: Resident | Streamed) -> float:
@@ -162,20 +163,22 @@ class Epochs:
         share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
         with np.errstate(all="ignore"):
             loss = float(model.loss(np, outputs, target, share.astype(outputs.dtype))[0])
-        finite = np.isfinite(outputs).all()
-        return loss, float(self.estimator._score(outputs, target, weight)) if finite else np.nan
+            return loss, self.estimator._score(outputs, target, weight)
 
     def _watch(self) -> None:
-        """Count the epochs without gain, and keep the best weights where held-out rows decide."""
+        """Count the epochs without gain, and keep the best weights where held-out rows decide.
+
+        To scikit-learn an epoch without a number is not one without gain: whoever diverges goes on to the last.
+        """
         estimator = self.estimator
         if estimator.early_stopping:
             score = estimator.validation_scores_[-1]
-            self.stalled = 0 if score >= self.best_score + estimator.tol else self.stalled + 1
+            self.stalled = self.stalled + 1 if score < self.best_score + estimator.tol else 0
             if score > self.best_score:
                 self.best_score, self.best = score, _copied(estimator._model)
             estimator.best_validation_score_ = self.best_score
         else:
-            self.stalled = 0 if estimator.loss_ <= self.best_loss - estimator.tol else self.stalled + 1
+            self.stalled = self.stalled + 1 if estimator.loss_ > self.best_loss - estimator.tol else 0
             self.best_loss = min(self.best_loss, estimator.loss_)
             estimator.best_loss_ = min(estimator.best_loss_, estimator.loss_)
 
@@ -201,13 +204,19 @@ class Epochs:
 
     def _split(self, samples: Samples) -> tuple[Samples, Samples]:
         estimator = self.estimator
-        stratify = samples.target if estimator._stratifies else None
-        rows, kept = train_test_split(
-            np.arange(len(samples.x)),
-            random_state=self.random,
-            test_size=estimator.validation_fraction,
-            stratify=stratify,
-        )
+        strata = estimator._strata(samples.target)
+        try:
+            rows, kept = train_test_split(
+                np.arange(len(samples.x)),
+                random_state=self.random,
+                test_size=estimator.validation_fraction,
+                stratify=strata,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping cannot hold back {estimator.validation_fraction} of {_counted(samples, strata)}; give "
+                f"X_val and y_val, or another validation_fraction: {error}"
+            ) from None
         if len(kept) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
@@ -227,6 +236,16 @@ class Epochs:
         while rows % size == 1 and getattr(self.estimator._model.network, "advances", False):
             size += 1
         return size
+
+
+def _counted(samples: Samples, strata: Any) -> str:
+    """How many rows there are and, where it matters, of which class."""
+    rows = f"{len(samples.x)} samples"
+    if strata is None:
+        return rows
+    labels, counts = np.unique(strata, return_counts=True)
+    each = (f"{label!r} has {count}" for label, count in zip(labels.tolist(), counts, strict=True))
+    return f"{rows} ({', '.join(each)})"
 
 
 class Best(NamedTuple):

@@ -137,8 +137,7 @@ class Classes(ClassifierMixin, NetEstimator):
             return weight
         if self._multilabel:
             raise ValueError("class_weight needs one class for each sample, but y has a column for each class")
-        numbers = target if target.ndim == 1 else target.argmax(axis=1) if target.shape[1] > 1 else target[:, 0]
-        labels = self.classes_[numbers.astype(np.int64)]
+        labels = self._labels(target)
         present = np.unique(labels)
         given = self.class_weight
         if isinstance(given, dict):
@@ -152,16 +151,19 @@ class Classes(ClassifierMixin, NetEstimator):
         return factors if weight is None else factors * weight
 
     def _score(self, outputs: Any, target: Any, weight: Any) -> float:
-        chosen = self._chosen(outputs)
-        if self._multilabel or target.ndim == 1:
-            right = target
-        else:
-            right = target.argmax(axis=1) if target.shape[1] > 1 else target[:, 0]
-        return float(accuracy_score(right.astype(np.int64), chosen, sample_weight=weight))
+        right = target.astype(np.int64) if self._multilabel else self._numbers(target)
+        return float(accuracy_score(right, self._chosen(outputs), sample_weight=weight))
 
-    @property
-    def _stratifies(self) -> bool:
-        return len(self.classes_) == 2 and not self._multilabel
+    def _strata(self, target: Any) -> Any:
+        return self._labels(target) if len(self.classes_) == 2 and not self._multilabel else None
+
+    def _numbers(self, target: Any) -> Any:
+        """The number of each sample's class, from what the loss compares with."""
+        one = target if target.ndim == 1 else target.argmax(axis=1) if target.shape[1] > 1 else target[:, 0]
+        return one.astype(np.int64)
+
+    def _labels(self, target: Any) -> Any:
+        return self.classes_[self._numbers(target)]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -171,8 +173,6 @@ class Classes(ClassifierMixin, NetEstimator):
 
 class Values(RegressorMixin, NetEstimator):
     """One value for each sample, or several."""
-
-    _stratifies = False
 
     @available_if(lambda self: self._trains_in_epochs())  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -204,7 +204,8 @@ class Values(RegressorMixin, NetEstimator):
         return target
 
     def _score(self, outputs: Any, target: Any, weight: Any) -> float:
-        return float(r2_score(target, self._values(outputs), sample_weight=weight))
+        values = self._values(outputs)
+        return float(r2_score(target, values, sample_weight=weight)) if np.isfinite(values).all() else np.nan
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
