@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
 
@@ -280,6 +282,14 @@ def test_gradcheck_finds_a_wrong_gradient_and_says_where() -> None:
         (nn.Rescale(scale=(1.0, 2.0)), (3,), "2 numbers as scale.*shape \\(3,\\)"),
         (nn.Linear(2, bias=nn.HeNormal()), (3,), "shape \\(inputs, outputs\\), but it has shape \\(2,\\)"),
         (nn.Linear(2, weight=nn.Values([[1.0]])), (3,), "shape \\(3, 2\\).*given values have \\(1, 1\\)"),
+        (
+            nn.Linear(2, bias=lambda generator, shape: [0.0]),
+            (3,),
+            "bias, must give .* \\(2,\\), but gives one of \\(1,\\)",
+        ),
+        (nn.Linear(2), 784, "must be a tuple of whole numbers, such as \\(784,\\), but is 784"),
+        (nn.Linear(2), (2.5,), "tuple of whole numbers"),
+        (nn.Linear(2), (-1,), "tuple of whole numbers"),
         (nn.Sequential(nn.Flatten(), nn.Rescale(scale=(1.0,))), (3,), "layer 1 \\(Rescale\\)"),
     ],
 )
@@ -291,13 +301,58 @@ def test_shapes_that_do_not_fit_are_named(layer: Any, shape: Any, words: str) ->
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: nn.Linear(0), "1 or more, but got 0"),
-        (lambda: nn.Linear(2.5), "1 or more, but got 2.5"),
-        (lambda: nn.LeakyReLU(-1.0), "0 or more, but got -1.0"),
-        (lambda: nn.Sequential(nn.ReLU), "layer 0 of Sequential is .*no layer"),
-        (lambda: nn.Sequential(nn.Linear(2), 3), "layer 1 of Sequential is 3"),
+        (lambda: nn.Linear(0), "Linear: out_features must be a whole number, 1 or more, but is 0"),
+        (lambda: nn.Linear(2.5), "1 or more, but is 2.5"),
+        (lambda: nn.Linear("8"), "1 or more, but is '8', which is no real number"),
+        (lambda: nn.Linear(True), "1 or more, but is True"),
+        (lambda: nn.Linear(4, 8), r"number of outputs alone, as in Linear\(8\): inputs are inferred"),
+        (lambda: nn.Linear(8, bias=False), r"must be an initializer such as Zeros\(\) \(there is always a bias\)"),
+        (lambda: nn.Linear(8, nn.HeNormal), "an initializer such as HeNormal\\(\\), but is the class HeNormal"),
+        (lambda: nn.LeakyReLU(-1.0), "LeakyReLU: negative_slope must be 0 or more, but is -1.0"),
+        (lambda: nn.Dropout("0.5"), "Dropout: p must be at least 0 and below 1, but is '0.5'"),
+        (lambda: nn.Rescale("x"), "a finite number, but one is 'x'"),
+        (lambda: nn.Rescale([1.0, math.nan]), "a finite number, but one is nan"),
+        (lambda: nn.Sequential(nn.ReLU), r"layer 0 of Sequential is the class ReLU; make one, as in ReLU\(...\)"),
+        (lambda: nn.Sequential(nn.Linear(2), 3), "layer 1 of Sequential is 3, which is no layer"),
+        (lambda: nn.Sequential([nn.Linear(2)]), r"Sequential\(\*layers\), not Sequential\(layers\)"),
+        (lambda: nn.Sequential(nn.ReLU(), [nn.ReLU()]), r"layer 1 of Sequential is a list.*Sequential\(\*layers\)"),
     ],
 )
 def test_a_layer_that_cannot_be_is_refused(make: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         make()
+
+
+def test_a_layer_that_lacks_a_method_is_refused_by_its_name() -> None:
+    class Half:
+        def parameters(self, shape: Any) -> Any:
+            return {}, shape
+
+        def forward(self, *arguments: Any) -> Any: ...
+
+    words = r"no layer: expected .* parameters, forward and backward.*; it has no backward"
+    with pytest.raises(UsageError, match=words):
+        nn.Sequential(nn.ReLU(), Half())
+
+
+@pytest.mark.parametrize(
+    ("initializer", "words"),
+    [
+        (lambda: 0.0, r"is called as initializer\(generator, shape\), but: .*takes 0 positional arguments"),
+        (lambda generator, shape: None, "must give finite numbers, but gives None"),
+        (lambda generator, shape: "abc", "must give an array of numbers, but gives 'abc'"),
+        (lambda generator, shape: [1.0, math.inf], "must give finite numbers"),
+    ],
+)
+def test_first_values_that_cannot_be_are_refused(initializer: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=f"the initializer of bias, {words}"):
+        Layout(nn.Linear(2, bias=initializer), (3,)).initial(np, np.random.default_rng(0))
+
+
+def test_a_shape_of_millions_takes_no_memory_until_there_are_weights() -> None:
+    network = nn.Sequential(nn.BatchNorm(), nn.LayerNorm())
+    tracemalloc.start()
+    Layout(network, (3 * 10**7,))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 20

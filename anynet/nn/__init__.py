@@ -6,7 +6,7 @@ Nothing here imports an array library; each function is handed the namespace `xp
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from anynet.nn.containers import Sequential
 from anynet.nn.dropout import Dropout
-from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Values, Zeros
+from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Ones, Values, Zeros
 from anynet.nn.inputs import Flatten, Rescale
 from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
@@ -16,9 +16,22 @@ from anynet.nn.normalization import BatchNorm, LayerNorm
 from anynet.nn.optimizers import SGD, Adam, Optimizer
 from anynet.nn.schedules import LinearDecay, Schedule
 
-LAYERS = (Linear, ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, Flatten, Rescale, Dropout, BatchNorm, LayerNorm, Sequential)
+LAYERS = (
+    Linear,
+    ReLU,
+    LeakyReLU,
+    Sigmoid,
+    Tanh,
+    Softmax,
+    Flatten,
+    Rescale,
+    Dropout,
+    BatchNorm,
+    LayerNorm,
+    Sequential,
+)
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
-INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Values)
+INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Ones, Values)
 OPTIMIZERS = (SGD, Adam)
 SCHEDULES = (LinearDecay,)
 
@@ -45,6 +58,7 @@ __all__ = [
     "LinearDecay",
     "Loss",
     "MSELoss",
+    "Ones",
     "Optimizer",
     "Parameter",
     "ReLU",

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from anynet.errors import ShapeError, UsageError
+from anynet.nn.checks import check_layer
 from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape, Specs
 
 
@@ -33,12 +34,10 @@ class Sequential:
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
+        if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
+            raise UsageError("Sequential takes its layers one by one: Sequential(*layers), not Sequential(layers)")
         for position, layer in enumerate(layers):
-            if isinstance(layer, type) or not all(hasattr(layer, m) for m in ("parameters", "forward", "backward")):
-                raise UsageError(
-                    f"layer {position} of Sequential is {layer!r}, which is no layer: "
-                    "expected an object with parameters, forward and backward, such as Linear(128) or ReLU()"
-                )
+            check_layer(layer, f"layer {position} of Sequential")
         object.__setattr__(self, "layers", layers)
 
     @cached_property

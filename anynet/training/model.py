@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from anynet.backends import Backend, select
 from anynet.errors import UsageError
 from anynet.nn import Layer, Layout, Loss, Optimizer
+from anynet.nn.checks import check_shape
 from anynet.nn.layer import Shape
 from anynet.training import checkpoints as checkpoint_files
 from anynet.training import model_file, snapshot
@@ -18,10 +19,14 @@ from anynet.training.arrays import check_inputs, check_targets, check_weights
 from anynet.training.batches import chunks
 from anynet.training.callbacks import Callback, Record
 from anynet.training.checkpoints import Checkpoints
+from anynet.training.checks import check_callbacks, check_parts, check_whole
 from anynet.training.course import Course, follow
 from anynet.training.feeds import feed
 from anynet.training.step import State, evaluation_step, prediction_step, training_step
 from anynet.training.streams import stream
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 EVALUATION_BATCH = 1024
 
@@ -40,7 +45,7 @@ class Model:
     optimizer : Optimizer
     backend : str or Backend
         ``name[:device]`` or ``auto``, as `anynet.backends.select` takes it.
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64"}, or NumPy's dtype of that name
         Left aside when `backend` is a Backend, which has its own.
     seed : int
 
@@ -67,19 +72,15 @@ class Model:
         optimizer: Optimizer,
         *,
         backend: str | Backend = "numpy",
-        dtype: str = "float32",
+        dtype: DTypeLike = "float32",
         seed: int = 0,
     ) -> None:
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise UsageError(f"seed must be a whole number, 0 or more, but is {seed!r}")
-        for name, part in (("network", network), ("loss", loss), ("optimizer", optimizer)):
-            if isinstance(part, type):
-                raise UsageError(f"the {name} is the class {part.__name__}; make one, as in {part.__name__}(...)")
+        check_parts(network, loss, optimizer)
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
         self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
-        self.seed = int(seed)
+        self.seed = check_whole("seed", seed, least=0)
         self.epoch = 0
         self.metadata: dict[str, Any] = {}
         self.input_shape: Shape | None = None
@@ -99,7 +100,7 @@ class Model:
         ShapeError
             When the layers do not fit the shape, or each other.
         """
-        shape = tuple(input_shape)
+        shape = check_shape(input_shape)
         layout = Layout(self.network, shape, self.backend.pack_limit)
         arrays = dict(arrays or {})
         if any(entry.name not in arrays for entry in (*layout.parameters, *layout.buffers)):
@@ -208,14 +209,12 @@ class Model:
         TrainingDiverged
             When a loss or a weight is not finite.
         """
-        for name, number in (("epochs", epochs), ("batch_size", batch_size)):
-            if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
-                raise UsageError(f"{name} must be a whole number, 1 or more, but is {number!r}")
+        epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
         validation = self._check(shape, *validation_data)[1:] if validation_data else None
         self._ensure_built(shape)
-        watchers = list(callbacks)
-        course = Course(self.epoch, int(epochs), self.epoch + int(epochs), len(x), int(batch_size))
+        watchers = check_callbacks(callbacks)
+        course = Course(self.epoch, epochs, self.epoch + epochs, len(x), batch_size)
         if resume is not None:
             course = checkpoint_files.resume(self, Path(resume), course, watchers)
         if checkpoints:
