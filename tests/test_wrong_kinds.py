@@ -67,6 +67,7 @@ CONSTRUCTORS = {
     "BatchNorm, eps": lambda wrong: nn.BatchNorm(0.1, wrong),
     "LayerNorm": nn.LayerNorm,
     "Sequential": nn.Sequential,
+    "Frozen": nn.Frozen,
     "BCELoss": nn.BCELoss,
     "SGD": nn.SGD,
     "SGD, momentum": lambda wrong: nn.SGD(0.1, wrong),

@@ -4,7 +4,7 @@ Nothing here imports an array library; each function is handed the namespace `xp
 """
 
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
-from anynet.nn.containers import Sequential
+from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
 from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Ones, Values, Zeros
 from anynet.nn.inputs import Flatten, Rescale
@@ -29,6 +29,7 @@ LAYERS = (
     BatchNorm,
     LayerNorm,
     Sequential,
+    Frozen,
 )
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
 INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Ones, Values)
@@ -45,6 +46,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "Frozen",
     "GlorotNormal",
     "GlorotUniform",
     "HalfMSELoss",
