@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from anynet.backends.host import to_numpy
+from anynet.backends.host import as_float, to_numpy
 from anynet.errors import BackendError, shown
 
 if TYPE_CHECKING:
@@ -129,10 +129,8 @@ class Backend:
 
     def asarray(self, x: Any, copy: bool | None = None) -> Array:
         """A NumPy array on this device: floats in this backend's dtype, integers as they are."""
-        if x.dtype.kind == "f":
-            x = x.astype(self.dtype_name, copy=False)
         with self.scope():
-            return self.xp.asarray(x, device=self.device, copy=copy)
+            return self.xp.asarray(as_float(x, self.dtype_name), device=self.device, copy=copy)
 
     def resident_bytes(self) -> float:
         """How large a data set may be to stay on the device."""
