@@ -41,7 +41,11 @@ class ModelFileError(DataError):
 
 
 class CheckpointError(DataError):
-    """A checkpoint that cannot be written, or is missing, damaged, or of another training."""
+    """A checkpoint that is missing, damaged, or of another training."""
+
+
+class WriteError(AnynetError, OSError):
+    """A file or folder that cannot be written."""
 
 
 class WriteError(AnynetError, OSError):

@@ -90,11 +90,17 @@ def test_losses_without_end_are_told_as_scikit_learn_tells_them(kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_lbfgs_ends_at_the_same_loss(kind: str) -> None:
-    theirs, ours = (e.fit(X, TARGETS[kind]) for e in pair(kind, solver="lbfgs", max_iter=500, alpha=0.1))
-    assert ours.loss_ <= theirs.loss_ * (1 + 1e-3)
-    assert ours.loss_ == pytest.approx(theirs.loss_, rel=0.01)
-    assert ours.score(X, TARGETS[kind]) == pytest.approx(theirs.score(X, TARGETS[kind]), abs=0.01)
+def test_lbfgs_takes_the_same_thirty_steps(kind: str) -> None:
+    """Hundreds of steps further, two roundings of one sum end in two of a network's many minima."""
+    theirs, ours = (e.fit(X, TARGETS[kind]) for e in pair(kind, solver="lbfgs", max_iter=30, alpha=0.1))
+    assert_alike(theirs, ours)
+
+
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", TARGETS)
+def test_lbfgs_ends_at_the_minimum_where_there_is_but_one(kind: str) -> None:
+    convex = {"hidden_layer_sizes": (), "solver": "lbfgs", "max_iter": 500, "alpha": 0.1, "tol": 1e-8}
+    assert_alike(*(estimator.fit(X, TARGETS[kind]) for estimator in pair(kind, **convex)), tolerance=1e-6)
 
 
 @pytest.mark.parametrize("kind", TARGETS)

@@ -130,8 +130,10 @@ def test_gradients_agree_with_differences(backend_name: str, case: cases.LayerCa
     assert anynet.gradcheck(case.layer, case.shape, backend=backend_name, elements=8).error < 1e-7
 
 
+@pytest.mark.needs("jax")
 def test_gradients_agree_with_jax_grad(case: cases.LayerCase) -> None:
-    jax = pytest.importorskip("jax")
+    import jax
+
     drawn = draw(case, "float64")
     _, expected_dx, expected_gradients = on_numpy(case, drawn)
     trained = {entry.name: drawn.arrays[entry.name] for entry in drawn.layout.parameters}
@@ -160,9 +162,11 @@ TORCH_MODULES = {
 }
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", TORCH_MODULES)
 def test_output_and_gradients_are_those_of_pytorch(name: str) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     case = next(case for case in cases.LAYERS if case.name == name)
     drawn = draw(case, "float64")
     module = TORCH_MODULES[name](torch).double()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import signal
@@ -17,6 +16,7 @@ import pytest
 
 from anynet import Model
 from anynet.cli import main
+from anynet.training import files
 
 TRAIN = ("train", "circles", "--backend", "numpy", "--epochs", "40", "--hidden", "16", "--batch-size", "16")
 
@@ -109,10 +109,10 @@ def test_a_run_that_is_finished_or_is_none_has_nothing_to_go_on_with(capsys: Any
 def test_of_two_processes_in_one_folder_the_second_is_refused(capsys: Any) -> None:
     anynet(*TRAIN, "--epochs", "1", "--out", "run")
     Path("run/model.safetensors").unlink()
-    with open("run/config.toml", "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert anynet("train", "--resume", "run") == 2
-    assert "another process is training in run" in capsys.readouterr().err
+    with files.locked(Path("run")):
+        for options in (("train", "--resume", "run"), (*TRAIN, "--out", "run", "--overwrite")):
+            assert anynet(*options) == 2
+            assert "another process is training in run" in capsys.readouterr().err
     assert anynet("train", "--resume", "run") == 0
 
 

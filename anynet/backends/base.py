@@ -131,8 +131,19 @@ class Backend:
         """An array of this backend as a NumPy array on the host; waits for it to be computed."""
         return to_numpy(x)
 
+    def copy(self, x: Array) -> Array:
+        """The same numbers in memory of their own."""
+        with self.scope():
+            return self.xp.asarray(x, copy=True)
+
     def run(
-        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+        self,
+        step: Step,
+        state: Any,
+        batches: tuple[Array, ...],
+        data: tuple[Array, ...] = (),
+        *,
+        donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         """Repeat ``state, metrics = step(state, batch)`` over the first axis of `batches`, as a scan does.
 
@@ -141,10 +152,12 @@ class Backend:
         step : callable
             ``(state, batch) -> (state, metrics)``, without reading an array's value.
         state : nested tuples and dicts of arrays
-            Donated: the caller must go on with the state that comes back.
+            Donated: the caller must go on with the state that comes back, whose memory the next run may use again.
         batches : tuple of arrays, each of shape (steps, ...)
         data : tuple of arrays, optional
             If given, the first of `batches` holds row numbers, and a batch begins with those rows of each.
+        donate : bool
+            False where the step only reads its state, which others may be reading too.
 
         Returns
         -------

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from anynet.training import Callback, Model, StopTraining
+from anynet.training import Callback, Model
 from anynet.training.batches import batch_shares
+from anynet.training.callbacks import Callbacks
 from anynet.training.feeds import Resident, Streamed, feed
 
 
@@ -56,7 +59,7 @@ class Epochs:
         self.estimator = estimator
         self.incremental = incremental
         self.random = random
-        self.callbacks = callbacks
+        self.callbacks = Callbacks(callbacks)
         if estimator.early_stopping and held_out is None:
             samples, held_out = self._split(samples)
         self.samples, self.held_out = samples, held_out
@@ -78,12 +81,10 @@ class Epochs:
         """Train until the epochs are over or nothing more is gained, and go back to the best weights that were."""
         estimator, model = self.estimator, self.estimator._model
         most = 1 if self.incremental else estimator.max_iter
-        source = feed(model.backend, estimator._step, (self.samples.x, self.samples.target))
+        source = feed(model.backend, (self.samples.x, self.samples.target))
         estimator.n_iter_ = 0
-        for watcher in self.callbacks:
-            watcher.on_fit_begin(model, most, len(self.samples.x))
-        try:
-            go_on = True
+        with model.training(), self.callbacks.until_the_end(model), self._best_in_the_end():
+            go_on = self.callbacks.tell("on_fit_begin", model, most, len(self.samples.x))
             while go_on and estimator.n_iter_ < most:
                 go_on = self._epoch(source)
             if go_on and not self.incremental:
@@ -93,14 +94,18 @@ class Epochs:
                     ConvergenceWarning,
                     stacklevel=5,
                 )
+
+    @contextmanager
+    def _best_in_the_end(self) -> Iterator[None]:
+        model = self.estimator._model
+        try:
+            yield
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            warnings.warn("Training interrupted by user.", stacklevel=7)
         finally:
-            estimator._stalled = self.stalled
+            self.estimator._stalled = self.stalled
             if self.best:
                 model.state = model.state._replace(parameters=self.best.parameters, buffers=self.best.buffers)
-            for watcher in self.callbacks:
-                watcher.on_fit_end(model)
 
     def _epoch(self, source: Resident | Streamed) -> bool:
         """Train on all rows once; whether to go on."""
@@ -119,12 +124,7 @@ class Epochs:
         self._watch()
         model.epoch += 1
         go_on = self._adapt()
-        for watcher in self.callbacks:
-            try:
-                watcher.on_epoch_end(model, record)
-            except StopTraining:
-                go_on = False
-        return bool(go_on)
+        return self.callbacks.tell("on_epoch_end", model, record) and bool(go_on)
 
     def _train(self, source: Resident | Streamed) -> float:
         estimator, model = self.estimator, self.estimator._model
@@ -134,11 +134,9 @@ class Epochs:
             self.order = self.order[rows]
         weights = self.weights or self._weights()
         losses = []
-        for stretch in source.epoch(model.state, self.order, weights, self.batch_size):
-            model.state = stretch.state
-            losses.append(stretch.losses)
-            for watcher in self.callbacks:
-                watcher.on_batches_end(model, stretch.rows)
+        for batches in source.batches(self.order, weights, self.batch_size):
+            losses.append(model.train_on(batches, source.data, estimator._step))
+            self.callbacks.tell("on_batches_end", model, batches.rows)
         return float(np.concatenate([model.backend.to_numpy(part) for part in losses]) @ self.sizes / len(self.order))
 
     def _weights(self) -> tuple[Any, ...]:

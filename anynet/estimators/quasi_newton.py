@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from anynet.estimators.epochs import Samples
-from anynet.training.step import State, loss_and_gradient
+from anynet.training.state import State
+from anynet.training.step import loss_and_gradient
 
 
 def minimize(estimator: Any, samples: Samples) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
@@ -78,6 +78,11 @@ class Layout:
             return xp.zeros(shape) + xp.asarray(entry.parameter.initializer(generator, shape), dtype=xp.float64)
 
         return {".".join(path): draw(entry) for path, entry in _leaves(self._tree)}
+
+    @staticmethod
+    def shapes(entries: Iterable[Entry]) -> dict[str, Shape]:
+        """The shape of each of these parameters by name."""
+        return {entry.name: entry.parameter.shape for entry in entries}
 
     def blocks(self, xp: Namespace, arrays: Mapping[str, Array]) -> tuple[Blocks, Blocks]:
         """Parameters and buffers as blocks, from arrays by name."""

@@ -18,6 +18,10 @@ class Chunk(NamedTuple):
     steps: int
     batch_size: int
 
+    @property
+    def rows(self) -> int:
+        return self.steps * self.batch_size
+
 
 def chunks(
     backend: Backend, arrays: tuple[Any, ...], batch_size: int, most_steps: int | None = None

@@ -5,20 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from anynet.errors import UsageError, unknown
+from anynet.errors import UsageError
 from anynet.nn import Loss
 from anynet.nn.losses import TargetKind
 
 Metric: TypeAlias = Callable[[Any, Any, Any, Any], Any]
+_HIGHER_IS_BETTER = {"loss": False, "error": False, "accuracy": True, "score": True, "r2": True}
 
-_HIGHER_IS_BETTER = {
-    "accuracy": True,
-    "error": False,
-    "loss": False,
-    "r2": True,
-    "root_mean_squared_error": False,
-    "score": True,
-}
+
+def higher_is_better(name: str, mode: str = "auto") -> bool:
+    """Whether more of a measure is better.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``val_loss``.
+    mode : {"auto", "min", "max"}
+        "auto" goes by the last word of the name: loss and error are better when lower, accuracy, score and r2 when
+        higher.
+
+    Raises
+    ------
+    UsageError
+        When "auto" does not know the name, or there is no such mode.
+
+    >>> higher_is_better("val_accuracy"), higher_is_better("rmse", mode="min")
+    (True, False)
+    """
+    if mode not in ("auto", "min", "max"):
+        raise UsageError(f"mode must be 'auto', 'min' or 'max', but is {mode!r}")
+    if mode != "auto":
+        return mode == "max"
+    last = str(name).rpartition("_")[2]
+    if last not in _HIGHER_IS_BETTER:
+        raise UsageError(f"is {name!r} better when higher? give mode='max' if so, and mode='min' if not")
+    return _HIGHER_IS_BETTER[last]
 
 
 def metrics_of(loss: Loss) -> dict[str, Metric]:
@@ -30,36 +51,6 @@ def metrics_of(loss: Loss) -> dict[str, Metric]:
     """
     classify = getattr(loss, "classify", None)
     return {"accuracy": _accuracy(classify, loss.target_kind)} if classify else {}
-
-
-def higher_is_better(name: str, mode: str = "auto") -> bool:
-    """Whether a measure is better when it is higher.
-
-    Parameters
-    ----------
-    name : str
-        A key of the records of `fit`, with or without ``val_`` before it.
-    mode : {"auto", "min", "max"}
-        Whether the least or the most of it is wanted; by ``auto`` anynet's own measures are known.
-
-    Raises
-    ------
-    UsageError
-        When ``auto`` does not know the measure, or there is no such mode.
-
-    >>> higher_is_better("val_loss"), higher_is_better("val_accuracy"), higher_is_better("perplexity", mode="min")
-    (False, True, False)
-    """
-    if mode in ("min", "max"):
-        return mode == "max"
-    if mode != "auto":
-        raise UsageError(unknown("mode", mode, ("auto", "min", "max")))
-    known = _HIGHER_IS_BETTER.get(name.removeprefix("val_"))
-    if known is None:
-        raise UsageError(
-            f'whether {name!r} is better when lower or when higher is not known: give mode="min" or mode="max"'
-        )
-    return known
 
 
 def _accuracy(classify: Callable[[Any, Any], Any], target_kind: TargetKind) -> Metric:

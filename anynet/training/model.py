@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from anynet.backends import Backend, select
+from anynet.backends.base import Step
 from anynet.errors import UsageError
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.layer import Shape
-from anynet.training import checkpoints as checkpoint_files
 from anynet.training import model_file, snapshot
 from anynet.training.arrays import check_inputs, check_targets, check_weights
-from anynet.training.batches import chunks
-from anynet.training.callbacks import Callback, Record
+from anynet.training.batches import Chunk
+from anynet.training.callbacks import Callback, Callbacks, Record
+from anynet.training.checkpoint_file import Checkpoint
 from anynet.training.checkpoints import Checkpoints
 from anynet.training.course import Course, follow
 from anynet.training.feeds import feed
-from anynet.training.step import State, evaluation_step, prediction_step, training_step
+from anynet.training.parts import Part, check_arrays, check_part, check_validation
+from anynet.training.reading import measures, outputs
+from anynet.training.state import SharedState, State, fresh, state_of
+from anynet.training.step import evaluation_step, prediction_step, training_step
 from anynet.training.streams import stream
 
-EVALUATION_BATCH = 1024
+_BELONGS_TO_WEIGHTS = {
+    "network": "make another Model, and carry over what fits with build(input_shape, arrays)",
+    "backend": "model.on(backend) is the same model on another",
+}
 
 
 class Model:
@@ -32,12 +41,17 @@ class Model:
     The weights are made at the first call that shows the shape of a sample, or by `build`. They are drawn on
     the host from `seed`, so every backend starts from the same numbers and sees the data in the same order.
 
+    One thread at a time may train a model. Beside it, any number of threads may read it (`predict`, `evaluate`,
+    `parameters`, `save`, pickling): they are served with the weights as of the last batches that are done.
+
     Parameters
     ----------
     network : Layer
-        Such as ``Sequential(Linear(128), ReLU(), Linear(10))``.
+        Such as ``Sequential(Linear(128), ReLU(), Linear(10))``. Once there are weights, no other can be assigned.
     loss : Loss
+        Another may be assigned between two trainings.
     optimizer : Optimizer
+        Likewise; one that is assigned has taken no step, and remembers nothing.
     backend : str or Backend
         ``name[:device]`` or ``auto``, as `anynet.backends.select` takes it.
     dtype : {"float32", "float64"}
@@ -48,6 +62,8 @@ class Model:
     ----------
     epoch : int
         How many epochs it has been trained.
+    steps_before : int
+        How many steps it had taken when the optimizer began; a schedule counts them too.
     metadata : dict
         Anything JSON can hold; saved and loaded with the model.
 
@@ -60,6 +76,12 @@ class Model:
     array([[2.5]], dtype=float32)
     """
 
+    network: Part[Layer] = Part()
+    loss: Part[Loss] = Part()
+    optimizer: Part[Optimizer] = Part()
+    backend: Part[Backend] = Part()
+    seed: Part[int] = Part()
+
     def __init__(
         self,
         network: Layer,
@@ -70,20 +92,19 @@ class Model:
         dtype: str = "float32",
         seed: int = 0,
     ) -> None:
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise UsageError(f"seed must be a whole number, 0 or more, but is {seed!r}")
-        for name, part in (("network", network), ("loss", loss), ("optimizer", optimizer)):
-            if isinstance(part, type):
-                raise UsageError(f"the {name} is the class {part.__name__}; make one, as in {part.__name__}(...)")
+        self.input_shape: Shape | None = None
+        self._shared: SharedState
+        self._parts: dict[str, Any] = {}
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
         self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
-        self.seed = int(seed)
+        self.seed = int(seed) if isinstance(seed, np.integer) else seed
         self.epoch = 0
+        self.steps_before = 0
         self.metadata: dict[str, Any] = {}
-        self.input_shape: Shape | None = None
         self.course: Course | None = None
+        self._building = threading.RLock()
 
     def build(self, input_shape: Shape, arrays: Mapping[str, Any] | None = None) -> Model:
         """Make the weights for samples of this shape, without the batch axis.
@@ -97,61 +118,125 @@ class Model:
         Raises
         ------
         ShapeError
-            When the layers do not fit the shape, or each other.
+            When the layers do not fit the shape, or each other, or an array does not fit its parameter.
+        UsageError
+            When the network has no parameter of such a name, or the model is being trained.
         """
         shape = tuple(input_shape)
         layout = Layout(self.network, shape, self.backend.pack_limit)
-        arrays = dict(arrays or {})
-        if any(entry.name not in arrays for entry in (*layout.parameters, *layout.buffers)):
-            arrays = {**layout.initial(np, stream(self.seed, "weights")), **arrays}
-        self._set(shape, layout, arrays)
+        given = check_arrays(arrays or {}, layout, self.backend.dtype_name, complete=False)
+        if any(entry.name not in given for entry in (*layout.parameters, *layout.buffers)):
+            given = {**layout.initial(np, stream(self.seed, "weights")), **given}
+        self._set(shape, layout, given)
         return self
 
-    def _set(self, shape: Shape, layout: Layout, arrays: Mapping[str, Any], step: int = 0) -> None:
-        backend = self.backend
-        blocks = layout.blocks(np, arrays)
-        # A copy, since these blocks are updated in place and an array may share memory with what it was made of.
-        parameters, buffers = (tuple(backend.asarray(block, copy=True) for block in part) for part in blocks)
-        with backend.scope():
-            slots = tuple(self.optimizer.init(backend.xp, block) for block in parameters)
-        constant = np.asarray(0.0 if callable(self.optimizer.lr) else self.optimizer.lr)
-        learning_rate, step = (backend.asarray(n, copy=True) for n in (constant, np.asarray(step, dtype=np.int32)))
-        self.state = State(parameters, buffers, slots, learning_rate, step)
-        decays = layout.decays(np) if self.optimizer.weight_decay else ()
+    def _set(self, shape: Shape, layout: Layout, arrays: Mapping[str, Any]) -> None:
+        state = state_of(self.backend, layout, self.optimizer, arrays)
+        with self._building:
+            if self.input_shape is not None:
+                self._shared.refuse_others()
+            self._shared = SharedState(self.backend, state)
+            self.layout = layout
+            self._make_steps()
+            self.input_shape = shape
+
+    def _make_steps(self) -> None:
+        backend, parts = self.backend, (self.network, self.loss)
+        decays = self.layout.decays(np) if self.optimizer.weight_decay else ()
         decays = tuple(backend.asarray(decay) for decay in decays)
-        self._train = training_step(backend, self.network, self.loss, self.optimizer, layout, decays, seed=self.seed)
-        self._evaluate = evaluation_step(backend, self.network, self.loss, layout)
-        self._predict = prediction_step(backend, self.network, layout)
-        self.layout, self.input_shape = layout, shape
+        self._train = training_step(
+            backend, *parts, self.optimizer, self.layout, decays, seed=self.seed, steps_before=self.steps_before
+        )
+        self._evaluate = evaluation_step(backend, *parts, self.layout)
+        self._predict = prediction_step(backend, self.network, self.layout)
 
     def _need_weights(self) -> None:
         if self.input_shape is None:
             raise UsageError("the model has no weights yet: fit it first, or build(input_shape)")
 
     @property
+    def state(self) -> State:
+        """What training changes; it belongs to training, so `read_state` is for everybody else."""
+        self._need_weights()
+        return self._shared.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._shared.replace(state)
+
+    def read_state(self) -> State:
+        """The state as of the last batches that are done; its arrays are never changed afterwards, nor may be."""
+        self._need_weights()
+        return self._shared.read()
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """Every parameter and buffer by name, copied to NumPy arrays, such as ``0.weight``."""
-        self._need_weights()
-        return snapshot.named(self, self.state.parameters)
+        return snapshot.named(self, self.read_state())
 
     def put(self, arrays: Mapping[str, Any]) -> None:
-        """Set parameters and buffers by name, as `parameters` gives them; all else stays as it is."""
+        """Set parameters and buffers by name, all of them, as `parameters` gives them; all else stays as it is.
+
+        In a callback, training goes on with what was put.
+
+        Raises
+        ------
+        ShapeError, DataError
+            When an array has another shape than its parameter, or holds what is no finite number.
+        UsageError
+            When names are unknown or missing, or the model is being trained in another thread.
+        """
         self._need_weights()
-        parameters, buffers = self.layout.blocks(np, arrays)
-        blocks = (tuple(self.backend.asarray(block, copy=True) for block in part) for part in (parameters, buffers))
-        self.state = self.state._replace(**dict(zip(("parameters", "buffers"), blocks, strict=True)))
+        checked = check_arrays(arrays, self.layout, self.backend.dtype_name)
+        parameters, buffers = (
+            tuple(self.backend.asarray(block, copy=True) for block in part) for part in self.layout.blocks(np, checked)
+        )
+        self.state = self.state._replace(parameters=parameters, buffers=buffers)
 
     def __getstate__(self) -> dict[str, Any]:
         return snapshot.taken(self)
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
-        snapshot.put_back(self, kept, select("numpy", kept["dtype"]))
+        self._restore(kept, select("numpy", kept["dtype"]))
 
     def on(self, backend: Backend) -> Model:
         """The same model, with all that it remembers, on another backend."""
         model = object.__new__(Model)
-        snapshot.put_back(model, snapshot.taken(self), backend)
+        model._restore(snapshot.taken(self), backend)
         return model
+
+    def _restore(self, kept: Mapping[str, Any], backend: Backend) -> None:
+        parts = kept["network"], kept["loss"], kept["optimizer"]
+        Model.__init__(self, *parts, backend=backend, seed=kept["seed"])
+        self.epoch, self.metadata = kept["epoch"], kept["metadata"]
+        if kept["input_shape"] is not None:
+            shape = kept["input_shape"]
+            self._set(shape, Layout(self.network, shape, backend.pack_limit), kept["arrays"])
+            self._go_on_from(kept)
+
+    def _go_on_from(self, kept: Mapping[str, Any]) -> None:
+        """Become, within a training, the model of which this was taken."""
+        self._parts["seed"] = kept["seed"]
+        self.epoch, self.steps_before, self.metadata = kept["epoch"], kept["steps_before"], kept["metadata"]
+        self._make_steps()
+        snapshot.put_back(self, kept)
+
+    def _assign(self, name: str, part: Any) -> None:
+        """Make something a part; another loss, optimizer or seed counts from the next `fit` on."""
+        check_part(name, part)
+        if self.input_shape is None:
+            self._parts[name] = part
+            return
+        if self._shared.in_training:
+            raise UsageError(f"the model is being trained with the {name} that it has: assign another afterwards")
+        if name in _BELONGS_TO_WEIGHTS and part != getattr(self, name):
+            raise UsageError(f"the model has weights, so its {name} stays: {_BELONGS_TO_WEIGHTS[name]}")
+        if name == "optimizer" and part != self.optimizer:
+            slots, learning_rate, step = fresh(self.backend, part, self.state.parameters)
+            self.state = self.state._replace(slots=slots, learning_rate=learning_rate, step=step)
+            self.steps_before = 0
+        self._parts[name] = part
+        self._make_steps()
 
     def fit(
         self,
@@ -211,27 +296,48 @@ class Model:
         for name, number in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
                 raise UsageError(f"{name} must be a whole number, 1 or more, but is {number!r}")
+        told = Callbacks(callbacks)
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
-        validation = self._check(shape, *validation_data)[1:] if validation_data else None
+        validation = None if validation_data is None else self._check(shape, *check_validation(validation_data))[1:]
+        asked = {"asked": int(epochs), "samples": len(x), "batch_size": int(batch_size)}
+        checkpoint = None if resume is None else Checkpoint(Path(resume), self, shape, asked)
         self._ensure_built(shape)
-        watchers = list(callbacks)
-        course = Course(self.epoch, int(epochs), self.epoch + int(epochs), len(x), int(batch_size))
-        if resume is not None:
-            course = checkpoint_files.resume(self, Path(resume), course, watchers)
-        if checkpoints:
-            checkpoints.begin()
-        self.course = course
-        source = feed(self.backend, self._train, (x, target))
-        most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
-        for watcher in watchers:
-            watcher.on_fit_begin(self, course.epochs - self.epoch, len(x))
-        try:
-            follow(self, course, source, weight, validation, watchers, checkpoints, most_steps)
-        finally:
-            self.course = None
-            for watcher in watchers:
-                watcher.on_fit_end(self)
+        with ExitStack() as stack:
+            stack.enter_context(self.training())
+            if checkpoint:
+                checkpoint.restore(self)
+            last = self.epoch + int(epochs)
+            course = checkpoint.course if checkpoint else Course(self.epoch, int(epochs), last, len(x), int(batch_size))
+            writer = None
+            if checkpoints:
+                step = int(self.backend.to_numpy(self.state.step))
+                resumed = checkpoint.path if checkpoint else None
+                writer = stack.enter_context(checkpoints.writer(course, step, resumed))
+            self.course = course
+            stack.callback(setattr, self, "course", None)
+            source = feed(self.backend, (x, target))
+            stack.enter_context(told.until_the_end(self))
+            go_on = told.tell("on_fit_begin", self, course.epochs - self.epoch, len(x))
+            if checkpoint:
+                checkpoint.restore_callbacks(told)
+            if go_on:
+                most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
+                follow(self, course, source, weight, validation, told, writer, most_steps)
         return course.history
+
+    def training(self) -> AbstractContextManager[None]:
+        """The time in which this thread alone may change the model; a UsageError where it is being trained already."""
+        self._need_weights()
+        return self._shared.training()
+
+    def train_on(self, batches: Chunk, data: tuple[Any, ...], step: Step | None = None) -> Any:
+        """Take a step for each batch, in training; the loss of each, which the device may be working on still."""
+
+        def steps(state: State) -> tuple[State, Any]:
+            state, metrics = self.backend.run(step or self._train, state, batches.arrays, data)
+            return state, metrics["loss"]
+
+        return self._shared.change(steps)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
         """The mean loss, and accuracy where the loss decides between classes.
@@ -244,16 +350,7 @@ class Model:
         """
         shape, *samples = self._check(self.input_shape, x, y, sample_weight)
         self._ensure_built(shape)
-        return self._measure(*samples)
-
-    def _measure(self, x: Any, target: Any, weight: Any) -> Record:
-        total: Record = {}
-        for chunk in chunks(self.backend, (x, target, weight), EVALUATION_BATCH):
-            self.state, metrics = self.backend.run(self._evaluate, self.state, chunk.arrays)
-            for name, values in metrics.items():
-                total[name] = total.get(name, 0.0) + float(self.backend.to_numpy(values).astype(np.float64).sum())
-        # Divided here and in float64, so that an accuracy of 1 is exactly 1.
-        return {name: value / float(weight.sum()) for name, value in total.items()}
+        return measures(self, *samples)
 
     def predict(self, x: Any) -> Any:
         """The network's output for each sample, as a NumPy array of shape (samples, ...)."""
@@ -275,13 +372,7 @@ class Model:
     def _outputs(self, x: Any, meaning: Any) -> Any:
         x = check_inputs(x, self.input_shape)
         self._ensure_built(x.shape[1:])
-        outputs = []
-        for chunk in chunks(self.backend, (x,), EVALUATION_BATCH):
-            self.state, result = self.backend.run(self._predict, self.state, chunk.arrays)
-            with self.backend.scope():
-                output = self.backend.to_numpy(meaning(self.backend.xp, result["prediction"]))
-            outputs.append(output.reshape(chunk.steps * chunk.batch_size, *output.shape[2:]))
-        return np.concatenate(outputs)
+        return outputs(self, x, meaning)
 
     def _check(self, shape: Shape | None, x: Any, y: Any, sample_weight: Any = None) -> tuple[Shape, Any, Any, Any]:
         x = check_inputs(x, shape)
@@ -290,8 +381,9 @@ class Model:
         return x.shape[1:], x, target, check_weights(sample_weight, len(x))
 
     def _ensure_built(self, shape: Shape) -> None:
-        if self.input_shape is None:
-            self.build(shape)
+        with self._building:
+            if self.input_shape is None:
+                self.build(shape)
 
     def save(self, path: str | Path) -> None:
         """Write description, weights and metadata to one safetensors file, all of it or nothing.
@@ -301,26 +393,26 @@ class Model:
         UsageError
             When there are no weights yet, or a part of the model cannot be described in a file.
         """
-        self._need_weights()
-        model_file.write(Path(path), self.parameters, self.description())
+        state = self.read_state()
+        model_file.write(Path(path), snapshot.named(self, state), self.description(state))
 
-    def description(self) -> dict[str, Any]:
+    def description(self, state: State) -> dict[str, Any]:
         """All but the weights, as what JSON can hold."""
         return {
-            "network": model_file.describe(self.network),
-            "loss": model_file.describe(self.loss),
-            "optimizer": model_file.describe(self.optimizer),
+            **model_file.parts(self),
             "input_shape": self.input_shape,
-            "dtype": self.backend.dtype_name,
             "seed": self.seed,
             "epoch": self.epoch,
-            "step": int(self.backend.to_numpy(self.state.step)),
+            "step": self.steps_before + int(self.backend.to_numpy(state.step)),
             "metadata": self.metadata,
         }
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str = "numpy", known: Iterable[type] = ()) -> Model:
-        """Read a model from a file that `save` wrote; training can go on from there, without old momentum.
+        """Read a model from a file that `save` wrote.
+
+        It can be trained further, by an optimizer that begins anew: what it remembered, such as a velocity or Adam's
+        moments with the count of their steps, is in a checkpoint and not in this file. A schedule goes on.
 
         Parameters
         ----------
@@ -344,6 +436,7 @@ class Model:
             model.metadata = description["metadata"]
             shape = tuple(description["input_shape"])
             layout = Layout(model.network, shape, model.backend.pack_limit)
-            model_file.check(arrays, {e.name: e.parameter.shape for e in (*layout.parameters, *layout.buffers)})
-            model._set(shape, layout, arrays, description["step"])
+            model_file.check(arrays, layout.shapes((*layout.parameters, *layout.buffers)))
+            model.steps_before = description["step"]
+            model._set(shape, layout, arrays)
         return model

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
 from anynet.nn.layout import Blocks
 from anynet.training.metrics import metrics_of
-
-
-class State(NamedTuple):
-    """All that changes while a network trains: blocks laid out alike, and two 0-d arrays.
-
-    `learning_rate` is that of an optimizer without a schedule; `step` counts the steps taken.
-    """
-
-    parameters: tuple[Array, ...]
-    buffers: tuple[Array, ...]
-    slots: tuple[dict[str, Array], ...]
-    learning_rate: Array
-    step: Array
+from anynet.training.state import State
 
 
 def training_step(
@@ -34,11 +22,13 @@ def training_step(
     l2: float = 0.0,
     clip_norm: float | None = None,
     seed: int = 0,
+    steps_before: int = 0,
 ) -> Step:
     """The step of ``backend.run`` that trains: forward, loss, backward, update.
 
     `decays` marks, block by block, the numbers that decoupled weight decay and `l2` shrink; it is empty where
-    there is neither. With `clip_norm`, a gradient longer than that is scaled down to it (Pascanu et al. 2013).
+    there is neither. With `clip_norm`, a gradient longer than that is scaled down to it (Pascanu et al. 2013). A
+    schedule goes on from `steps_before`, steps that the optimizer does not remember.
     Batches are those of `loss_and_gradient`.
     """
     xp = backend.xp
@@ -50,7 +40,7 @@ def training_step(
             gradients = _clipped(xp, gradients, clip_norm)
         learning_rate, number = state.learning_rate, state.step
         if callable(optimizer.lr):
-            learning_rate = optimizer.lr(xp, xp.astype(number, backend.dtype))
+            learning_rate = optimizer.lr(xp, xp.astype(number + steps_before, backend.dtype))
         number += 1
         parameters, slots = [], []
         for i, gradient in enumerate(gradients):
