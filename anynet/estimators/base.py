@@ -39,6 +39,8 @@ _OF_THE_LOOP = frozenset(
         "warm_start",
     )
 )
+# Overflow and underflow are looked for in what comes out, whatever the user has NumPy do about them.
+quiet = np.errstate(all="ignore")
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
@@ -153,6 +155,7 @@ class NetEstimator(BaseEstimator):
         first = not self.__sklearn_is_fitted__()
         return self._fit(X, y, sample_weight, None, (), first=first, incremental=True)
 
+    @quiet
     def _fit(
         self,
         X: Any,
@@ -175,7 +178,7 @@ class NetEstimator(BaseEstimator):
         if weight is not None:
             weight = _check_sample_weight(weight, x, dtype=np.float64, ensure_non_negative=True)
         target = self._encode(y, first)
-        samples = Samples(x, target, self._balanced(target, weight))
+        samples = Samples(x, target, self._weights(target, weight))
         held_out = None
         if validation:
             x_val, y_val = self._checked(*validation, reset=False)
@@ -214,6 +217,16 @@ class NetEstimator(BaseEstimator):
             beyond |= {name: getattr(self, name) for name in ("clip_norm", "dropout", "batch_norm")}
             if given := [name for name, value in beyond.items() if value]:
                 raise ValueError(f"solver='lbfgs' takes all rows at once, and knows no {given[0]}")
+
+    def _weights(self, target: Any, weight: Any) -> Any:
+        """Sample weights with those of the classes in them, which must leave something to train on."""
+        weight = self._balanced(target, weight)
+        if weight is not None and not 0 < weight.sum() < np.inf:
+            by_class = f" (class_weight is {self.class_weight})" if getattr(self, "class_weight", None) else ""
+            raise ValueError(
+                f"the weights of all samples must have a finite sum above 0, but it is {weight.sum()}{by_class}"
+            )
+        return weight
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         x, y = validate_data(

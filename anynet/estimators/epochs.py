@@ -144,7 +144,9 @@ class Epochs:
         if self.samples.weight is None:
             return batch_shares(np.broadcast_to(np.ones(1), len(self.order)), self.order, self.batch_size)[:1]
         shares, totals = batch_shares(self.samples.weight, self.order, self.batch_size)
-        return shares, np.repeat(1 / np.where(totals > 0, totals, 1), self.sizes)
+        # A batch of rows that weigh nothing teaches nothing.
+        once = np.divide(1, totals, out=np.zeros_like(totals), where=totals > 0)
+        return shares, np.repeat(once, self.sizes)
 
     def _measure(self) -> dict[str, float]:
         """Loss and score of the rows that are held out."""
@@ -161,9 +163,8 @@ class Epochs:
         x, target, weight = self.held_out
         outputs = model.predict(x)
         share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
-        with np.errstate(all="ignore"):
-            loss = float(model.loss(np, outputs, target, share.astype(outputs.dtype))[0])
-            return loss, self.estimator._score(outputs, target, weight)
+        loss = float(model.loss(np, outputs, target, share.astype(outputs.dtype))[0])
+        return loss, self.estimator._score(outputs, target, weight)
 
     def _watch(self) -> None:
         """Count the epochs without gain, and keep the best weights where held-out rows decide.
@@ -221,7 +222,11 @@ class Epochs:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        return samples.of(rows), samples.of(kept)
+        parts = samples.of(rows), samples.of(kept)
+        for part, what in zip(parts, ("to train on", "to hold back"), strict=True):
+            if part.weight is not None and not part.weight.any():
+                raise ValueError(f"early_stopping leaves no sample that weighs anything {what}; give X_val and y_val")
+        return parts
 
     def _batch_size(self) -> int:
         size, rows = self.estimator.batch_size, len(self.samples.x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
-from anynet.estimators.base import NetEstimator
+from anynet.estimators.base import NetEstimator, quiet
 from anynet.estimators.library import host
 from anynet.estimators.rules import LogLoss, PoissonLoss
 from anynet.nn import CrossEntropyLoss, Loss
@@ -39,21 +40,23 @@ class Classes(ClassifierMixin, NetEstimator):
             self._announced = named
         return self._fit_a_little(X, y, sample_weight)
 
+    @quiet
     def predict(self, X: Any) -> Any:
         """The likeliest class of each sample; or zeros and ones, a column for each class."""
         chosen = self._chosen(self._outputs(X, "predict"))
         return self._give(chosen if self._multilabel else self.classes_[chosen], X)
 
     @available_if(lambda self: self._tells_probabilities())  # type: ignore[untyped-decorator]
+    @quiet
     def predict_proba(self, X: Any) -> Any:
         """The probability of each class, in columns ordered as `classes_` is."""
         return self._give(self._probabilities(self._outputs(X, "predict_proba")), X)
 
     @available_if(lambda self: self._tells_probabilities())  # type: ignore[untyped-decorator]
+    @quiet
     def predict_log_proba(self, X: Any) -> Any:
         """The logarithm of `predict_proba`."""
-        with np.errstate(divide="ignore"):
-            return self._give(np.log(self._probabilities(self._outputs(X, "predict_log_proba"))), X)
+        return self._give(np.log(self._probabilities(self._outputs(X, "predict_log_proba"))), X)
 
     def _tells_probabilities(self) -> bool:
         loss = self._model.loss if self.__sklearn_is_fitted__() else self.loss
@@ -143,8 +146,8 @@ class Classes(ClassifierMixin, NetEstimator):
         if isinstance(given, dict):
             if unknown := [label for label in given if label not in set(self.classes_.tolist())]:
                 raise ValueError(f"The classes, {unknown}, are not in y: class_weight is for {self.classes_.tolist()}")
-            if any(not factor >= 0 for factor in given.values()):
-                raise ValueError(f"class weights must be 0 or more, but class_weight is {given}")
+            if not all(isinstance(factor, Real) and 0 <= float(factor) < np.inf for factor in given.values()):
+                raise ValueError(f"class weights must be finite numbers, 0 or more, but class_weight is {given}")
             given = {label: given.get(label, 1.0) for label in present}
         of_class = dict(zip(present, compute_class_weight(given, classes=present, y=labels), strict=True))
         factors = np.asarray([of_class[label] for label in labels])
@@ -179,6 +182,7 @@ class Values(RegressorMixin, NetEstimator):
         """Train on X for one epoch."""
         return self._fit_a_little(X, y, sample_weight)
 
+    @quiet
     def predict(self, X: Any) -> Any:
         """The predicted values, of shape (n_samples,) where y had it."""
         values = self._values(self._outputs(X, "predict"))
