@@ -14,9 +14,9 @@ from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_shape
 from anynet.nn.layer import Shape
 from anynet.training import checkpoints as checkpoint_files
-from anynet.training import model_file, snapshot
+from anynet.training import inspection, model_file, snapshot
 from anynet.training.arrays import check_inputs, check_targets, check_weights
-from anynet.training.batches import chunks
+from anynet.training.batches import EVALUATION_BATCH, chunks
 from anynet.training.callbacks import Callback, Record
 from anynet.training.checkpoints import Checkpoints
 from anynet.training.checks import check_callbacks, check_parts, check_whole
@@ -27,8 +27,6 @@ from anynet.training.streams import stream
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
-
-EVALUATION_BATCH = 1024
 
 
 class Model:
@@ -346,3 +344,42 @@ class Model:
             model_file.check(arrays, {e.name: e.parameter.shape for e in (*layout.parameters, *layout.buffers)})
             model._set(shape, layout, arrays, description["step"])
         return model
+
+    def activations(self, x: Any) -> dict[str, Any]:
+        """The output of every layer for each sample, as NumPy arrays by the name of the layer.
+
+        Layers are named as in `parameters`: ``0``, ``1``, those of a Sequential within it ``3.0``; the only layer of a
+        network without containers has no name. They compute as in `predict`. All outputs are in memory at once: ask
+        for as many samples as it has room for.
+
+        >>> import numpy as np
+        >>> from anynet.nn import SGD, Linear, MSELoss, ReLU, Sequential, Values
+        >>> model = Model(Sequential(Linear(1, Values([[-2.0]])), ReLU()), MSELoss(), SGD(0.1))
+        >>> {name: output.tolist() for name, output in model.activations(np.asarray([[1.0], [-1.0]])).items()}
+        {'0': [[-2.0], [2.0]], '1': [[0.0], [2.0]]}
+        """
+        return inspection.activations(self, x)
+
+    def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """The gradient of the loss for each trainable parameter, as NumPy arrays by name.
+
+        It is what the next training step would use if x were its batch: with dropout as in that step and the batch's
+        own statistics in batch normalization, and without weight decay, which is no part of the loss.
+
+        Parameters
+        ----------
+        x, y, sample_weight : arrays
+            As in `fit`; all samples are one batch.
+
+        Raises
+        ------
+        DataError, ShapeError
+            When the data do not fit the network or the loss.
+
+        >>> import numpy as np
+        >>> from anynet.nn import SGD, Linear, MSELoss, Values
+        >>> model = Model(Linear(1, Values([[2.0]])), MSELoss(), SGD(0.1))
+        >>> model.gradients(np.asarray([[3.0]]), np.asarray([[5.0]]))
+        {'weight': array([[6.]], dtype=float32), 'bias': array([2.], dtype=float32)}
+        """
+        return inspection.gradients(self, x, y, sample_weight)
