@@ -24,6 +24,7 @@ from anynet.training.course import Course, follow
 from anynet.training.feeds import feed
 from anynet.training.step import State, evaluation_step, prediction_step, training_step
 from anynet.training.streams import stream
+from anynet.training.summary import Summary, short, summary
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -344,6 +345,41 @@ class Model:
             model_file.check(arrays, {e.name: e.parameter.shape for e in (*layout.parameters, *layout.buffers)})
             model._set(shape, layout, arrays, description["step"])
         return model
+
+    def summary(self, input_shape: Shape | None = None) -> Summary:
+        """A table of the layers: what comes out of each, how many parameters it has, and the memory they take.
+
+        It prints as text and shows as HTML in a notebook, as the model itself does there.
+
+        Parameters
+        ----------
+        input_shape : tuple of int, optional
+            The shape of a sample, for a model that is not built yet or to see what another would make of it.
+
+        Raises
+        ------
+        ShapeError
+            When the layers do not fit the shape.
+
+        >>> from anynet.nn import Adam, CrossEntropyLoss, Linear, ReLU, Sequential
+        >>> Model(Sequential(Linear(64), ReLU(), Linear(10)), CrossEntropyLoss(), Adam()).summary((784,))
+        CrossEntropyLoss(), Adam(), numpy on cpu, float32
+        <BLANKLINE>
+        name   layer       output  parameters  trainable
+        0      Linear(64)  (64,)       50,240     50,240
+        1      ReLU()      (64,)            0          0
+        2      Linear(10)  (10,)          650        650
+        total              (10,)       50,890     50,890
+        <BLANKLINE>
+        memory: weights 198.8 KiB, gradients 198.8 KiB, optimizer 397.6 KiB
+        """
+        return summary(self, input_shape)
+
+    def __repr__(self) -> str:
+        return short(self)
+
+    def _repr_html_(self) -> str:
+        return summary(self)._repr_html_()
 
     def activations(self, x: Any) -> dict[str, Any]:
         """The output of every layer for each sample, as NumPy arrays by the name of the layer.
