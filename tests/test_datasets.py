@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from sklearn.datasets import make_circles
 
 from anynet import datasets
-from anynet.datasets import load, read_csv, read_idx
+from anynet.datasets import Dataset, load, read_csv, read_idx
 from anynet.errors import DataError, ShapeError, UsageError
 
 MNIST = Path(datasets.__file__).parent / "mnist"
@@ -113,6 +113,21 @@ def test_circles_by_name_are_1000_with_noise_a_tenth_and_seed_42() -> None:
 def test_circles_refuse_settings_out_of_range(setting: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"^{next(iter(setting))} of circles is out of range: "):
         datasets.circles(**setting)
+
+
+def test_a_data_set_is_shown_in_a_line_wherever_its_rows_lie(tmp_path: Path) -> None:
+    np.save(tmp_path / "x-1.npy", np.zeros((50, 3), "f4"))
+    np.save(tmp_path / "x-2.npy", np.zeros((70, 3), "f4"))
+    np.save(tmp_path / "y.npy", np.zeros(120, "i4"))
+    assert (
+        repr(load(f"{tmp_path}/x-*.npy,{tmp_path}/y.npy"))
+        == "Dataset('x', x: (120, 3) float32 on disk, y: (120,) int32)"
+    )
+    assert repr(load("mnist")) == (
+        "Dataset('mnist', x: (60000, 28, 28) uint8, y: (60000,) uint8, "
+        "x_test: (10000, 28, 28) uint8, y_test: (10000,) uint8, 10 classes)"
+    )
+    assert repr(Dataset("by\nhand", [[1.0]] * 100)).count("\n") == 0
 
 
 def test_mnist_has_the_documented_bytes() -> None:

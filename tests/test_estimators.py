@@ -383,7 +383,7 @@ class TestWeights:
     @pytest.mark.parametrize("kind", [MLPRegressor, NetClassifier])
     def test_that_leave_nothing_to_train_on_or_to_hold_back_are_refused(self, kind: type) -> None:
         y = VALUES if kind is MLPRegressor else TWO
-        with pytest.raises(ValueError, match="no sample that weighs anything to (train on|hold back); give X_val"):
+        with pytest.raises(ValueError, match=r"no sample that weighs anything to (train on|hold back); give X_val"):
             quick(kind, early_stopping=True).fit(X, y, sample_weight=np.arange(150) == 0)
 
 

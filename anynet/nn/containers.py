@@ -191,6 +191,20 @@ def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
     return layer._named if isinstance(layer, Sequential) else ()
 
 
+def leaves(layer: Layer, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Layer]]:
+    """The layers that are no containers, in the order in which they are applied, each with its path.
+
+    >>> from anynet.nn import ReLU, Tanh
+    >>> [path for path, _ in leaves(Sequential(ReLU(), Sequential(Tanh())))]
+    [('0',), ('1', '0')]
+    """
+    inside = children(layer)
+    if not inside:
+        yield path, layer
+    for name, inner in inside:
+        yield from leaves(inner, (*path, name))
+
+
 def _as_buffers(specs: Specs) -> dict[str, Parameter | Specs]:
     return {
         name: replace(spec, trainable=False) if isinstance(spec, Parameter) else _as_buffers(spec)

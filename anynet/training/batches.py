@@ -10,6 +10,9 @@ import numpy as np
 
 from anynet.backends.base import Array, Backend
 
+# So many rows at once where nothing is trained.
+EVALUATION_BATCH = 1024
+
 
 class Chunk(NamedTuple):
     """Batches of one size, stacked: each array, on the device, has shape (steps, batch_size, ...)."""

@@ -16,7 +16,7 @@ from anynet.errors import UsageError
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_layer, check_shape
 from anynet.nn.layer import Shape
-from anynet.training import model_file, snapshot
+from anynet.training import inspection, model_file, snapshot
 from anynet.training.arrays import check_inputs, check_targets, check_weights
 from anynet.training.batches import Chunk
 from anynet.training.callbacks import Callback, Callbacks, Record
@@ -37,6 +37,7 @@ from anynet.training.reading import measures, outputs
 from anynet.training.state import SharedState, State, fresh, state_of
 from anynet.training.step import evaluation_step, prediction_step, training_step
 from anynet.training.streams import stream
+from anynet.training.summary import Summary, short, summary
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -462,3 +463,77 @@ class Model:
             model.steps_before = description["step"]
             model._set(shape, layout, arrays)
         return model
+
+    def summary(self, input_shape: Shape | None = None) -> Summary:
+        """A table of the layers: what comes out of each, how many parameters it has, and the memory they take.
+
+        It prints as text and shows as HTML in a notebook, as the model itself does there.
+
+        Parameters
+        ----------
+        input_shape : tuple of int, optional
+            The shape of a sample, for a model that is not built yet or to see what another would make of it.
+
+        Raises
+        ------
+        ShapeError
+            When the layers do not fit the shape.
+
+        >>> from anynet.nn import Adam, CrossEntropyLoss, Linear, ReLU, Sequential
+        >>> Model(Sequential(Linear(64), ReLU(), Linear(10)), CrossEntropyLoss(), Adam()).summary((784,))
+        CrossEntropyLoss(), Adam(), numpy on cpu, float32
+        <BLANKLINE>
+        name   layer       output  parameters  trainable
+        0      Linear(64)  (64,)       50,240     50,240
+        1      ReLU()      (64,)            0          0
+        2      Linear(10)  (10,)          650        650
+        total              (10,)       50,890     50,890
+        <BLANKLINE>
+        memory: weights 198.8 KiB, gradients 198.8 KiB, optimizer 397.6 KiB
+        """
+        return summary(self, input_shape)
+
+    def __repr__(self) -> str:
+        return short(self)
+
+    def _repr_html_(self) -> str:
+        return summary(self)._repr_html_()
+
+    def activations(self, x: Any) -> dict[str, Any]:
+        """The output of every layer for each sample, as NumPy arrays by the name of the layer.
+
+        Layers are named as in `parameters`: ``0``, ``1``, those of a Sequential within it ``3.0``; the only layer of a
+        network without containers has no name. They compute as in `predict`. All outputs are in memory at once: ask
+        for as many samples as it has room for.
+
+        >>> import numpy as np
+        >>> from anynet.nn import SGD, Linear, MSELoss, ReLU, Sequential, Values
+        >>> model = Model(Sequential(Linear(1, Values([[-2.0]])), ReLU()), MSELoss(), SGD(0.1))
+        >>> {name: output.tolist() for name, output in model.activations(np.asarray([[1.0], [-1.0]])).items()}
+        {'0': [[-2.0], [2.0]], '1': [[0.0], [2.0]]}
+        """
+        return inspection.activations(self, x)
+
+    def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """The gradient of the loss for each trainable parameter, as NumPy arrays by name.
+
+        It is what the next training step would use if x were its batch: with dropout as in that step and the batch's
+        own statistics in batch normalization, and without weight decay, which is no part of the loss.
+
+        Parameters
+        ----------
+        x, y, sample_weight : arrays
+            As in `fit`; all samples are one batch.
+
+        Raises
+        ------
+        DataError, ShapeError
+            When the data do not fit the network or the loss.
+
+        >>> import numpy as np
+        >>> from anynet.nn import SGD, Linear, MSELoss, Values
+        >>> model = Model(Linear(1, Values([[2.0]])), MSELoss(), SGD(0.1))
+        >>> model.gradients(np.asarray([[3.0]]), np.asarray([[5.0]]))
+        {'weight': array([[6.]], dtype=float32), 'bias': array([2.], dtype=float32)}
+        """
+        return inspection.gradients(self, x, y, sample_weight)

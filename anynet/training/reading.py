@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anynet.training.batches import chunks
+from anynet.training.batches import EVALUATION_BATCH, chunks
 from anynet.training.callbacks import Record
 
 if TYPE_CHECKING:
     from anynet.training.model import Model
-
-EVALUATION_BATCH = 1024
 
 
 def measures(model: Model, x: Any, target: Any, weight: Any) -> Record:

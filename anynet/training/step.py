@@ -71,7 +71,7 @@ def loss_and_gradient(
     array, where the batch has one, and else of the weights, which are then all the same.
     """
     xp = backend.xp
-    floats = _floats(backend, network)
+    floats = as_floats(backend, network)
 
     def differentiate(state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
         x, target, weight = batch[:3]
@@ -98,7 +98,7 @@ def loss_and_gradient(
 def evaluation_step(backend: Backend, network: Layer, loss: Loss, layout: Layout) -> Step:
     """The step that measures loss and metrics; the weights of all batches together sum to 1."""
     xp = backend.xp
-    floats = _floats(backend, network)
+    floats = as_floats(backend, network)
     metrics = metrics_of(loss)
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
@@ -115,7 +115,7 @@ def evaluation_step(backend: Backend, network: Layer, loss: Loss, layout: Layout
 def prediction_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     """The step that gives the network's output for a batch of x alone."""
     xp = backend.xp
-    floats = _floats(backend, network)
+    floats = as_floats(backend, network)
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         p = layout.unpack(xp, state.parameters, state.buffers)
@@ -133,7 +133,7 @@ def _clipped(xp: Any, gradients: tuple[Array, ...], longest: float) -> tuple[Arr
     return tuple(gradient * factor for gradient in gradients)
 
 
-def _floats(backend: Backend, network: Layer) -> Callable[[Array], Array]:
+def as_floats(backend: Backend, network: Layer) -> Callable[[Array], Array]:
     """Bytes travel as bytes and become floats only inside the step, a batch at a time."""
     if getattr(network, "takes_bytes", False):
         return lambda x: x
