@@ -48,10 +48,6 @@ class WriteError(AnynetError, OSError):
     """A file or folder that cannot be written."""
 
 
-class WriteError(AnynetError, OSError):
-    """A file or folder that cannot be written."""
-
-
 class TrainingDiverged(AnynetError, ArithmeticError):
     """A loss or a weight that is no longer a finite number."""
 
