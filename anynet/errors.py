@@ -62,3 +62,19 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f": did you mean {close[0]!r}?" if close else ""
     return f"unknown {kind} {str(name)!r}{hint} (known: {', '.join(known)})"
+
+
+def shown(value: object, longest: int = 100) -> str:
+    """A value as a message shows it: in one line, and not all of it where it is long.
+
+    >>> shown([1] * 10, longest=12)
+    '[1, 1, 1,...'
+    >>> shown(int)
+    'the class int'
+    """
+    try:
+        text = f"the class {value.__name__}" if isinstance(value, type) else " ".join(repr(value).split())
+    # Not everything has a repr: a whole number of 5,000 digits has none.
+    except Exception:
+        text = f"an object of the class {type(value).__name__}"
+    return text if len(text) <= longest else text[: longest - 3] + "..."

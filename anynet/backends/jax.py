@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
+from anynet.backends.host import as_float
 
 
 class JAXBackend(Backend):
@@ -59,8 +60,7 @@ class JAXBackend(Backend):
     def asarray(self, x: Any, copy: bool | None = None) -> Array:
         import jax
 
-        if x.dtype.kind == "f":
-            x = x.astype(self.dtype_name, copy=False)
+        x = as_float(x, self.dtype_name)
         # jax.numpy.asarray would copy twice, and wait for what is still being computed.
         with self.scope():
             array = jax.device_put(x, self.device, may_alias=not copy)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 from anynet.nn.activations import sigmoid, softmax
-from anynet.nn.layer import Array, Namespace, use_python_numbers
+from anynet.nn.checks import check_number
+from anynet.nn.layer import Array, Namespace
 
 TargetKind: TypeAlias = Literal["class", "probability", "value"]
 
@@ -94,7 +95,7 @@ class BCELoss:
     target_kind: ClassVar[TargetKind] = "probability"
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
+        check_number(self, "epsilon", "above 0 and below 1", lambda epsilon: 0 < epsilon < 1)
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         yes = xp.maximum(prediction, self.epsilon)

@@ -65,6 +65,7 @@ def batch_shares(weight: Any, order: Any, batch_size: int) -> tuple[Any, Any]:
     >>> batch_shares(np.asarray([1.0, 3.0, 5.0]), np.asarray([0, 1, 2]), batch_size=2)
     (array([0.25, 0.75, 1.  ]), array([4., 5.]))
     """
+    batch_size = min(batch_size, len(order))
     firsts = np.arange(0, len(order), batch_size)
     if weight.strides == (0,):
         sizes = np.diff(firsts, append=len(order))

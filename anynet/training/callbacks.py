@@ -61,25 +61,11 @@ class Callback:
 
 
 class Callbacks:
-    """All callbacks of one training, in the order in which they are told.
-
-    Raises
-    ------
-    UsageError
-        When one of them is none.
-    """
+    """All callbacks of one training, in the order in which they are told."""
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
-        if isinstance(callbacks, Callback):
-            raise UsageError(f"callbacks must be a list, such as [{type(callbacks).__name__}(...)], not one of them")
-        given = list(callbacks)
-        for callback in given:
-            if isinstance(callback, type):
-                raise UsageError(f"a callback is the class {callback.__name__}; make one: {callback.__name__}(...)")
-            if not isinstance(callback, Callback):
-                raise UsageError(f"callbacks must hold objects of Callback's subclasses, but hold {callback!r}")
-        self.given = given
-        self._in_order = sorted(given, key=lambda callback: callback.last)
+        self.given = list(callbacks)
+        self._in_order = sorted(self.given, key=lambda callback: callback.last)
 
     def tell(self, event: str, *what: Any) -> bool:
         """Call this method of each; False if one of them wants to stop."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from anynet.errors import UsageError
+from anynet.errors import UsageError, unknown
 from anynet.nn import Loss
 from anynet.nn.losses import TargetKind
 
@@ -33,12 +33,12 @@ def higher_is_better(name: str, mode: str = "auto") -> bool:
     (True, False)
     """
     if mode not in ("auto", "min", "max"):
-        raise UsageError(f"mode must be 'auto', 'min' or 'max', but is {mode!r}")
+        raise UsageError(unknown("mode", mode, ("auto", "min", "max")))
     if mode != "auto":
         return mode == "max"
     last = str(name).rpartition("_")[2]
     if last not in _HIGHER_IS_BETTER:
-        raise UsageError(f"is {name!r} better when higher? give mode='max' if so, and mode='min' if not")
+        raise UsageError(f'{name!r} may be better when higher or when lower: give mode="min" or mode="max"')
     return _HIGHER_IS_BETTER[last]
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from anynet.backends import Backend, select
 from anynet.backends.base import Step
 from anynet.errors import UsageError
 from anynet.nn import Layer, Layout, Loss, Optimizer
+from anynet.nn.checks import check_layer, check_shape
 from anynet.nn.layer import Shape
 from anynet.training import model_file, snapshot
 from anynet.training.arrays import check_inputs, check_targets, check_weights
@@ -21,13 +22,24 @@ from anynet.training.batches import Chunk
 from anynet.training.callbacks import Callback, Callbacks, Record
 from anynet.training.checkpoint_file import Checkpoint
 from anynet.training.checkpoints import Checkpoints
+from anynet.training.checks import (
+    check_arrays,
+    check_callbacks,
+    check_loss,
+    check_optimizer,
+    check_validation,
+    check_whole,
+)
 from anynet.training.course import Course, follow
 from anynet.training.feeds import feed
-from anynet.training.parts import Part, check_arrays, check_part, check_validation
+from anynet.training.parts import Part
 from anynet.training.reading import measures, outputs
 from anynet.training.state import SharedState, State, fresh, state_of
 from anynet.training.step import evaluation_step, prediction_step, training_step
 from anynet.training.streams import stream
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 _BELONGS_TO_WEIGHTS = {
     "network": "make another Model, and carry over what fits with build(input_shape, arrays)",
@@ -54,7 +66,7 @@ class Model:
         Likewise; one that is assigned has taken no step, and remembers nothing.
     backend : str or Backend
         ``name[:device]`` or ``auto``, as `anynet.backends.select` takes it.
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64"}, or NumPy's dtype of that name
         Left aside when `backend` is a Backend, which has its own.
     seed : int
 
@@ -89,7 +101,7 @@ class Model:
         optimizer: Optimizer,
         *,
         backend: str | Backend = "numpy",
-        dtype: str = "float32",
+        dtype: DTypeLike = "float32",
         seed: int = 0,
     ) -> None:
         self.input_shape: Shape | None = None
@@ -99,7 +111,7 @@ class Model:
         self.loss = loss
         self.optimizer = optimizer
         self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
-        self.seed = int(seed) if isinstance(seed, np.integer) else seed
+        self.seed = seed
         self.epoch = 0
         self.steps_before = 0
         self.metadata: dict[str, Any] = {}
@@ -122,7 +134,7 @@ class Model:
         UsageError
             When the network has no parameter of such a name, or the model is being trained.
         """
-        shape = tuple(input_shape)
+        shape = check_shape(input_shape)
         layout = Layout(self.network, shape, self.backend.pack_limit)
         given = check_arrays(arrays or {}, layout, self.backend.dtype_name, complete=False)
         if any(entry.name not in given for entry in (*layout.parameters, *layout.buffers)):
@@ -221,9 +233,21 @@ class Model:
         self._make_steps()
         snapshot.put_back(self, kept)
 
+    @staticmethod
+    def _checked(name: str, part: Any) -> Any:
+        if name == "seed":
+            return check_whole("seed", part, least=0)
+        if name == "network":
+            check_layer(part, "the network")
+        elif name == "loss":
+            check_loss(part)
+        elif name == "optimizer":
+            check_optimizer(part)
+        return part
+
     def _assign(self, name: str, part: Any) -> None:
         """Make something a part; another loss, optimizer or seed counts from the next `fit` on."""
-        check_part(name, part)
+        part = self._checked(name, part)
         if self.input_shape is None:
             self._parts[name] = part
             return
@@ -293,21 +317,19 @@ class Model:
         TrainingDiverged
             When a loss or a weight is not finite.
         """
-        for name, number in (("epochs", epochs), ("batch_size", batch_size)):
-            if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
-                raise UsageError(f"{name} must be a whole number, 1 or more, but is {number!r}")
-        told = Callbacks(callbacks)
+        epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
+        told = Callbacks(check_callbacks(callbacks))
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
         validation = None if validation_data is None else self._check(shape, *check_validation(validation_data))[1:]
-        asked = {"asked": int(epochs), "samples": len(x), "batch_size": int(batch_size)}
+        asked = {"asked": epochs, "samples": len(x), "batch_size": batch_size}
         checkpoint = None if resume is None else Checkpoint(Path(resume), self, shape, asked)
         self._ensure_built(shape)
         with ExitStack() as stack:
             stack.enter_context(self.training())
             if checkpoint:
                 checkpoint.restore(self)
-            last = self.epoch + int(epochs)
-            course = checkpoint.course if checkpoint else Course(self.epoch, int(epochs), last, len(x), int(batch_size))
+            last = self.epoch + epochs
+            course = checkpoint.course if checkpoint else Course(self.epoch, epochs, last, len(x), batch_size)
             writer = None
             if checkpoints:
                 step = int(self.backend.to_numpy(self.state.step))
