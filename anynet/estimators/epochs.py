@@ -111,7 +111,10 @@ class Epochs:
         """Train on all rows once; whether to go on."""
         estimator, model = self.estimator, self.estimator._model
         started = time.perf_counter()
-        estimator.loss_ = self._train(source)
+        losses, go_on = self._train(source)
+        if len(losses) < len(self.sizes):
+            return False
+        estimator.loss_ = float(losses @ self.sizes / len(self.order))
         record = {"epoch": len(estimator.loss_curve_) + 1, "loss": estimator.loss_}
         estimator.n_iter_ += 1
         estimator.t_ += len(self.samples.x)
@@ -123,21 +126,23 @@ class Epochs:
             record |= self._measure()
         self._watch()
         model.epoch += 1
-        go_on = self._adapt()
-        return self.callbacks.tell("on_epoch_end", model, record) and bool(go_on)
+        return all((go_on, self._adapt(), self.callbacks.tell("on_epoch_end", model, record)))
 
-    def _train(self, source: Resident | Streamed) -> float:
+    def _train(self, source: Resident | Streamed) -> tuple[Any, bool]:
+        """Train on all rows, or until a callback wants to stop; the loss of each batch, and whether to go on."""
         estimator, model = self.estimator, self.estimator._model
         if estimator.shuffle:
             rows = np.arange(len(self.order))
             self.random.shuffle(rows)
             self.order = self.order[rows]
         weights = self.weights or self._weights()
-        losses = []
+        losses, go_on = [], True
         for batches in source.batches(self.order, weights, self.batch_size):
             losses.append(model.train_on(batches, source.data, estimator._step))
-            self.callbacks.tell("on_batches_end", model, batches.rows)
-        return float(np.concatenate([model.backend.to_numpy(part) for part in losses]) @ self.sizes / len(self.order))
+            go_on = self.callbacks.tell("on_batches_end", model, batches.rows)
+            if not go_on:
+                break
+        return np.concatenate([model.backend.to_numpy(part) for part in losses]), go_on
 
     def _weights(self) -> tuple[Any, ...]:
         """Each row's share of its batch and, where rows weigh differently, what the penalty is divided by."""
@@ -234,7 +239,7 @@ class Epochs:
             size = min(200, rows)
         if size > rows:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7
             )
         size = int(min(size, rows))
         # One row has no variance to be normalised by.
