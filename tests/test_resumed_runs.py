@@ -48,26 +48,28 @@ def records(run: str) -> list[dict[str, float]]:
     return [{key: r[key] for key in r if key not in ("seconds", "samples_per_second")} for r in found]
 
 
-def stopped_by(number: int, run: str) -> int:
-    """A run that is sent a signal once it has written checkpoints; its exit code."""
-    process = started(*TRAIN, "--epochs", "100000", "--checkpoint-seconds", "0", "--out", run)
+def stopped_by(number: int, run: str, *arguments: str) -> tuple[int, str]:
+    """A run that is sent a signal once it has written another checkpoint; its exit code and what it said."""
+    before = checkpoints(run)
+    process = started(*arguments, "--checkpoint-seconds", "0")
     until = time.monotonic() + 60
-    while not list(Path(run, "checkpoints").glob("*.safetensors")):
+    while checkpoints(run) <= before:
         assert time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(number)
-    process.communicate(timeout=60)
-    return process.returncode
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def checkpoints(run: str) -> set[Path]:
+    return set(Path(run, "checkpoints").glob("*.safetensors"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_that_was_stopped_by_a_signal_goes_on_from_its_checkpoint(number: int, code: int, capsys: Any) -> None:
-    assert stopped_by(number, "run") == code
-    process = started("train", "--resume", "run", "--checkpoint-seconds", "0")
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+def test_a_run_that_was_stopped_by_a_signal_goes_on_from_its_checkpoint(number: int, code: int) -> None:
+    assert stopped_by(number, "run", *TRAIN, "--epochs", "100000", "--out", "run")[0] == code
+    returned, said = stopped_by(signal.SIGINT, "run", "train", "--resume", "run")
+    assert returned == 130
     assert "begins anew" not in said
 
 
