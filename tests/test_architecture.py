@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import anynet
+
 PACKAGE = Path(__file__).parent.parent / "anynet"
 MATHS = sorted((PACKAGE / "nn").glob("*.py"))
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "scipy", "array_api_compat", "array_api_strict"}
@@ -34,6 +36,28 @@ def test_importing_anynet_and_training_on_numpy_loads_no_other_library(library: 
         "import sys, anynet, numpy as np; from anynet.nn import *; "
         "anynet.Model(Linear(1), MSELoss(), SGD(lr=0.1)).fit(np.ones((4, 2)), np.ones(4)); "
         f"sys.exit({library!r} in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+ROOMS = ("backends", "datasets", "errors", "estimators", "nn", "training")
+
+
+def test_what_is_in_anynet_is_what_a_person_uses() -> None:
+    assert dir(anynet) == sorted(["Model", "__version__", "gradcheck", *ROOMS])
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "errors"])
+def test_a_room_shows_what_is_in_it_and_not_what_it_imports(room: str) -> None:
+    module = getattr(anynet, room)
+    assert sorted(module.__all__) == dir(module)
+    assert all(getattr(module, name).__module__.startswith("anynet") for name in dir(module) if name != "BACKENDS")
+
+
+def test_looking_at_anynet_loads_nothing_and_a_star_loads_what_is_shown() -> None:
+    code = (
+        "import sys, anynet; names = dir(anynet); assert 'numpy' not in sys.modules; "
+        "from anynet import *; assert {*names} - {*globals()} == {'estimators'}; assert 'sklearn' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
