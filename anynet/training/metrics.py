@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from anynet.nn import Loss
-from anynet.nn.losses import TargetKind
 
 Metric: TypeAlias = Callable[[Any, Any, Any, Any], Any]
 
@@ -22,7 +21,7 @@ def metrics_of(loss: Loss) -> dict[str, Metric]:
     return {"accuracy": _accuracy(classify, loss.target_kind)} if classify else {}
 
 
-def _accuracy(classify: Callable[[Any, Any], Any], target_kind: TargetKind) -> Metric:
+def _accuracy(classify: Callable[[Any, Any], Any], target_kind: str) -> Metric:
     def accuracy(xp: Any, prediction: Any, target: Any, weight: Any) -> Any:
         # A target may be a probability: what counts is the side of a half that it is on.
         label = target if target_kind == "class" else xp.astype(target >= 0.5, xp.int32)
