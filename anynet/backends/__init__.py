@@ -63,3 +63,7 @@ def auto() -> tuple[str, str]:
     except BackendError as error:
         return "numpy", error.reason
     return "cupy", "a usable CUDA GPU is there"
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -73,3 +73,7 @@ __all__ = [
     "Values",
     "Zeros",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

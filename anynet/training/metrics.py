@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 from anynet.errors import UsageError, unknown
 from anynet.nn import Loss
-from anynet.nn.losses import TargetKind
 
 Metric: TypeAlias = Callable[[Any, Any, Any, Any], Any]
 _HIGHER_IS_BETTER = {"loss": False, "error": False, "accuracy": True, "score": True, "r2": True}
@@ -53,7 +52,7 @@ def metrics_of(loss: Loss) -> dict[str, Metric]:
     return {"accuracy": _accuracy(classify, loss.target_kind)} if classify else {}
 
 
-def _accuracy(classify: Callable[[Any, Any], Any], target_kind: TargetKind) -> Metric:
+def _accuracy(classify: Callable[[Any, Any], Any], target_kind: str) -> Metric:
     def accuracy(xp: Any, prediction: Any, target: Any, weight: Any) -> Any:
         # A target may be a probability: what counts is the side of a half that it is on.
         label = target if target_kind == "class" else xp.astype(target >= 0.5, xp.int32)
