@@ -161,14 +161,19 @@ class Checkpoint:
 
     def restore(self, model: Model) -> None:
         """Bring a model that is in training to where the checkpoint was written."""
+        self._before = snapshot.taken(model)
         with _blamed(self.path):
             model._go_on_from(self._kept)
 
-    def restore_callbacks(self, callbacks: Callbacks) -> None:
-        """Bring those callbacks there whose kind and name are in the checkpoint."""
-        with _blamed(self.path):
-            for key, callback, state in self._states(callbacks):
-                callback.load_state_dict({**state, "arrays": _under(f"callbacks/{key}/", self._arrays)})
+    def restore_callbacks(self, callbacks: Callbacks, model: Model) -> None:
+        """Bring those callbacks there whose kind and name are in the checkpoint, or the model back where it was."""
+        try:
+            with _blamed(self.path):
+                for key, callback, state in self._states(callbacks):
+                    callback.load_state_dict({**state, "arrays": _under(f"callbacks/{key}/", self._arrays)})
+        except CheckpointError:
+            model._go_on_from(self._before)
+            raise
 
     def _states(self, callbacks: Callbacks) -> list[tuple[str, Callback, dict[str, Any]]]:
         states = self._description["callbacks"]
