@@ -10,17 +10,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anynet import backends, datasets, nn, training
+    from anynet import backends, datasets, errors, nn, training
+    from anynet import estimators as estimators
     from anynet.training import Model, gradcheck
 
 __version__ = "0.1.0"
-__all__ = ["Model", "__version__", "backends", "datasets", "gradcheck", "nn", "training"]
+__all__ = ["Model", "__version__", "backends", "datasets", "errors", "gradcheck", "nn", "training"]
+# Imported when it is asked for, and by no star: it needs scikit-learn.
+_OPTIONAL = "estimators"
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for, so that ``anynet --help`` need not wait for NumPy."""
     if name in ("Model", "gradcheck"):
         return getattr(importlib.import_module("anynet.training"), name)
-    if name in __all__:
+    if name in (*__all__, _OPTIONAL):
         return importlib.import_module(f"anynet.{name}")
     raise AttributeError(f"module 'anynet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What there is, and nothing that is only needed to import it."""
+    import importlib.util
+
+    return sorted([*__all__, _OPTIONAL] if importlib.util.find_spec("sklearn") else __all__)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
+
+_MOST_COMPARED = 1000
+_MOST_LISTED = 20
+_LONGEST = 500
 
 
 class AnynetError(Exception):
@@ -41,7 +46,11 @@ class ModelFileError(DataError):
 
 
 class CheckpointError(DataError):
-    """A checkpoint that cannot be written, or is missing, damaged, or of another training."""
+    """A checkpoint that is missing, damaged, or of another training."""
+
+
+class WriteError(AnynetError, OSError):
+    """A file or folder that cannot be written."""
 
 
 class TrainingDiverged(AnynetError, ArithmeticError):
@@ -55,6 +64,38 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     "unknown backend 'cuppy': did you mean 'cupy'? (known: numpy, cupy)"
     """
     known = list(known)
-    close = difflib.get_close_matches(str(name), known, n=1)
+    # Looking for what is close takes long where there is much.
+    close = difflib.get_close_matches(str(name), known[:_MOST_COMPARED], n=1) if len(str(name)) < _LONGEST else []
     hint = f": did you mean {close[0]!r}?" if close else ""
-    return f"unknown {kind} {str(name)!r}{hint} (known: {', '.join(known)})"
+    return f"unknown {kind} {_short(str(name))!r}{hint} (known: {listed(known)})"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in one line that can be read; of many or long ones only the first.
+
+    >>> listed(["x", "y"])
+    'x, y'
+    """
+    first = list(islice(names, _MOST_LISTED + 1))
+    line = _short(", ".join(" ".join(name.split()) for name in first[:_MOST_LISTED]))
+    return f"{line}, ..." if len(first) > _MOST_LISTED else line
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def shown(value: object, longest: int = 100) -> str:
+    """A value as a message shows it: in one line, and not all of it where it is long.
+
+    >>> shown([1] * 10, longest=12)
+    '[1, 1, 1,...'
+    >>> shown(int)
+    'the class int'
+    """
+    try:
+        text = f"the class {value.__name__}" if isinstance(value, type) else " ".join(repr(value).split())
+    # Not everything has a repr: a whole number of 5,000 digits has none.
+    except Exception:
+        text = f"an object of the class {type(value).__name__}"
+    return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 # SciPy looks at it when it is imported: whether scikit-learn's checks may hand it other libraries' arrays.
@@ -18,19 +19,18 @@ from anynet.errors import BackendError
 READ_ONLY = "numpy-read-only"
 
 
-def _usable() -> tuple[list[str], dict[str, str]]:
-    usable, absent = [], {}
-    for name in BACKENDS:
-        try:
-            select(name)
-        except BackendError as error:
-            absent[name] = str(error)
-        else:
-            usable.append(name)
-    return usable, absent
+# A CUDA build of PyTorch is no GPU.
+TESTED = (*BACKENDS, "torch:cuda")
 
 
-USABLE, ABSENT = _usable()
+@cache
+def absence(name: str) -> str:
+    """Why a backend, or a device of one, cannot be tested here; empty where it can."""
+    try:
+        select(name)
+    except BackendError as error:
+        return str(error)
+    return ""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,19 +39,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "reads_values: a library in the test reads values of strict arrays on the host")
+    config.addinivalue_line("markers", "needs(*names): a test of these backends or devices, left out where one is not")
+    config.addinivalue_line("markers", "backends(*names): backend_name is each of these, not each there is")
     required = [name for name in config.getoption("--require-backends").split(",") if name]
-    missing = [ABSENT.get(name, f"there is no backend {name}") for name in required if name not in USABLE]
+    missing = [reason for reason in map(absence, required) if reason]
     if missing:
         raise pytest.UsageError("; ".join(missing))
 
 
 def pytest_report_header() -> list[str]:
-    return [f"backends tested: {', '.join(USABLE)}", *(f"not tested: {reason}" for reason in ABSENT.values())]
+    tested = ", ".join(name for name in TESTED if not absence(name))
+    reasons = dict.fromkeys(absence(name) for name in TESTED if absence(name))
+    return [f"backends tested: {tested}", *(f"not tested: {reason}" for reason in reasons)]
+
+
+def each(names: Sequence[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.needs(name)) for name in names]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend_name" in metafunc.fixturenames:
-        metafunc.parametrize("backend_name", USABLE)
+        chosen = metafunc.definition.get_closest_marker("backends")
+        metafunc.parametrize("backend_name", each(chosen.args if chosen else tuple(BACKENDS)))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of what is not here are left out; the header says once what that is."""
+
+    def absent(item: pytest.Item) -> bool:
+        return any(absence(name) for mark in item.iter_markers("needs") for name in mark.args)
+
+    config.hook.pytest_deselected(items=[item for item in items if absent(item)])
+    items[:] = [item for item in items if not absent(item)]
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +142,7 @@ class Library:
         np.testing.assert_allclose(self.backend.to_numpy(actual), expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.fixture(params=[USABLE[0], READ_ONLY, *USABLE[1:]])
+@pytest.fixture(params=[READ_ONLY, *each(tuple(BACKENDS))])
 def library(request: pytest.FixtureRequest, dtype: str) -> Library:
     return Library(request.param, dtype)
 

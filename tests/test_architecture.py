@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import anynet
 
 PACKAGE = Path(__file__).parent.parent / "anynet"
 MATHS = sorted((PACKAGE / "nn").glob("*.py"))
@@ -38,6 +41,31 @@ def test_importing_anynet_and_training_on_numpy_loads_no_other_library(library: 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_help_does_not_wait_for_numpy() -> None:
-    code = "import sys, anynet.cli; anynet.cli._parser().format_help(); sys.exit('numpy' in sys.modules)"
+def test_help_is_there_before_any_library_is_imported() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "anynet", "--help"]
+    imported = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    assert "anynet.cli" in imported
+    for library in LIBRARIES | {"safetensors", "sklearn", "threadpoolctl", "tqdm"}:
+        assert not re.search(rf"\b{library}\b", imported)
+
+
+ROOMS = ("backends", "datasets", "errors", "estimators", "nn", "training")
+
+
+def test_what_is_in_anynet_is_what_a_person_uses() -> None:
+    assert dir(anynet) == sorted(["Model", "__version__", "gradcheck", *ROOMS])
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "errors"])
+def test_a_room_shows_what_is_in_it_and_not_what_it_imports(room: str) -> None:
+    module = getattr(anynet, room)
+    assert sorted(module.__all__) == dir(module)
+    assert all(getattr(module, name).__module__.startswith("anynet") for name in dir(module) if name != "BACKENDS")
+
+
+def test_looking_at_anynet_loads_nothing_and_a_star_loads_what_is_shown() -> None:
+    code = (
+        "import sys, anynet; names = dir(anynet); assert 'numpy' not in sys.modules; "
+        "from anynet import *; assert {*names} - {*globals()} == {'estimators'}; assert 'sklearn' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

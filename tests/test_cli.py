@@ -7,11 +7,11 @@ import json
 import os
 import pty
 import re
+import statistics
 import struct
 import subprocess
 import sys
 import termios
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -361,24 +361,16 @@ def test_help_names_every_option_with_a_sentence(capsys: Any, command: str) -> N
     assert len(capsys.readouterr().out) > 200
 
 
-def test_help_is_there_in_a_blink() -> None:
-    def seconds() -> float:
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "anynet", "--help"], check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - started
-
-    assert min(seconds() for _ in range(5)) < 0.2
-
-
-def test_bench_says_which_backend_is_fastest_here(capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--backends", "numpy,torch", "--hidden", "8", "--seconds", "0.01"]
+def test_bench_takes_backends_in_turns_and_says_which_is_fastest_here(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--backends", "numpy,strict", "--hidden", "8", "--seconds", "0.01"]
     assert main(["bench", "circles", *options]) == 0
     assert "fastest here:" in capsys.readouterr().out
     assert main(["bench", "circles", *options, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert set(result["samples_per_second"]) == {"numpy", "torch"}
-    assert all(len(rates) == 3 for rates in result["samples_per_second"].values())
-    assert result["fastest"] in ("numpy", "torch")
+    rates = result["samples_per_second"]
+    assert set(rates) == {"numpy", "strict"}
+    assert len(rates["numpy"]) == len(rates["strict"]) >= 3
+    assert result["fastest"] == max(rates, key=lambda name: statistics.median(rates[name]))
 
 
 @pytest.mark.parametrize(("option", "words"), [("--seconds=0", "above 0"), ("--backends=foo", "unknown backend 'foo'")])

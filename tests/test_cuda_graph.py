@@ -181,7 +181,7 @@ class Pretended(CuPyBackend):
             return lambda *arguments, device=None, **options: Held(np.asarray(function(*arguments, **options)), gpu)
 
         def asarray(x: Any, *, device: Any = None, copy: Any = None) -> Held:
-            return Held(np.array(x), gpu)
+            return Held(np.array(x.array if isinstance(x, Held) else x), gpu)
 
         def astype(x: Held, dtype: Any) -> Any:
             return x.astype(dtype)

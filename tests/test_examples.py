@@ -179,10 +179,9 @@ def test_parity_holds_every_backend_to_the_first(run: Run, backend_name: str) ->
 
 
 @pytest.mark.reads_values
-@pytest.mark.parametrize("backend", ["numpy", "torch"])
-def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_in(run: Run, backend: str) -> None:
-    pytest.importorskip(backend)
-    printed = run("grid_search", "--backend", backend, "--out", "picture.png")
+@pytest.mark.backends("numpy", "torch")
+def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_in(run: Run, backend_name: str) -> None:
+    printed = run("grid_search", "--backend", backend_name, "--out", "picture.png")
     assert "best: {'dropout': 0.2, 'hidden_layer_sizes': (64, 64)}; test accuracy: 0.962" in printed
     assert is_picture(Path("picture.png"))
 

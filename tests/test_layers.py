@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,8 +132,10 @@ def test_gradients_agree_with_differences(backend_name: str, case: cases.LayerCa
     assert anynet.gradcheck(case.layer, case.shape, backend=backend_name, elements=8).error < 1e-7
 
 
+@pytest.mark.needs("jax")
 def test_gradients_agree_with_jax_grad(case: cases.LayerCase) -> None:
-    jax = pytest.importorskip("jax")
+    import jax
+
     drawn = draw(case, "float64")
     _, expected_dx, expected_gradients = on_numpy(case, drawn)
     trained = {entry.name: drawn.arrays[entry.name] for entry in drawn.layout.parameters}
@@ -160,9 +164,11 @@ TORCH_MODULES = {
 }
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", TORCH_MODULES)
 def test_output_and_gradients_are_those_of_pytorch(name: str) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     case = next(case for case in cases.LAYERS if case.name == name)
     drawn = draw(case, "float64")
     module = TORCH_MODULES[name](torch).double()
@@ -280,6 +286,14 @@ def test_gradcheck_finds_a_wrong_gradient_and_says_where() -> None:
         (nn.Rescale(scale=(1.0, 2.0)), (3,), "2 numbers as scale.*shape \\(3,\\)"),
         (nn.Linear(2, bias=nn.HeNormal()), (3,), "shape \\(inputs, outputs\\), but it has shape \\(2,\\)"),
         (nn.Linear(2, weight=nn.Values([[1.0]])), (3,), "shape \\(3, 2\\).*given values have \\(1, 1\\)"),
+        (
+            nn.Linear(2, bias=lambda generator, shape: [0.0]),
+            (3,),
+            "bias, must give .* \\(2,\\), but gives one of \\(1,\\)",
+        ),
+        (nn.Linear(2), 784, "must be a tuple of whole numbers, such as \\(784,\\), but is 784"),
+        (nn.Linear(2), (2.5,), "tuple of whole numbers"),
+        (nn.Linear(2), (-1,), "tuple of whole numbers"),
         (nn.Sequential(nn.Flatten(), nn.Rescale(scale=(1.0,))), (3,), "layer 1 \\(Rescale\\)"),
     ],
 )
@@ -291,13 +305,135 @@ def test_shapes_that_do_not_fit_are_named(layer: Any, shape: Any, words: str) ->
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: nn.Linear(0), "1 or more, but got 0"),
-        (lambda: nn.Linear(2.5), "1 or more, but got 2.5"),
-        (lambda: nn.LeakyReLU(-1.0), "0 or more, but got -1.0"),
-        (lambda: nn.Sequential(nn.ReLU), "layer 0 of Sequential is .*no layer"),
-        (lambda: nn.Sequential(nn.Linear(2), 3), "layer 1 of Sequential is 3"),
+        (lambda: nn.Linear(0), "Linear: out_features must be a whole number, 1 or more, but is 0"),
+        (lambda: nn.Linear(2.5), "1 or more, but is 2.5"),
+        (lambda: nn.Linear("8"), "1 or more, but is '8', which is no real number"),
+        (lambda: nn.Linear(True), "1 or more, but is True"),
+        (lambda: nn.Linear(4, 8), r"number of outputs alone, as in Linear\(8\): inputs are inferred"),
+        (lambda: nn.Linear(8, bias=False), r"must be an initializer such as Zeros\(\) \(there is always a bias\)"),
+        (lambda: nn.Linear(8, nn.HeNormal), "an initializer such as HeNormal\\(\\), but is the class HeNormal"),
+        (lambda: nn.LeakyReLU(-1.0), "LeakyReLU: negative_slope must be 0 or more, but is -1.0"),
+        (lambda: nn.Dropout("0.5"), "Dropout: p must be at least 0 and below 1, but is '0.5'"),
+        (lambda: nn.Rescale("x"), "a finite number, but one is 'x'"),
+        (lambda: nn.Rescale([1.0, math.nan]), "a finite number, but one is nan"),
+        (lambda: nn.Sequential(nn.ReLU), r"layer 0 of Sequential is the class ReLU; make one, as in ReLU\(...\)"),
+        (lambda: nn.Sequential(nn.Linear(2), 3), "layer 1 of Sequential is 3, which is no layer"),
+        (lambda: nn.Sequential([nn.Linear(2)]), r"Sequential\(\*layers\), not Sequential\(layers\)"),
+        (lambda: nn.Sequential(nn.ReLU(), [nn.ReLU()]), r"layer 1 of Sequential is a list.*Sequential\(\*layers\)"),
+        (lambda: nn.Frozen(nn.ReLU), "to be Frozen is the class ReLU"),
     ],
 )
 def test_a_layer_that_cannot_be_is_refused(make: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         make()
+
+
+def test_a_layer_that_lacks_a_method_is_refused_by_its_name() -> None:
+    class Half:
+        def parameters(self, shape: Any) -> Any:
+            return {}, shape
+
+        def forward(self, *arguments: Any) -> Any: ...
+
+    words = r"no layer: expected .* parameters, forward and backward.*; it has no backward"
+    with pytest.raises(UsageError, match=words):
+        nn.Sequential(nn.ReLU(), Half())
+
+
+@pytest.mark.parametrize(
+    ("initializer", "words"),
+    [
+        (lambda: 0.0, r"is called as initializer\(generator, shape\), but: .*takes 0 positional arguments"),
+        (lambda generator, shape: None, "must give finite numbers, but gives None"),
+        (lambda generator, shape: "abc", "must give an array of numbers, but gives 'abc'"),
+        (lambda generator, shape: [1.0, math.inf], "must give finite numbers"),
+    ],
+)
+def test_first_values_that_cannot_be_are_refused(initializer: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=f"the initializer of bias, {words}"):
+        Layout(nn.Linear(2, bias=initializer), (3,)).initial(np, np.random.default_rng(0))
+
+
+def test_a_shape_of_millions_takes_no_memory_until_there_are_weights() -> None:
+    network = nn.Sequential(nn.BatchNorm(), nn.LayerNorm())
+    tracemalloc.start()
+    Layout(network, (3 * 10**7,))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 20
+
+
+class TestSequential:
+    layers = (nn.Linear(3), nn.ReLU(), nn.Linear(1))
+    network = nn.Sequential(*layers)
+
+    def test_it_has_the_length_the_items_and_the_order_of_its_layers(self) -> None:
+        assert len(self.network) == 3
+        assert tuple(self.network) == self.layers
+        assert (self.network[0], self.network[-1]) == (self.layers[0], self.layers[-1])
+        assert nn.ReLU() in self.network
+
+    @pytest.mark.parametrize("part", [slice(1), slice(1, None), slice(None, None, -1), slice(5, 9)])
+    def test_a_slice_is_a_sequential(self, part: slice) -> None:
+        assert self.network[part] == nn.Sequential(*self.layers[part])
+
+    def test_there_is_nothing_behind_its_end(self) -> None:
+        with pytest.raises(IndexError):
+            self.network[3]
+
+    def test_equal_layers_make_it_equal_and_give_it_the_same_hash(self) -> None:
+        assert self.network == nn.Sequential(*self.network)
+        assert hash(self.network) == hash(nn.Sequential(*self.network))
+        assert self.network != self.network[:2]
+
+
+class TestFrozen:
+    x = np.random.default_rng(4).normal(size=(40, 5))
+    y = x[:, :2] * x[:, 1:3]
+
+    def partly_frozen(self, **options: Any) -> anynet.Model:
+        base = nn.Sequential(nn.Linear(6), nn.BatchNorm(), nn.Dropout(0.5), nn.Tanh())
+        network = nn.Sequential(nn.Frozen(base), nn.Linear(2))
+        return anynet.Model(network, nn.MSELoss(), nn.Adam(0.01, weight_decay=0.1), dtype="float64", **options)
+
+    def test_nothing_in_it_changes_on_any_backend(self, backend_name: str) -> None:
+        model = self.partly_frozen(backend=backend_name).build((5,))
+        before = model.parameters
+        model.fit(self.x, self.y, epochs=2, batch_size=8)
+        after = model.parameters
+        changed = [name for name in before if (before[name] != after[name]).any()]
+        assert changed == ["1.weight", "1.bias"]
+
+    def test_what_comes_after_it_learns_as_it_would_from_fixed_inputs(self) -> None:
+        frozen = self.partly_frozen().build((5,))
+        head = anynet.Model(nn.Sequential(nn.Linear(2)), frozen.loss, frozen.optimizer, dtype="float64")
+        head.build((6,), {f"0.{name}": frozen.parameters[f"1.{name}"] for name in ("weight", "bias")})
+        base = frozen.network[0].layer
+        part = {name[2:]: array for name, array in frozen.parameters.items() if name.startswith("0.")}
+        features = anynet.Model(base, frozen.loss, frozen.optimizer, dtype="float64").build((5,), part).predict(self.x)
+        found = frozen.fit(self.x, self.y, epochs=3, batch_size=8)
+        expected = head.fit(features, self.y, epochs=3, batch_size=8)
+        np.testing.assert_allclose([r["loss"] for r in found], [r["loss"] for r in expected], rtol=1e-12)
+
+    def test_the_gradient_passes_through_it(self) -> None:
+        network = nn.Sequential(nn.Linear(4), nn.Frozen(nn.Sequential(nn.Linear(3), nn.Tanh())), nn.Linear(2))
+        assert anynet.gradcheck(network, (5,)).error < 1e-7
+
+    def test_no_gradient_is_carried_into_it_where_nothing_below_trains(self) -> None:
+        class Below(nn.Tanh):
+            def backward(self, *arguments: Any) -> Any:
+                raise AssertionError("a gradient was computed for nothing")
+
+        network = nn.Sequential(nn.Frozen(nn.Sequential(nn.Linear(3), Below())), nn.Linear(2))
+        anynet.Model(network, nn.MSELoss(), nn.SGD(0.1)).fit(self.x, self.y)
+
+    def test_a_network_that_is_frozen_altogether_keeps_its_weights(self, backend_name: str) -> None:
+        network = nn.Frozen(nn.Sequential(nn.Linear(2)))
+        model = anynet.Model(network, nn.MSELoss(), nn.SGD(0.1), backend=backend_name).build((5,))
+        before = model.parameters["0.weight"]
+        model.fit(self.x, self.y)
+        np.testing.assert_array_equal(model.parameters["0.weight"], before)
+
+    def test_bytes_reach_a_frozen_rescale_as_bytes(self) -> None:
+        assert nn.Frozen(nn.Rescale(1 / 255)).takes_bytes
+        assert not nn.Frozen(nn.ReLU()).takes_bytes

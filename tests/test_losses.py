@@ -96,9 +96,11 @@ TORCH_LOSSES = {
 }
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("name", TORCH_LOSSES)
 def test_value_and_gradient_are_those_of_pytorch(name: str) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     case = next(case for case in cases.LOSSES if case.name == name)
     prediction, target, _ = draw(case)
     leaf = torch.asarray(prediction, requires_grad=True)
@@ -111,8 +113,10 @@ def test_value_and_gradient_are_those_of_pytorch(name: str) -> None:
     np.testing.assert_allclose(gradient, leaf.grad, rtol=1e-9)
 
 
+@pytest.mark.needs("jax")
 def test_gradient_agrees_with_jax_grad(case: cases.LossCase) -> None:
-    jax = pytest.importorskip("jax")
+    import jax
+
     drawn = draw(case)
     with jax.enable_x64(True):
         prediction, target, weight = map(jax.numpy.asarray, drawn)

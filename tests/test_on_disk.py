@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from anynet.cli import main
+from anynet.datasets import mapped
 from anynet.datasets.on_disk import OnDisk
 from anynet.errors import DataError, ShapeError
 from anynet.nn import SGD, CrossEntropyLoss, Flatten, Linear, Rescale, Sequential
@@ -76,6 +77,92 @@ def test_a_file_shorter_than_it_says_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(DataError, match="truncated"):
         model().fit([path], np.zeros(30))
+
+
+CUT_OFF = """
+import os, sys, threading, time
+import numpy as np
+from anynet.datasets import mapped
+from anynet.datasets.on_disk import OnDisk
+from anynet.errors import DataError
+
+path, random = sys.argv[1], np.random.default_rng(0)
+for kept in random.integers(0, 4_000_000, 50):
+    np.save(path, np.ones((4000, 1000), np.uint8))
+    rows = OnDisk([np.load(path, mmap_mode="r")])
+    cut = threading.Timer(random.uniform(0, 0.01), os.truncate, (path, kept))
+    cut.start()
+    try:
+        while rows.take(random.integers(0, 4000, 3000)).all():
+            pass
+    except DataError as error:
+        assert str(error).startswith(f"{path} became shorter while it was read: it held 4,000,128 bytes"), error
+        assert f"now holds {kept:,};" in str(error), error
+        print("refused")
+    cut.join()
+"""
+
+
+@pytest.mark.skipif(not mapped.can_gather(), reason="only Linux reports a page that is gone in place of a signal")
+def test_a_file_cut_off_at_any_moment_is_an_error_and_no_signal(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_OFF, str(tmp_path / "x.npy")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "refused\n" * 50
+
+
+@pytest.mark.parametrize("gathers", [True, False])
+@pytest.mark.parametrize("left", [0, 100, 4096, 30_000])
+def test_a_file_cut_off_before_it_is_read_says_what_it_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gathers: bool, left: int
+) -> None:
+    if not gathers:
+        monkeypatch.setattr("anynet.datasets.on_disk.can_gather", lambda: False)
+    path = saved(tmp_path / "x.npy", np.ones((300, 125)))
+    other = saved(tmp_path / "other.npy", np.ones((300, 125)))
+    mapped_array = np.load(path, mmap_mode="r")
+    os.truncate(path, left)
+    joined = OnDisk([np.load(other, mmap_mode="r"), mapped_array])
+    for x in (mapped_array, np.asarray(mapped_array)[1:], joined):
+        with pytest.raises(DataError, match=f"x.npy became shorter .* held 300,128 bytes, and now holds {left:,};"):
+            model().fit(x, np.zeros(len(x)))
+
+
+def test_a_file_replaced_or_grown_is_read_as_it_was_mapped(tmp_path: Path) -> None:
+    path = saved(tmp_path / "x.npy", np.zeros((30, 2)))
+    rows = OnDisk([np.load(path, mmap_mode="r")])
+    with path.open("ab") as file:
+        file.write(bytes(99))
+    saved(tmp_path / "new.npy", np.ones((5, 2))).replace(path)
+    np.testing.assert_array_equal(rows[:], np.zeros((30, 2)))
+
+
+LAYOUTS = {
+    "as saved": lambda x: x,
+    "column by column": np.asfortranarray,
+    "every second row": lambda x: x[::2],
+    "every second column": lambda x: x[:, ::2],
+    "back to front": lambda x: x[::-1, ::-1],
+    "other axes first": lambda x: x.transpose(2, 0, 1),
+    "single numbers": lambda x: x[:, 1, 2],
+    "one row again and again": lambda x: np.broadcast_to(x[:1], x.shape),
+}
+
+
+@pytest.mark.parametrize("gathers", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_are_taken_however_they_lie_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, gathers: bool
+) -> None:
+    if not gathers:
+        monkeypatch.setattr("anynet.datasets.on_disk.can_gather", lambda: False)
+    x = np.arange(2000 * 3 * 4, dtype=np.int16).reshape(2000, 3, 4)
+    array = np.asfortranarray(x) if layout == "column by column" else x
+    view = np.load(saved(tmp_path / "x.npy", array), mmap_mode="r")
+    view, expected = (part if layout == "column by column" else LAYOUTS[layout](part) for part in (view, x))
+    rows = np.random.default_rng(0).integers(0, len(view), 3000, dtype=np.int32)
+    np.testing.assert_array_equal(OnDisk([view]).take(rows), expected[rows])
 
 
 def test_rows_of_some_rows_are_still_on_disk() -> None:

@@ -53,9 +53,11 @@ def test_a_numpy_block_is_updated_in_place(optimizer: Any) -> None:
     assert same is block
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 def test_the_steps_are_those_of_pytorch(momentum: float, nesterov: bool) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     drawn = gradients((7,))
     parameter = torch.ones(7, dtype=torch.float64, requires_grad=True)
     peer = torch.optim.SGD([parameter], lr=0.1, momentum=momentum, nesterov=nesterov)
@@ -66,9 +68,11 @@ def test_the_steps_are_those_of_pytorch(momentum: float, nesterov: bool) -> None
     np.testing.assert_allclose(ours, parameter.detach(), rtol=1e-13)
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.9)])
 def test_the_steps_of_adam_are_those_of_pytorch(betas: tuple[float, float]) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     drawn = gradients((7,))
     parameter = torch.ones(7, dtype=torch.float64, requires_grad=True)
     peer = torch.optim.Adam([parameter], lr=0.1, betas=betas, eps=1e-3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import signal
@@ -17,6 +16,7 @@ import pytest
 
 from anynet import Model
 from anynet.cli import main
+from anynet.training import files
 
 TRAIN = ("train", "circles", "--backend", "numpy", "--epochs", "40", "--hidden", "16", "--batch-size", "16")
 
@@ -48,26 +48,28 @@ def records(run: str) -> list[dict[str, float]]:
     return [{key: r[key] for key in r if key not in ("seconds", "samples_per_second")} for r in found]
 
 
-def stopped_by(number: int, run: str) -> int:
-    """A run that is sent a signal once it has written checkpoints; its exit code."""
-    process = started(*TRAIN, "--epochs", "100000", "--checkpoint-seconds", "0", "--out", run)
+def stopped_by(number: int, run: str, *arguments: str) -> tuple[int, str]:
+    """A run that is sent a signal once it has written another checkpoint; its exit code and what it said."""
+    before = checkpoints(run)
+    process = started(*arguments, "--checkpoint-seconds", "0")
     until = time.monotonic() + 60
-    while not list(Path(run, "checkpoints").glob("*.safetensors")):
+    while checkpoints(run) <= before:
         assert time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(number)
-    process.communicate(timeout=60)
-    return process.returncode
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def checkpoints(run: str) -> set[Path]:
+    return set(Path(run, "checkpoints").glob("*.safetensors"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_that_was_stopped_by_a_signal_goes_on_from_its_checkpoint(number: int, code: int, capsys: Any) -> None:
-    assert stopped_by(number, "run") == code
-    process = started("train", "--resume", "run", "--checkpoint-seconds", "0")
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+def test_a_run_that_was_stopped_by_a_signal_goes_on_from_its_checkpoint(number: int, code: int) -> None:
+    assert stopped_by(number, "run", *TRAIN, "--epochs", "100000", "--out", "run")[0] == code
+    returned, said = stopped_by(signal.SIGINT, "run", "train", "--resume", "run")
+    assert returned == 130
     assert "begins anew" not in said
 
 
@@ -109,10 +111,10 @@ def test_a_run_that_is_finished_or_is_none_has_nothing_to_go_on_with(capsys: Any
 def test_of_two_processes_in_one_folder_the_second_is_refused(capsys: Any) -> None:
     anynet(*TRAIN, "--epochs", "1", "--out", "run")
     Path("run/model.safetensors").unlink()
-    with open("run/config.toml", "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert anynet("train", "--resume", "run") == 2
-    assert "another process is training in run" in capsys.readouterr().err
+    with files.locked(Path("run")):
+        for options in (("train", "--resume", "run"), (*TRAIN, "--out", "run", "--overwrite")):
+            assert anynet(*options) == 2
+            assert "another process is training in run" in capsys.readouterr().err
     assert anynet("train", "--resume", "run") == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from anynet.backends.base import Backend
 from anynet.backends.cupy import CuPyBackend
@@ -11,7 +12,10 @@ from anynet.backends.jax import JAXBackend
 from anynet.backends.numpy import NumPyBackend
 from anynet.backends.strict import StrictBackend
 from anynet.backends.torch import TorchBackend
-from anynet.errors import BackendError, unknown
+from anynet.errors import BackendError, shown, unknown
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 BACKENDS: dict[str, type[Backend]] = {
     backend.name: backend for backend in (NumPyBackend, CuPyBackend, TorchBackend, JAXBackend, StrictBackend)
@@ -20,7 +24,7 @@ BACKENDS: dict[str, type[Backend]] = {
 __all__ = ["BACKENDS", "Backend", "auto", "select", "to_numpy"]
 
 
-def select(name: str = "numpy", dtype: str = "float32", precision: str = "float32") -> Backend:
+def select(name: str = "numpy", dtype: DTypeLike = "float32", precision: str = "float32") -> Backend:
     """The backend that a person named.
 
     Parameters
@@ -28,7 +32,7 @@ def select(name: str = "numpy", dtype: str = "float32", precision: str = "float3
     name : str
         ``name[:device]``, such as ``numpy``, ``cupy:1``, ``torch:cpu``; or ``auto``, whose choice and reason are
         printed on stderr.
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64"}, or NumPy's dtype of that name
     precision : {"float32", "tf32"}
         How matrices of float32 are multiplied; tf32, on CuPy alone, is faster and keeps 10 bits of each number.
 
@@ -40,6 +44,8 @@ def select(name: str = "numpy", dtype: str = "float32", precision: str = "float3
     >>> select("numpy", "float64")
     <backend numpy on cpu, float64>
     """
+    if not isinstance(name, str):
+        raise BackendError(f"a backend is given by its name, such as 'numpy' or 'torch', but this is {shown(name)}")
     if name == "auto":
         name, reason = auto()
         print(f"anynet: backend {name} ({reason})", file=sys.stderr)
@@ -57,3 +63,7 @@ def auto() -> tuple[str, str]:
     except BackendError as error:
         return "numpy", error.reason
     return "cupy", "a usable CUDA GPU is there"
+
+
+def __dir__() -> list[str]:
+    return __all__

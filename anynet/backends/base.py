@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, TypeAlias
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from anynet.backends.host import to_numpy
-from anynet.errors import BackendError
+from anynet.backends.host import as_float, to_numpy
+from anynet.errors import BackendError, shown
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 Array: TypeAlias = Any
 Step: TypeAlias = Callable[[Any, tuple[Array, ...]], tuple[Any, dict[str, Array]]]
+
+
+def _name_of(dtype: DTypeLike) -> str:
+    name = getattr(dtype, "name", getattr(dtype, "__name__", dtype))
+    if not isinstance(name, str) or name not in ("float32", "float64"):
+        raise BackendError(f"dtype must be float32 or float64, but is {shown(dtype)}")
+    return name
 
 
 class Backend:
@@ -24,7 +35,7 @@ class Backend:
     ----------
     device : str, optional
         As the library names it; its default device if left out.
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64"}, or NumPy's dtype of that name
     precision : {"float32", "tf32"}
         How matrices of float32 are multiplied: as they are or, where the device can, rounded to 10 bits before.
 
@@ -57,14 +68,14 @@ class Backend:
 
     precisions: ClassVar[tuple[str, ...]] = ("float32",)
 
-    def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
-        if dtype not in ("float32", "float64"):
-            raise BackendError(f"dtype must be float32 or float64, but is {dtype!r}")
-        if precision not in self.precisions:
+    def __init__(self, device: str | None = None, dtype: DTypeLike = "float32", precision: str = "float32") -> None:
+        self.dtype_name = _name_of(dtype)
+        if not isinstance(precision, str) or precision not in self.precisions:
             known = " or ".join(self.precisions)
-            raise BackendError(f"the precision of backend {self.name!r} must be {known}, but is {precision!r}")
+            raise BackendError(f"the precision of backend {self.name!r} must be {known}, but is {shown(precision)}")
+        if not isinstance(device, (str, NoneType)):
+            raise BackendError(f"a device is given by its name, such as 'cpu', but this is {shown(device)}")
         self.precision = precision
-        self.dtype_name = dtype
         # A library that is there but broken raises whatever it likes.
         try:
             self.xp = self.load()
@@ -118,10 +129,8 @@ class Backend:
 
     def asarray(self, x: Any, copy: bool | None = None) -> Array:
         """A NumPy array on this device: floats in this backend's dtype, integers as they are."""
-        if x.dtype.kind == "f":
-            x = x.astype(self.dtype_name, copy=False)
         with self.scope():
-            return self.xp.asarray(x, device=self.device, copy=copy)
+            return self.xp.asarray(as_float(x, self.dtype_name), device=self.device, copy=copy)
 
     def resident_bytes(self) -> float:
         """How large a data set may be to stay on the device."""
@@ -131,8 +140,19 @@ class Backend:
         """An array of this backend as a NumPy array on the host; waits for it to be computed."""
         return to_numpy(x)
 
+    def copy(self, x: Array) -> Array:
+        """The same numbers in memory of their own."""
+        with self.scope():
+            return self.xp.asarray(x, copy=True)
+
     def run(
-        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+        self,
+        step: Step,
+        state: Any,
+        batches: tuple[Array, ...],
+        data: tuple[Array, ...] = (),
+        *,
+        donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         """Repeat ``state, metrics = step(state, batch)`` over the first axis of `batches`, as a scan does.
 
@@ -141,10 +161,12 @@ class Backend:
         step : callable
             ``(state, batch) -> (state, metrics)``, without reading an array's value.
         state : nested tuples and dicts of arrays
-            Donated: the caller must go on with the state that comes back.
+            Donated: the caller must go on with the state that comes back, whose memory the next run may use again.
         batches : tuple of arrays, each of shape (steps, ...)
         data : tuple of arrays, optional
             If given, the first of `batches` holds row numbers, and a batch begins with those rows of each.
+        donate : bool
+            False where the step only reads its state, which others may be reading too.
 
         Returns
         -------

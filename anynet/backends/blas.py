@@ -36,7 +36,8 @@ def one_thread() -> Iterator[None]:
 def _set_threads(numbers: Iterator[int]) -> None:
     for library, threads in zip(_libraries(), numbers, strict=True):
         if library.num_threads != threads:
-            library.set_num_threads(threads)
+            # threadpoolctl from 3.6 on does nothing in any thread but the one that came first.
+            getattr(library, "_real_set_num_threads", library.set_num_threads)(threads)
 
 
 def advice() -> str:

@@ -15,10 +15,10 @@ class NotCapturable(TypeError):
 class Graph:
     """As many steps as the batches hold, on memory that stays where it is.
 
-    The state is changed in place, in the arrays that it had when the graph was made; the batches are put into
-    arrays of the graph's own, and so are the metrics. All that the steps compute lies in a pool of memory which
-    goes when the graph goes. The same steps must have been taken once before, since neither compiling a kernel
-    nor loading one can be captured.
+    The state is changed in place, in the arrays that the graph was made with and that are its own from then on; the
+    batches are put into arrays of the graph's own, and so are the metrics. All that the steps compute lies in a pool
+    of memory which goes when the graph goes. The same steps must have been taken once before, since neither compiling a
+    kernel nor loading one can be captured.
 
     Parameters
     ----------

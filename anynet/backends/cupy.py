@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.cublas import Products
 from anynet.backends.cuda_graph import Graph
-from anynet.backends.trees import leaves
+from anynet.backends.trees import leaves, rebuilt
 from anynet.errors import BackendError
 
 # Each keeps memory for all that its steps compute.
@@ -81,11 +81,17 @@ class CuPyBackend(Backend):
         return float(free) / 2
 
     def run(
-        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+        self,
+        step: Step,
+        state: Any,
+        batches: tuple[Array, ...],
+        data: tuple[Array, ...] = (),
+        *,
+        donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         with self._lock, self.scope():
             graph = self._graph(step, state, batches, data)
-            return graph.run(state, batches, data) if graph else super().run(step, state, batches, data)
+            return graph.run(state, batches, data) if graph else super().run(step, state, batches, data, donate=donate)
 
     def _graph(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph | None:
         """The graph of such steps; None at their first coming, and where they cannot be captured."""
@@ -103,7 +109,8 @@ class CuPyBackend(Backend):
 
     def _captured(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph | None:
         try:
-            return Graph(step, state, batches, data)
+            # What a graph changes is its own, since others may be reading the state that it was made of.
+            return Graph(step, rebuilt(state, map(self.copy, leaves(state))), batches, data)
         # Nothing has been computed by then, so whatever went wrong does so again in its own way, or not at all.
         except Exception as error:
             self._refused.add(step)

@@ -5,6 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 
+def as_float(x: Any, dtype: str) -> Any:
+    """A NumPy array whose floats have this dtype, whatever NumPy was told to do where one does not fit."""
+    import numpy
+
+    if x.dtype.kind != "f":
+        return x
+    with numpy.errstate(all="ignore"):
+        return x.astype(dtype, copy=False)
+
+
 def to_numpy(x: Any) -> Any:
     """An array of any library on any device, or nested numbers, as a NumPy array; waits for it to be computed.
 

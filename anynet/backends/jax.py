@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
+from anynet.backends.host import as_float
 
 
 class JAXBackend(Backend):
@@ -26,7 +27,7 @@ class JAXBackend(Backend):
 
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         super().__init__(device, dtype, precision)
-        self._scans: dict[Step, Any] = {}
+        self._scans: dict[tuple[Step, bool], Any] = {}
 
     @staticmethod
     def load() -> Any:
@@ -59,8 +60,7 @@ class JAXBackend(Backend):
     def asarray(self, x: Any, copy: bool | None = None) -> Array:
         import jax
 
-        if x.dtype.kind == "f":
-            x = x.astype(self.dtype_name, copy=False)
+        x = as_float(x, self.dtype_name)
         # jax.numpy.asarray would copy twice, and wait for what is still being computed.
         with self.scope():
             array = jax.device_put(x, self.device, may_alias=not copy)
@@ -71,22 +71,28 @@ class JAXBackend(Backend):
         return 1 << 30
 
     def run(
-        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+        self,
+        step: Step,
+        state: Any,
+        batches: tuple[Array, ...],
+        data: tuple[Array, ...] = (),
+        *,
+        donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         with self.scope():
-            result: tuple[Any, dict[str, Array]] = self._compiled(step)(state, batches, data)
+            result: tuple[Any, dict[str, Array]] = self._compiled(step, donate)(state, batches, data)
         return result
 
-    def _compiled(self, step: Step) -> Any:
+    def _compiled(self, step: Step, donate: bool) -> Any:
         """The scan of a step, kept here and not in JAX's own global cache, so that it goes when the backend goes."""
         import jax
 
         def scan(state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Any:
             return jax.lax.scan(lambda state, batch: step(state, self.rows_taken(batch, data)), state, batches)
 
-        if step not in self._scans:
-            self._scans[step] = jax.jit(scan, donate_argnums=0)
-        return self._scans[step]
+        if (step, donate) not in self._scans:
+            self._scans[step, donate] = jax.jit(scan, donate_argnums=0 if donate else ())
+        return self._scans[step, donate]
 
     def forget(self) -> None:
         self._scans.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from threading import RLock
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,7 +46,7 @@ class NumPyBackend(Backend):
         super().__init__(device, dtype, precision)
         self._replays: dict[Any, Replay | None] = {}
         self._changing: set[Step] = set()
-        self._lock = RLock()
+        self._lock = Lock()
 
     @staticmethod
     def load() -> Any:
@@ -59,14 +59,24 @@ class NumPyBackend(Backend):
         return zip(*batches, strict=True)
 
     def run(
-        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+        self,
+        step: Step,
+        state: Any,
+        batches: tuple[Array, ...],
+        data: tuple[Array, ...] = (),
+        *,
+        donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
-        with self._lock, self.scope():
+        with self.scope():
             replay = self._replay(step, state, batches, data)
             if replay is None:
-                return super().run(step, state, batches, data)
+                return super().run(step, state, batches, data, donate=donate)
+            # The plain loop gives the same numbers, where as many threads multiply.
             with one_thread() if replay.multiplications in FEW_MULTIPLICATIONS else nullcontext():
-                return replay.run(state, batches, data)
+                with replay.taken(state) as is_free:
+                    if is_free:
+                        return replay.run(state, batches, data)
+                return super().run(step, state, batches, data, donate=donate)
 
     def _replay(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Replay | None:
         """The step's calls on this state and such batches; None where it cannot be played back."""
@@ -74,20 +84,29 @@ class NumPyBackend(Backend):
             return None
         arrays = (*batches, *data)
         kind = step, tuple((array.shape[1:], array.dtype) for array in arrays)
-        known = kind in self._replays
-        replay = self._replays.pop(kind, None)
-        if not known or (replay is not None and not replay.fits(state)):
-            first = self.rows_taken(next(self.each(batches)), data)
-            try:
-                replay = Replay(step, state, first, changes_state=step in self._changing)
-            # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
-            except Exception:
-                replay = None
-        self._replays[kind] = replay
-        if replay and replay.changes_state:
-            self._changing.add(step)
-        if len(self._replays) > MOST_REPLAYS:
-            del self._replays[next(iter(self._replays))]
+        with self._lock:
+            known = kind in self._replays
+            replay = self._replays.pop(kind, None)
+            if known:
+                self._replays[kind] = replay
+        if not known or (replay is not None and replay.is_idle() and not replay.fits(state)):
+            replay = self._keep(kind, self._followed(step, state, self.rows_taken(next(self.each(batches)), data)))
+        return replay
+
+    def _followed(self, step: Step, state: Any, batch: tuple[Array, ...]) -> Replay | None:
+        try:
+            return Replay(step, state, batch, changes_state=step in self._changing)
+        # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
+        except Exception:
+            return None
+
+    def _keep(self, kind: tuple[Step, Any], replay: Replay | None) -> Replay | None:
+        with self._lock:
+            self._replays[kind] = replay
+            if replay and replay.changes_state:
+                self._changing.add(kind[0])
+            if len(self._replays) > MOST_REPLAYS:
+                del self._replays[next(iter(self._replays))]
         return replay
 
     def forget(self) -> None:

@@ -9,8 +9,10 @@ first batch, and a step that does anything not known here is not played back at 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -204,6 +206,8 @@ class Replay:
         given = leaves(state)
         if not all(type(array) in (np.ndarray, np.memmap) for array in (*given, *batch)) or _overlap(given):
             raise NotReplayable("a state of other things than arrays, each by itself")
+        # Its calls share memory.
+        self._in_use = Lock()
         self.batch = tuple(array.copy() for array in batch)
         self.changes_state = changes_state
         try:
@@ -220,6 +224,7 @@ class Replay:
         self.calls = [note.call for note in notes]
         self.multiplications = sum(note.multiplications for note in notes)
         self._prove(given)
+        self._prove_on_another_batch(step, state)
 
     def _follow(
         self, step: Callable[[Any, Any], Any], state: Any, given: list[Any]
@@ -253,6 +258,31 @@ class Replay:
             call()
         if expected != [array.tobytes() for array in results]:
             raise NotReplayable("a step that does not give the same twice")
+
+    def _prove_on_another_batch(self, step: Callable[[Any, Any], Any], state: Any) -> None:
+        """What the step took from elsewhere while it was followed, such as np.random's numbers, comes out here."""
+        batch = [np.roll(array, 1, axis=0) if array.ndim else array for array in self.batch]
+        after, metrics = step(rebuilt(state, (x.copy() for x in self._given)), tuple(batch))
+        replayed_state, replayed = self.run(state, tuple(array[None] for array in batch))
+        if not (
+            metrics.keys() == replayed.keys()
+            and all(_same_bytes(value, replayed[name][0]) for name, value in metrics.items())
+            and all(map(_same_bytes, leaves(after), leaves(replayed_state)))
+        ):
+            raise NotReplayable("a step that gives other numbers than its calls do")
+
+    @contextmanager
+    def taken(self, state: Any) -> Iterator[bool]:
+        """The time in which no other thread may play the calls; False where another does, or for another state."""
+        is_free = self._in_use.acquire(blocking=False)
+        try:
+            yield is_free and self.fits(state)
+        finally:
+            if is_free:
+                self._in_use.release()
+
+    def is_idle(self) -> bool:
+        return not self._in_use.locked()
 
     def fits(self, state: Any) -> bool:
         """Whether this state can be copied to where it is changed, or is the one that is read."""
@@ -297,6 +327,10 @@ class _StateChanged(Exception):
 
 def _cast(x: Any, out: Any) -> None:
     np.copyto(out, x, casting="unsafe")
+
+
+def _same_bytes(one: Any, other: Any) -> bool:
+    return np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
 def _read_only(array: Any) -> Any:

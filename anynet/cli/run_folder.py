@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import glob
+import io
 import json
 import os
 import platform
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,31 +18,32 @@ import numpy as np
 from anynet import __version__
 from anynet.backends import BACKENDS
 from anynet.cli.config import TrainConfig, to_toml
-from anynet.errors import AnynetError, UsageError
-from anynet.training import Callback
+from anynet.errors import UsageError
+from anynet.training import Callback, files
 
 if TYPE_CHECKING:
     from anynet.training import Model
 
-NAMES = CONFIG, ENVIRONMENT, METRICS, MODEL, CURVES = (
-    "config.toml",
-    "env.json",
-    "metrics.jsonl",
-    "model.safetensors",
-    "curves.png",
-)
+CONFIG = "config.toml"
+ENVIRONMENT = "env.json"
+METRICS = "metrics.jsonl"
+MODEL = "model.safetensors"
+CURVES = "curves.png"
 CHECKPOINTS = "checkpoints"
 
 
 class RunFolder(Callback):
     """Writes a run as it goes; nothing is there before training begins.
 
-    A run that is to be replaced stays as it is until the new one, written beside it, is finished. Of two processes
-    that are given the same folder, the second is refused.
+    A run that is to be replaced stays as it is until the new one, written beside it, is finished; then the two change
+    names. Of two processes that are given the same folder, the second is refused.
 
     Parameters
     ----------
-    path : Path
+    path : Path or None
+        None takes the first ``runs/NAME-N`` that is free.
+    name : str
+        That of the data.
     config : TrainConfig
     overwrite : bool
         Whether a run that is already there may be replaced.
@@ -50,93 +53,120 @@ class RunFolder(Callback):
     Raises
     ------
     UsageError
-        When `path` exists and may not be replaced, is no run folder, or cannot be written.
+        When `path` exists and may not be replaced, is no run folder, or is being trained in.
+    WriteError
+        When it cannot be written.
     """
 
-    def __init__(self, path: Path, config: TrainConfig, overwrite: bool = False, resumed: bool = False) -> None:
-        self.path = path
+    last = True
+
+    def __init__(
+        self, path: Path | None, name: str, config: TrainConfig, overwrite: bool = False, resumed: bool = False
+    ) -> None:
         self.config = config
         self.history: list[dict[str, float]] = []
-        with _written(path):
-            exists = path.exists()
-            foreign = exists and not (path / CONFIG).is_file() and (path.is_file() or any(path.iterdir()))
-        if exists and not (overwrite or resumed):
-            raise UsageError(f"{path} exists already; name another with --out, or replace it with --overwrite")
-        if foreign:
-            raise UsageError(f"{path} is no run folder, so --overwrite leaves it alone; name another with --out")
-        self._writing = path.with_name(f".{path.name}.new") if exists and not resumed else path
+        self._name = name
+        self._is_named = path is not None
+        self.path = path or _free_path(name)
         self._resumed = resumed
-        self._lock: Any = None
+        self._stack = ExitStack()
+        with files.writing(self.path):
+            files.restore(self.path)
+            if self.path.is_symlink():
+                self.path = self.path.resolve()
+            exists = self.path.exists()
+            is_run = (self.path / CONFIG).is_file()
+            foreign = exists and not is_run and (self.path.is_file() or any(self.path.iterdir()))
+        if exists and not (overwrite or resumed):
+            raise UsageError(f"{self.path} exists already; name another with --out, or replace it with --overwrite")
+        if foreign:
+            raise UsageError(f"{self.path} is no run folder, so --overwrite leaves it alone; name another with --out")
+        self._replaces = exists and not resumed
+        if exists:
+            self._lock(self.path).close()
+        self.writing = self.path
 
     @property
     def checkpoints(self) -> Path:
-        return self._writing / CHECKPOINTS
+        return self.writing / CHECKPOINTS
 
     def begin(self) -> None:
         """Make the folder, with its config from the first moment, and keep other processes out of it."""
-        with _written(self.path):
-            if not self._resumed:
-                making = self._writing.with_name(f".{self._writing.name}.{os.getpid()}")
-                making.mkdir(parents=True)
-                (making / CONFIG).write_bytes(to_toml(self.config, __version__).encode())
-                (making / ENVIRONMENT).write_text(json.dumps(_environment(self.config.backend), indent=1) + "\n")
-                if self._writing != self.path and self._writing.exists():
-                    with _locked(self._writing):
-                        shutil.rmtree(self._writing)
-                making.rename(self._writing)
-            self._lock = _locked(self._writing)
-            self._lock.__enter__()
+        with files.writing(self.path), ExitStack() as stack:
+            if self._replaces or self._resumed:
+                stack.enter_context(self._lock(self.path))
+            if self._resumed:
+                if self.checkpoints.is_symlink():
+                    raise UsageError(f"{self.checkpoints} is a link; a run is written nowhere but in its own folder")
+            else:
+                self._make(stack)
+            self._stack = stack.pop_all()
+
+    def _make(self, stack: ExitStack) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # What a process that was killed left behind; one that lives has locked its own.
+        for leftover in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.new"):
+            with suppress(UsageError, FileNotFoundError), self._lock(leftover):
+                shutil.rmtree(leftover)
+        made = None
+        while made is None or not made.exists():
+            made = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.new")
+            made.mkdir()
+            # Another process may be clearing away what it takes for left behind.
+            with suppress(FileNotFoundError):
+                stack.enter_context(self._lock(made))
+        (made / ENVIRONMENT).write_text(json.dumps(_environment(self.config.backend), indent=1) + "\n")
+        (made / CONFIG).write_bytes(to_toml(self.config, __version__).encode())
+        if not self._replaces:
+            made = self._give_name(made)
+        self.writing = made
+
+    def _give_name(self, made: Path) -> Path:
+        """The folder under its own name, or the next one that is free where none was given."""
+        while True:
+            try:
+                return made.rename(self.path)
+            except OSError:
+                # Another process has just made one of this name.
+                if self._is_named or not self.path.exists():
+                    raise
+                self.path = _free_path(self._name)
+
+    def _lock(self, folder: Path) -> ExitStack:
+        stack = ExitStack()
+        try:
+            stack.enter_context(files.locked(folder))
+        except BlockingIOError:
+            raise UsageError(f"another process is training in {self.path}") from None
+        return stack
 
     def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
         self.history = list(model.course.history) if model.course else []
         lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.history)
-        with _written(self.path):
-            (self._writing / METRICS).write_text(lines, encoding="utf-8")
+        files.write_atomically(self.writing / METRICS, lines.encode())
 
     def on_epoch_end(self, model: Model, record: dict[str, float]) -> None:
         self.history.append(record)
-        with _written(self.path), open(self._writing / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+        files.append(self.writing / METRICS, json.dumps(record, allow_nan=False) + "\n")
 
     def finish(self, model: Model, interrupted: bool = False) -> None:
         """Save the model, and the curves where matplotlib is installed; a run that is over needs no checkpoints."""
-        with _written(self.path):
-            model.save(self._writing / MODEL)
-            if self.history:
-                _plot(self.history, self._writing / CURVES)
+        model.save(self.writing / MODEL)
+        if curves := _curves(self.history):
+            files.write_atomically(self.writing / CURVES, curves)
+        with files.writing(self.path):
             if not interrupted:
                 shutil.rmtree(self.checkpoints, ignore_errors=True)
-            if self._writing != self.path:
-                for name in NAMES:
-                    (self.path / name).unlink(missing_ok=True)
-                shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
-                for file in self._writing.iterdir():
-                    file.replace(self.path / file.name)
-                self._writing.rmdir()
+            if self._replaces:
+                files.exchange(self.path, self.writing)
+                shutil.rmtree(self.writing, ignore_errors=True)
+                self.writing = self.path
 
     def abandon(self) -> None:
         """Leave a run that was to be replaced as it was, and let others in."""
-        if self._lock:
-            self._lock.__exit__(None, None, None)
-            self._lock = None
-        if self._writing != self.path and self._writing.exists():
-            shutil.rmtree(self._writing)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The time in which no other process trains in a folder; the system ends it when a process is killed."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with open(folder / CONFIG, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another process is training in {folder}") from None
-        yield
+        if self.writing != self.path:
+            shutil.rmtree(self.writing, ignore_errors=True)
+        self._stack.close()
 
 
 def _environment(backend: str) -> dict[str, Any]:
@@ -153,17 +183,7 @@ def _environment(backend: str) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        if isinstance(error, AnynetError):
-            raise
-        raise UsageError(f"cannot write the run {path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def free_path(name: str) -> Path:
+def _free_path(name: str) -> Path:
     """runs/NAME-N with the first N that is free."""
     number = 1
     while (path := Path("runs") / f"{name}-{number}").exists():
@@ -174,24 +194,34 @@ def free_path(name: str) -> Path:
 def find_model(text: str) -> Path:
     """The model file of a run folder, or the file itself."""
     path = Path(text)
+    files.restore(path)
     return path / MODEL if path.is_dir() else path
 
 
-def _plot(history: list[dict[str, float]], path: Path) -> None:
+def _curves(history: list[dict[str, float]]) -> bytes:
+    """Loss, and accuracy where it was measured, as a picture; nothing where there is none to draw, or no matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        return
-    epochs = [record["epoch"] for record in history]
-    measures = [name for name in ("loss", "accuracy") if any(key.endswith(name) for key in history[0])]
+        return b""
+    measures = [name for name in ("loss", "accuracy") if history and any(_is_of(name, key) for key in history[0])]
+    if not measures:
+        return b""
     figure = Figure(figsize=(5 * len(measures), 3.5), layout="constrained")
     for i, measure in enumerate(measures):
         axes: Any = figure.add_subplot(1, len(measures), i + 1)
-        for key in (key for key in history[0] if key.endswith(measure)):
-            label = {"loss": "training", "val_loss": "held out", "val_accuracy": "held out"}[key]
-            axes.plot(epochs, [record[key] for record in history], marker="o", markersize=3, label=label)
+        for key in (key for key in history[0] if _is_of(measure, key)):
+            drawn = [record for record in history if key in record]
+            label = {"loss": "training", "val_loss": "held out", "val_accuracy": "held out"}.get(key, key)
+            axes.plot([r["epoch"] for r in drawn], [r[key] for r in drawn], marker="o", markersize=3, label=label)
         axes.set(xlabel="epoch", ylabel=measure)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120)
+    return picture.getvalue()
+
+
+def _is_of(measure: str, key: str) -> bool:
+    return key == measure or key.endswith(f"_{measure}")

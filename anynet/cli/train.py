@@ -15,10 +15,10 @@ from anynet.backends import select
 from anynet.cli import INTERRUPTED
 from anynet.cli.backends import say_backend
 from anynet.cli.config import TrainConfig, resolve
-from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, RunFolder, free_path
+from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, RunFolder
 from anynet.cli.task import Task, blurred_columns, check_data, check_part, measure, network_for, split, task_of
 from anynet.datasets import Dataset
-from anynet.errors import CheckpointError, UsageError
+from anynet.errors import UsageError
 from anynet.nn import SGD, Linear, LinearDecay, Sequential
 from anynet.training import Checkpoints, EarlyStopping, Model, Progress, TensorBoard
 from anynet.training.checkpoints import latest
@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = dataclasses.replace(config, backend=say_backend(config.backend))
     backend = select(config.backend, config.dtype, config.precision)
     path = Path(arguments.out) if "out" in arguments else resumed
-    folder = RunFolder(path, config, "overwrite" in arguments, bool(resumed)) if path else None
+    # A folder that cannot be is said before data are read.
+    folder = RunFolder(path, "", config, "overwrite" in arguments, bool(resumed)) if path else None
     data = check_data(datasets.load(config.data, config.target))
     task = task_of(data, config.target)
     test = None if data.y_test is None else (data.x_test, data.y_test)
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     optimizer = dataclasses.replace(optimizer, lr=LinearDecay(config.lr, steps))
     model = Model(network, task.loss, optimizer, backend=backend, seed=config.seed)
     model.metadata = dict(task._asdict())
-    folder = folder or RunFolder(free_path(data.name), config)
+    folder = folder or RunFolder(None, data.name, config)
     watched = held_out or test
     if config.patience and not watched:
         raise UsageError("patience needs a part of the data to measure: give --validation a share above 0")
@@ -113,7 +114,7 @@ def _fit(
     validation = (watched[0], task.encode(watched[1])) if watched else None
     targets = task.encode(data.y)
     watchers = [EarlyStopping(patience=config.patience)] if config.patience else []
-    shown = [TensorBoard(folder.path / "tensorboard")] if arguments.tensorboard else []
+    shown = [TensorBoard(folder.writing / "tensorboard")] if arguments.tensorboard else []
     try:
         model.fit(
             data.x,
@@ -135,11 +136,10 @@ def _fit(
 
 def _checkpoint_of(folder: RunFolder) -> Path | None:
     """Where a run goes on; None where it was stopped before it had come far enough."""
-    try:
-        return latest(folder.checkpoints)
-    except CheckpointError:
+    found = latest(folder.checkpoints)
+    if found is None:
         print(f"{folder.path} has no checkpoint yet, so it begins anew", file=sys.stderr)
-        return None
+    return found
 
 
 def _result(model: Model, task: Task, held_out: Part, test: Part, folder: RunFolder) -> dict[str, Any]:

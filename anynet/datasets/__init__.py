@@ -7,3 +7,7 @@ from anynet.datasets.idx import read_idx
 from anynet.datasets.tables import read_csv
 
 __all__ = ["Dataset", "circles", "load", "mnist", "read_csv", "read_idx"]
+
+
+def __dir__() -> list[str]:
+    return __all__

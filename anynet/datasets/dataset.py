@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from anynet.datasets.on_disk import OnDisk
+from anynet.errors import shown
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -21,6 +26,10 @@ class Dataset:
         The name of each class number.
     features : tuple of str, optional
         The name of each column of x.
+
+    >>> import numpy as np
+    >>> Dataset("pets", np.zeros((3, 2)), np.asarray([0, 1, 1]), classes=("cat", "dog"))
+    Dataset('pets', x: (3, 2) float64, y: (3,) int64, 2 classes)
     """
 
     name: str
@@ -30,3 +39,17 @@ class Dataset:
     y_test: Any = None
     classes: tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        """One line, however large the arrays are and wherever they lie."""
+        held = [(name, getattr(self, name)) for name in ("x", "y", "x_test", "y_test")]
+        parts = [shown(self.name), *(f"{name}: {_described(array)}" for name, array in held if array is not None)]
+        if self.classes is not None:
+            parts.append(f"{len(self.classes)} classes")
+        return f"Dataset({', '.join(parts)})"
+
+
+def _described(array: Any) -> str:
+    if not hasattr(array, "shape"):
+        return shown(array, longest=30)
+    return f"{array.shape} {array.dtype}" + (" on disk" if isinstance(array, (OnDisk, np.memmap)) else "")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from anynet.errors import ShapeError
+from anynet.datasets.mapped import can_gather, gather, mapping_under, runs_of
+from anynet.errors import DataError, ShapeError
 
 BYTES_AT_ONCE = 8 << 20
 # Pages given back have to be found again, so not after each of many small readings.
@@ -39,14 +39,18 @@ class OnDisk:
     def __init__(self, parts: Sequence[Any], chosen: Any = None, dtype: Any = None) -> None:
         first = parts[0]
         for part in parts[1:]:
-            if part.shape[1:] != first.shape[1:] or part.dtype != first.dtype:
+            if (part.shape[1:], part.dtype, part.strides) != (first.shape[1:], first.dtype, first.strides):
                 found = f"{first.shape[1:]} of {first.dtype} and {part.shape[1:]} of {part.dtype}"
-                raise ShapeError(f"parts of one array must hold rows of one shape and dtype, but hold {found}")
+                raise ShapeError(f"parts of one array must hold rows of one shape and dtype, alike, but hold {found}")
         self.parts = tuple(parts)
         self.chosen = chosen
         self._starts = np.cumsum([0, *map(len, parts)])
         self.shape: tuple[int, ...] = (int(self._starts[-1]) if chosen is None else len(chosen), *first.shape[1:])
         self.dtype = np.dtype(dtype or first.dtype)
+        self._files = [mapping_under(part) for part in parts]
+        self._runs, self._length = runs_of(first)
+        # Where row 0 of all parts would lie, were it a row of this one.
+        self._origins = np.asarray([part.ctypes.data for part in parts]) - self._starts[:-1] * first.strides[0]
         self._unreleased = 0
 
     def __len__(self) -> int:
@@ -71,23 +75,51 @@ class OnDisk:
     def take(self, rows: Any) -> Any:
         """These rows, in memory.
 
+        Raises
+        ------
+        DataError
+            When a file has become shorter since it was mapped, or cannot be read.
+
         >>> OnDisk([np.arange(3.0), np.arange(3.0, 5.0)]).take(np.asarray([4, 0]))
         array([4., 0.])
         """
         rows = rows if self.chosen is None else self.chosen[rows]
         if len(rows) and not (rows.min() >= 0 and rows.max() < self._starts[-1]):
             raise IndexError(f"rows must be 0 to {self._starts[-1] - 1}, but go from {rows.min()} to {rows.max()}")
-        taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        holder = np.searchsorted(self._starts, rows, side="right") - 1
-        for i, part in enumerate(self.parts):
-            here = slice(None) if len(self.parts) == 1 else np.flatnonzero(holder == i)
-            taken[here] = np.take(part, rows[here] - self._starts[i], axis=0)
-        self._unreleased += taken.nbytes
+        taken = np.empty((len(rows), *self.shape[1:]), self.parts[0].dtype)
+        one = len(self.parts) == 1
+        holder = np.zeros(len(rows), np.intp) if one else np.searchsorted(self._starts, rows, side="right") - 1
+        copied = self._gather(holder, rows, taken) if can_gather() else self._take_each(holder, rows, taken)
+        # Looked at after copying, since the end of what is cut off reads as zeros.
+        for file in self._files if one else [self._files[i] for i in np.flatnonzero(np.bincount(holder))]:
+            if file:
+                file.check_length()
+        if copied < len(rows):
+            raise DataError(f"{self._files[holder[copied]]} can no longer be read: it was changed, or its disk fails")
+        self._release(taken.nbytes)
+        return taken.astype(self.dtype, copy=False)
+
+    def _gather(self, holder: Any, rows: Any, taken: Any) -> int:
+        addresses = self._origins[holder] + rows.astype(np.intp) * self.parts[0].strides[0]
+        if len(self._runs) > 1:
+            addresses = np.add.outer(addresses, self._runs).ravel()
+        return gather(addresses, self._length, taken) // (self._length * len(self._runs))
+
+    def _take_each(self, holder: Any, rows: Any, taken: Any) -> int:
+        for i in np.flatnonzero(np.bincount(holder)):
+            if file := self._files[i]:
+                file.check_length()
+            here = np.flatnonzero(holder == i)
+            taken[here] = np.take(self.parts[i], rows[here] - self._starts[i], axis=0)
+        return len(rows)
+
+    def _release(self, read: int) -> None:
+        """Give back to the system what has been read, once that is much."""
+        self._unreleased += read
         if self._unreleased > BYTES_UNTIL_RELEASE:
             self._unreleased = 0
-            for part in self.parts:
-                _release(part)
-        return taken
+            for file in filter(None, self._files):
+                file.release()
 
     def __getitem__(self, rows: slice) -> Any:
         return self.take(np.arange(*rows.indices(len(self))))
@@ -100,17 +132,6 @@ class OnDisk:
         rows_at_once = max(1, BYTES_AT_ONCE // max(1, self.dtype.itemsize * math.prod(self.shape[1:])))
         for start in range(0, len(self), rows_at_once):
             yield start, self[start : start + rows_at_once]
-
-
-def _release(part: Any) -> None:
-    """Tell the system that these pages may go; a private copy's changes would go with them, so it keeps its own."""
-    base = part
-    while base is not None and not isinstance(base, mmap.mmap):
-        if getattr(base, "mode", "r") == "c":
-            return
-        base = getattr(base, "base", None)
-    if base is not None and hasattr(mmap, "MADV_DONTNEED"):
-        base.madvise(mmap.MADV_DONTNEED)
 
 
 def pieces(array: Any) -> Iterator[tuple[int, Any]]:

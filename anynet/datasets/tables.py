@@ -7,9 +7,9 @@ import io
 import math
 import reprlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from anynet.datasets.reading import reading
 from anynet.errors import DataError, unknown
 
 MOST_NUMBERED_CLASSES = 20
+MOST_COLUMNS = 100_000
+LONGEST_ROW = 4 << 20
 
 
 def read_csv(
@@ -71,15 +73,25 @@ def read_csv(
     return Dataset(path.stem, np.frombuffer(x).reshape(-1, len(names)), y, classes=found, features=tuple(names))
 
 
-def _rows(path: Path, text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
     """Each row that is not blank, with the number of the line it starts on."""
-    reader = csv.reader(text, strict=True)
-    line = 1
+    line, length = 1, 0
+
+    def lines() -> Iterator[str]:
+        nonlocal length
+        while part := text.readline(LONGEST_ROW + 1):
+            length += len(part)
+            if length > LONGEST_ROW:
+                most = f"a row may have {LONGEST_ROW:,} characters at most"
+                raise DataError(f"{path}, line {line}: {most}; give wider data as a .npy file")
+            yield part
+
+    reader = csv.reader(lines(), strict=True)
     try:
         for cells in reader:
             if cells:
                 yield line, cells
-            line = reader.line_num + 1
+            line, length = reader.line_num + 1, 0
     except csv.Error as error:
         raise DataError(f"{path}, line {line}: {error}") from None
 
@@ -89,12 +101,15 @@ def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> dict[str, int]
     _, cells = next(rows, (0, []))
     if not cells:
         raise DataError(f"{path} is empty")
+    if len(cells) > MOST_COLUMNS:
+        many = f"has {len(cells):,} columns, but a table may have {MOST_COLUMNS:,} at most"
+        raise DataError(f"{path} {many}; give wider data as a .npy file")
     header: dict[str, int] = {}
     for position, name in enumerate(map(_on_one_line, cells)):
         if not name:
             raise DataError(f"{path}: column {position + 1} has no name")
         if name in header:
-            raise DataError(f"{path} names two columns {name!r}")
+            raise DataError(f"{path} names two columns {reprlib.repr(name)}")
         header[name] = position
     return header
 
@@ -144,11 +159,13 @@ class _Target:
             raise DataError(unknown("class", text[:40], self.classes))
         number = _number(text)
         if not text or (number is not None and not math.isfinite(number)):
-            raise DataError(f"column {self.name!r}: expected a class or a finite number, but found {text!r}")
+            raise DataError(
+                f"column {self.name!r}: expected a class or a finite number, but found {reprlib.repr(text)}"
+            )
         if number is None:
             self.first_word = self.first_word or f"line {line} has {reprlib.repr(text)}"
         elif number in self.numbers:
-            twice = f"class {self.numbers[number]!r} is also written {text!r}"
+            twice = f"class {reprlib.repr(self.numbers[number])} is also written {reprlib.repr(text)}"
             self.misspelt = self.misspelt or f"line {line}: column {self.name!r}: {twice}"
         else:
             self.numbers[number] = text

@@ -14,3 +14,7 @@ from anynet.estimators.mlp import MLPClassifier, MLPRegressor
 from anynet.estimators.net import NetClassifier, NetRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor", "NetClassifier", "NetRegressor", "from_sklearn", "to_sklearn"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from anynet.backends import Backend, select
+from anynet.errors import UsageError
 from anynet.estimators.epochs import Epochs, Samples
 from anynet.estimators.library import Library, host
 from anynet.estimators.quasi_newton import minimize
@@ -39,6 +42,9 @@ _OF_THE_LOOP = frozenset(
         "warm_start",
     )
 )
+_OF_ONE_CALL = ("_step", "_training")
+# Overflow and underflow are looked for in what comes out, whatever the user has NumPy do about them.
+quiet = np.errstate(all="ignore")
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 )
@@ -59,6 +65,7 @@ class NetEstimator(BaseEstimator):
     _model: Model
     _made_of: dict[str, Any]
     _stalled: int
+    _training: object
     loss_: float
     clip_norm: float | None
     n_outputs_: int
@@ -87,6 +94,10 @@ class NetEstimator(BaseEstimator):
     def _balanced(self, target: Any, weight: Any) -> Any:
         """Sample weights with those of the classes in them."""
         return weight
+
+    def _strata(self, target: Any) -> Any:
+        """The label of each row, where each must have its share of what `early_stopping` holds back; else None."""
+        return None
 
     def _last_words(self) -> str:
         return "Stopping."
@@ -135,7 +146,8 @@ class NetEstimator(BaseEstimator):
         Raises
         ------
         ValueError
-            When X or y cannot be trained on, or a parameter cannot be.
+            When X or y cannot be trained on, or a parameter cannot be, and what was learned before is there still;
+            when the weights are no finite numbers in the end; or when it is being fitted already.
         """
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together, but only one of them is given")
@@ -149,6 +161,7 @@ class NetEstimator(BaseEstimator):
         first = not self.__sklearn_is_fitted__()
         return self._fit(X, y, sample_weight, None, (), first=first, incremental=True)
 
+    @quiet
     def _fit(
         self,
         X: Any,
@@ -161,36 +174,77 @@ class NetEstimator(BaseEstimator):
         incremental: bool,
     ) -> Self:
         self._validate_params()
+        self._refuse_what_cannot_be(validation, callbacks)
+        with self._alone():
+            with self._as_it_was_if_it_fails():
+                train = self._prepared(X, y, sample_weight, validation, callbacks, first, incremental)
+            try:
+                train()
+            finally:
+                if not incremental:
+                    # What a step computes in may be many times what was learned.
+                    self._model.backend.forget()
+                    del self._step
+        # L-BFGS leaves the first weights where it has found no loss at all.
+        lost = self._minimizes() and np.isnan(self.loss_)
+        if lost or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
+            raise ValueError(NOT_FINITE)
+        return self
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The time in which no other call trains the same estimator."""
+        call = object()
+        if self.__dict__.setdefault("_training", call) is not call:
+            raise UsageError("this estimator is being fitted already, in a callback or in another thread: fit a clone")
+        try:
+            yield
+        finally:
+            del self._training
+
+    @contextmanager
+    def _as_it_was_if_it_fails(self) -> Iterator[None]:
+        """The time in which attributes are set anew, but nothing that they hold is changed."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            for name in self.__dict__.keys() - before.keys():
+                delattr(self, name)
+            self.__dict__.update(before)
+            raise
+
+    def _prepared(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any] | None,
+        callbacks: tuple[Callback, ...],
+        first: bool,
+        incremental: bool,
+    ) -> Callable[[], None]:
+        """All that is looked at before training, and what trains."""
         if not incremental:
             # Classes named to `partial_fit` count for those calls alone.
             self.__dict__.pop("_announced", None)
-        self._refuse_what_cannot_be(validation, callbacks)
-        library = Library.of(X)
+        self._library = Library.of(X)
         x, y = self._checked(X, y, reset=first)
         weight = host(sample_weight)
         if weight is not None:
             weight = _check_sample_weight(weight, x, dtype=np.float64, ensure_non_negative=True)
         target = self._encode(y, first)
-        samples = Samples(x, target, self._balanced(target, weight))
+        samples = Samples(x, target, self._weights(target, weight))
         held_out = None
         if validation:
             x_val, y_val = self._checked(*validation, reset=False)
             held_out = Samples(x_val, self._encode(y_val, first=False, held_out=True))
         random = check_random_state(self.random_state)
-        self._library = library
         self._prepare(x, random, first, incremental)
         if self._minimizes():
-            minimize(self, samples)
-        else:
-            self._start_curves(first, bool(held_out))
-            Epochs(self, samples, held_out, random, callbacks, first=first, incremental=incremental).run()
-        if np.isnan(self.loss_) or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
-            raise ValueError(NOT_FINITE)
-        if not incremental:
-            # What a step computes in may be many times what was learned.
-            self._model.backend.forget()
-            del self._step
-        return self
+            return partial(minimize, self, samples)
+        self._start_curves(first, bool(held_out))
+        return Epochs(self, samples, held_out, random, callbacks, first=first, incremental=incremental).run
 
     def _refuse_what_cannot_be(self, validation: Any, callbacks: tuple[Callback, ...]) -> None:
         """Before anything is changed: parts that are none, and parts that do not go together."""
@@ -208,6 +262,16 @@ class NetEstimator(BaseEstimator):
             beyond |= {name: getattr(self, name) for name in ("clip_norm", "dropout", "batch_norm")}
             if given := [name for name, value in beyond.items() if value]:
                 raise ValueError(f"solver='lbfgs' takes all rows at once, and knows no {given[0]}")
+
+    def _weights(self, target: Any, weight: Any) -> Any:
+        """Sample weights with those of the classes in them, which must leave something to train on."""
+        weight = self._balanced(target, weight)
+        if weight is not None and not 0 < weight.sum() < np.inf:
+            by_class = f" (class_weight is {self.class_weight})" if getattr(self, "class_weight", None) else ""
+            raise ValueError(
+                f"the weights of all samples must have a finite sum above 0, but it is {weight.sum()}{by_class}"
+            )
+        return weight
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         x, y = validate_data(
@@ -267,6 +331,7 @@ class NetEstimator(BaseEstimator):
 
     def _start_curves(self, first: bool, measured: bool) -> None:
         if first or not hasattr(self, "loss_curve_"):
+            self.loss_ = np.nan
             self.loss_curve_: list[float] = []
             self.validation_scores_: list[float] | None = None
             self.validation_loss_curve_: list[float] | None = None
@@ -308,17 +373,16 @@ class NetEstimator(BaseEstimator):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Another like this one, on the same library and device."""
         other = object.__new__(type(self))
-        for name, value in vars(self).items():
+        for name, value in vars(self).copy().items():
             if name == "_model":
                 other._model = value.on(value.backend)
-            elif name != "_step":
+            elif name not in _OF_ONE_CALL:
                 setattr(other, name, copy.deepcopy(value, memo))
         return other
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what only this machine has: what comes of it computes on NumPy."""
-        kept = dict(super().__getstate__())
-        kept.pop("_step", None)
+        kept = {name: value for name, value in super().__getstate__().items() if name not in _OF_ONE_CALL}
         if "_library" in kept:
             kept["_library"] = Library("numpy")
         return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
-from anynet.estimators.base import NetEstimator
+from anynet.estimators.base import NetEstimator, quiet
 from anynet.estimators.library import host
 from anynet.estimators.rules import LogLoss, PoissonLoss
 from anynet.nn import CrossEntropyLoss, Loss
@@ -39,21 +40,23 @@ class Classes(ClassifierMixin, NetEstimator):
             self._announced = named
         return self._fit_a_little(X, y, sample_weight)
 
+    @quiet
     def predict(self, X: Any) -> Any:
         """The likeliest class of each sample; or zeros and ones, a column for each class."""
         chosen = self._chosen(self._outputs(X, "predict"))
         return self._give(chosen if self._multilabel else self.classes_[chosen], X)
 
     @available_if(lambda self: self._tells_probabilities())  # type: ignore[untyped-decorator]
+    @quiet
     def predict_proba(self, X: Any) -> Any:
         """The probability of each class, in columns ordered as `classes_` is."""
         return self._give(self._probabilities(self._outputs(X, "predict_proba")), X)
 
     @available_if(lambda self: self._tells_probabilities())  # type: ignore[untyped-decorator]
+    @quiet
     def predict_log_proba(self, X: Any) -> Any:
         """The logarithm of `predict_proba`."""
-        with np.errstate(divide="ignore"):
-            return self._give(np.log(self._probabilities(self._outputs(X, "predict_log_proba"))), X)
+        return self._give(np.log(self._probabilities(self._outputs(X, "predict_log_proba"))), X)
 
     def _tells_probabilities(self) -> bool:
         loss = self._model.loss if self.__sklearn_is_fitted__() else self.loss
@@ -137,31 +140,33 @@ class Classes(ClassifierMixin, NetEstimator):
             return weight
         if self._multilabel:
             raise ValueError("class_weight needs one class for each sample, but y has a column for each class")
-        numbers = target if target.ndim == 1 else target.argmax(axis=1) if target.shape[1] > 1 else target[:, 0]
-        labels = self.classes_[numbers.astype(np.int64)]
+        labels = self._labels(target)
         present = np.unique(labels)
         given = self.class_weight
         if isinstance(given, dict):
             if unknown := [label for label in given if label not in set(self.classes_.tolist())]:
                 raise ValueError(f"The classes, {unknown}, are not in y: class_weight is for {self.classes_.tolist()}")
-            if any(not factor >= 0 for factor in given.values()):
-                raise ValueError(f"class weights must be 0 or more, but class_weight is {given}")
+            if not all(isinstance(factor, Real) and 0 <= float(factor) < np.inf for factor in given.values()):
+                raise ValueError(f"class weights must be finite numbers, 0 or more, but class_weight is {given}")
             given = {label: given.get(label, 1.0) for label in present}
         of_class = dict(zip(present, compute_class_weight(given, classes=present, y=labels), strict=True))
         factors = np.asarray([of_class[label] for label in labels])
         return factors if weight is None else factors * weight
 
     def _score(self, outputs: Any, target: Any, weight: Any) -> float:
-        chosen = self._chosen(outputs)
-        if self._multilabel or target.ndim == 1:
-            right = target
-        else:
-            right = target.argmax(axis=1) if target.shape[1] > 1 else target[:, 0]
-        return float(accuracy_score(right.astype(np.int64), chosen, sample_weight=weight))
+        right = target.astype(np.int64) if self._multilabel else self._numbers(target)
+        return float(accuracy_score(right, self._chosen(outputs), sample_weight=weight))
 
-    @property
-    def _stratifies(self) -> bool:
-        return len(self.classes_) == 2 and not self._multilabel
+    def _strata(self, target: Any) -> Any:
+        return self._labels(target) if len(self.classes_) == 2 and not self._multilabel else None
+
+    def _numbers(self, target: Any) -> Any:
+        """The number of each sample's class, from what the loss compares with."""
+        one = target if target.ndim == 1 else target.argmax(axis=1) if target.shape[1] > 1 else target[:, 0]
+        return one.astype(np.int64)
+
+    def _labels(self, target: Any) -> Any:
+        return self.classes_[self._numbers(target)]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -172,13 +177,12 @@ class Classes(ClassifierMixin, NetEstimator):
 class Values(RegressorMixin, NetEstimator):
     """One value for each sample, or several."""
 
-    _stratifies = False
-
     @available_if(lambda self: self._trains_in_epochs())  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on X for one epoch."""
         return self._fit_a_little(X, y, sample_weight)
 
+    @quiet
     def predict(self, X: Any) -> Any:
         """The predicted values, of shape (n_samples,) where y had it."""
         values = self._values(self._outputs(X, "predict"))
@@ -204,7 +208,8 @@ class Values(RegressorMixin, NetEstimator):
         return target
 
     def _score(self, outputs: Any, target: Any, weight: Any) -> float:
-        return float(r2_score(target, self._values(outputs), sample_weight=weight))
+        values = self._values(outputs)
+        return float(r2_score(target, values, sample_weight=weight)) if np.isfinite(values).all() else np.nan
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -49,6 +49,14 @@ class Library(NamedTuple):
 
 
 def host(x: Any) -> Any:
-    """An array of any library as NumPy's; None, lists and data frames as they are."""
+    """An array of any library as NumPy's; None, lists and data frames as they are.
+
+    Raises
+    ------
+    ValueError
+        When some of it is masked: what is behind the mask would be taken for data.
+    """
+    if isinstance(x, np.ma.MaskedArray) and (masked := int(np.ma.getmaskarray(x).sum())):
+        raise ValueError(f"{masked} of {x.size} values are masked; fill in or leave out what is missing")
     library = Library.of(x)
     return x if library.name == "numpy" else library.to_host(x)

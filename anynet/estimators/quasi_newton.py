@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from anynet.estimators.epochs import Samples
-from anynet.training.step import State, loss_and_gradient
+from anynet.training.state import State
+from anynet.training.step import loss_and_gradient
 
 
 def minimize(estimator: Any, samples: Samples) -> None:
@@ -51,11 +52,15 @@ def minimize(estimator: Any, samples: Samples) -> None:
         return float(backend.to_numpy(metrics["loss"])[0]), np.concatenate(gradients).astype(np.float64)
 
     options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol}
-    try:
-        found = scipy_minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
-    except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=5)
-        found = OptimizeResult(x=latest, fun=objective(latest)[0], nit=0, status=0)
+    with model.training():
+        try:
+            found = scipy_minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+            found = OptimizeResult(x=latest, fun=objective(latest)[0], nit=0, status=0)
+        best = (backend.asarray(block, copy=True) for block in blocks_of(found.x))
+        model.state = model.state._replace(parameters=tuple(best))
+    estimator.n_iter_, estimator.loss_ = int(found.nit), float(found.fun)
     if found.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
@@ -63,6 +68,3 @@ def minimize(estimator: Any, samples: Samples) -> None:
             ConvergenceWarning,
             stacklevel=5,
         )
-    estimator.n_iter_, estimator.loss_ = int(found.nit), float(found.fun)
-    best = (backend.asarray(block, copy=True) for block in blocks_of(found.x))
-    model.state = model.state._replace(parameters=tuple(best))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from anynet.nn import SGD, Adam, BCEWithLogitsLoss, CrossEntropyLoss
-from anynet.nn.layer import Array, Namespace, use_python_numbers
+from anynet.nn.checks import check_number
+from anynet.nn.layer import Array, Namespace
 from anynet.nn.losses import TargetKind
-from anynet.nn.optimizers import Slots
+from anynet.nn.optimizers import Slots, check_rates
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class RememberedSGD(SGD):
     """
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
+        check_rates(self)
+        check_number(self, "momentum", "at least 0 and at most 1", lambda momentum: 0 <= momentum <= 1)
 
     def update(
         self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array

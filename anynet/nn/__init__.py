@@ -4,9 +4,9 @@ Nothing here imports an array library; each function is handed the namespace `xp
 """
 
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
-from anynet.nn.containers import Sequential
+from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
-from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Values, Zeros
+from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Ones, Values, Zeros
 from anynet.nn.inputs import Flatten, Rescale
 from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
@@ -16,9 +16,23 @@ from anynet.nn.normalization import BatchNorm, LayerNorm
 from anynet.nn.optimizers import SGD, Adam, Optimizer
 from anynet.nn.schedules import LinearDecay, Schedule
 
-LAYERS = (Linear, ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, Flatten, Rescale, Dropout, BatchNorm, LayerNorm, Sequential)
+LAYERS = (
+    Linear,
+    ReLU,
+    LeakyReLU,
+    Sigmoid,
+    Tanh,
+    Softmax,
+    Flatten,
+    Rescale,
+    Dropout,
+    BatchNorm,
+    LayerNorm,
+    Sequential,
+    Frozen,
+)
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
-INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Values)
+INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Ones, Values)
 OPTIMIZERS = (SGD, Adam)
 SCHEDULES = (LinearDecay,)
 
@@ -32,6 +46,7 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "Frozen",
     "GlorotNormal",
     "GlorotUniform",
     "HalfMSELoss",
@@ -45,6 +60,7 @@ __all__ = [
     "LinearDecay",
     "Loss",
     "MSELoss",
+    "Ones",
     "Optimizer",
     "Parameter",
     "ReLU",
@@ -57,3 +73,7 @@ __all__ = [
     "Values",
     "Zeros",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

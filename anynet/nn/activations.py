@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from anynet.errors import ShapeError, UsageError
-from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs, use_python_numbers
+from anynet.errors import ShapeError
+from anynet.nn.checks import check_number
+from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs
 
 
 def sigmoid(xp: Namespace, x: Array) -> Array:
@@ -80,9 +81,7 @@ class LeakyReLU(_Activation):
     negative_slope: float = 0.01
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
-        if not self.negative_slope >= 0:
-            raise UsageError(f"LeakyReLU needs a negative_slope of 0 or more, but got {self.negative_slope!r}")
+        check_number(self, "negative_slope", "0 or more", lambda slope: slope >= 0)
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         y = xp.where(x > 0, x, self.negative_slope * x)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, overload
 
 from anynet.errors import ShapeError, UsageError
-from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape, Specs
+from anynet.nn.checks import check_layer
+from anynet.nn.layer import Array, Context, Layer, Namespace, Parameter, Parameters, Shape, Specs
 
 
 @dataclass(frozen=True, init=False)
 class Sequential:
     """One layer after the other; forward is a loop, backward the reversed loop.
 
-    Parameters are named by position, as in PyTorch: ``0.weight``, ``2.bias``. Input sizes are inferred.
+    Parameters are named by position, as in PyTorch: ``0.weight``, ``2.bias``. Input sizes are inferred. It has a
+    length, can be iterated over, and ``network[0]`` is a layer, ``network[:-1]`` a Sequential.
 
     Raises
     ------
@@ -28,18 +31,33 @@ class Sequential:
     >>> specs, out_shape = network.parameters((2,))
     >>> specs["0"]["weight"].shape, out_shape
     ((2, 3), (1,))
+    >>> len(network), network[-1].out_features, network[:1] == Sequential(Linear(3))
+    (3, 1, True)
     """
 
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
+        if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
+            raise UsageError("Sequential takes its layers one by one: Sequential(*layers), not Sequential(layers)")
         for position, layer in enumerate(layers):
-            if isinstance(layer, type) or not all(hasattr(layer, m) for m in ("parameters", "forward", "backward")):
-                raise UsageError(
-                    f"layer {position} of Sequential is {layer!r}, which is no layer: "
-                    "expected an object with parameters, forward and backward, such as Linear(128) or ReLU()"
-                )
+            check_layer(layer, f"layer {position} of Sequential")
         object.__setattr__(self, "layers", layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+
+    def __getitem__(self, index: int | slice) -> Layer | Sequential:
+        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     @cached_property
     def _named(self) -> tuple[tuple[str, Layer], ...]:
@@ -101,3 +119,94 @@ class Sequential:
             for (name, layer), kept in zip(self._named, saved, strict=True)
             if getattr(layer, "advances", False)
         }
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A layer that is not trained: it computes as in evaluation, and the gradient passes through it.
+
+    Its parameters become buffers of the same names, which no optimizer, weight decay or clipping touches. Dropout in
+    it is off, and batch normalization uses its running statistics and leaves them as they are, in training too. (In
+    PyTorch that takes both ``requires_grad_(False)`` and ``eval()``.)
+
+    Parameters
+    ----------
+    layer : Layer
+        Such as the first layers of a network: ``Frozen(network[:4])``.
+
+    Raises
+    ------
+    UsageError
+        When it is no layer.
+
+    To fine-tune the last layer of a trained network, freeze the layers before it one by one: their positions, and so
+    the names of their weights, stay.
+
+    >>> import numpy as np
+    >>> from anynet import Model
+    >>> from anynet.nn import SGD, Linear, MSELoss, ReLU
+    >>> x = np.linspace(-1, 1, 50)[:, None]
+    >>> network = Sequential(Linear(8), ReLU(), Linear(1))
+    >>> trained = Model(network, MSELoss(), SGD(0.1))
+    >>> _ = trained.fit(x, x**2, epochs=5)
+    >>> partly = Sequential(*map(Frozen, network[:-1]), network[-1])
+    >>> tuned = Model(partly, MSELoss(), SGD(0.01)).build((1,), trained.parameters)
+    >>> _ = tuned.fit(x, x**3, epochs=5)
+    >>> [name for name in tuned.parameters if (tuned.parameters[name] != trained.parameters[name]).any()]
+    ['2.weight', '2.bias']
+    """
+
+    trainable: ClassVar[bool] = False
+    layer: Layer
+
+    def __post_init__(self) -> None:
+        check_layer(self.layer, "the layer to be Frozen")
+
+    @property
+    def takes_bytes(self) -> bool:
+        return getattr(self.layer, "takes_bytes", False)
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        specs, out_shape = self.layer.parameters(shape)
+        return _as_buffers(specs), out_shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        return self.layer.forward(xp, p, x, replace(ctx, training=False))
+
+    def backward(
+        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+    ) -> tuple[Array | None, Parameters]:
+        return self.layer.backward(xp, p, saved, dy)[0] if need_dx else None, {}
+
+
+def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
+    """The layers that a container applies one after the other, by name; none for any other layer.
+
+    >>> from anynet.nn import ReLU
+    >>> children(Frozen(Sequential(ReLU())))
+    (('0', Frozen(layer=ReLU())),)
+    """
+    if isinstance(layer, Frozen):
+        return tuple((name, Frozen(inner)) for name, inner in children(layer.layer))
+    return layer._named if isinstance(layer, Sequential) else ()
+
+
+def leaves(layer: Layer, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Layer]]:
+    """The layers that are no containers, in the order in which they are applied, each with its path.
+
+    >>> from anynet.nn import ReLU, Tanh
+    >>> [path for path, _ in leaves(Sequential(ReLU(), Sequential(Tanh())))]
+    [('0',), ('1', '0')]
+    """
+    inside = children(layer)
+    if not inside:
+        yield path, layer
+    for name, inner in inside:
+        yield from leaves(inner, (*path, name))
+
+
+def _as_buffers(specs: Specs) -> dict[str, Parameter | Specs]:
+    return {
+        name: replace(spec, trainable=False) if isinstance(spec, Parameter) else _as_buffers(spec)
+        for name, spec in specs.items()
+    }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from anynet.errors import UsageError
-from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs, use_python_numbers
+from anynet.nn.checks import check_number
+from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs
 
 _GOLDEN_RATIO = 0x9E3779B1
 
@@ -35,9 +35,7 @@ class Dropout:
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
-        if not 0 <= self.p < 1:
-            raise UsageError(f"Dropout needs a p of at least 0 and below 1, but got {self.p!r}")
+        check_number(self, "p", "at least 0 and below 1", lambda p: 0 <= p < 1)
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         return {}, shape

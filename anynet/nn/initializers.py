@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from anynet.errors import ShapeError
+from anynet.errors import ShapeError, UsageError, shown
+from anynet.nn.checks import is_finite, python_number
 from anynet.nn.layer import Generator, Shape
 
 
@@ -90,11 +91,25 @@ class Zeros:
 
 
 @dataclass(frozen=True)
+class Ones:
+    """All ones, the usual start of a scale.
+
+    >>> Ones()(None, (3,))
+    1.0
+    """
+
+    def __call__(self, generator: Generator, shape: Shape) -> Any:
+        return 1.0
+
+
+@dataclass(frozen=True)
 class Values:
     """The given numbers, nested as the parameter is shaped.
 
     Raises
     ------
+    UsageError
+        When something in them is no finite number.
     ShapeError
         When the numbers are not shaped like the parameter.
 
@@ -114,8 +129,14 @@ class Values:
 
 
 def _as_tuples(values: Any) -> Any:
-    values = values.tolist() if hasattr(values, "tolist") else values
-    return tuple(map(_as_tuples, values)) if isinstance(values, (list, tuple)) else values
+    if hasattr(values, "tolist") and not isinstance(values, type):
+        values = values.tolist()
+    if isinstance(values, (list, tuple)):
+        return tuple(map(_as_tuples, values))
+    number = python_number(values)
+    if number is None or not is_finite(number):
+        raise UsageError(f"every one of the given values must be a finite number, but one is {shown(values)}")
+    return number
 
 
 def _shape_of(values: Any) -> Shape:

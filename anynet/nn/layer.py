@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
+
+from anynet.nn.checks import check_initializer, check_shape
 
 Array: TypeAlias = Any
 Namespace: TypeAlias = Any
@@ -26,12 +28,25 @@ class Parameter:
         False makes it a buffer, which the optimizer leaves alone.
     decay : bool
         Whether weight decay applies to it.
+
+    Raises
+    ------
+    UsageError, ShapeError
+        When shape or initializer cannot be.
+
+    >>> from anynet.nn import Zeros
+    >>> Parameter((3,), Zeros(), decay=False)
+    Parameter(shape=(3,), initializer=Zeros(), trainable=True, decay=False)
     """
 
     shape: Shape
     initializer: Initializer
     trainable: bool = True
     decay: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", check_shape(self.shape, "a parameter"))
+        check_initializer(self.initializer, "Parameter: initializer", "Zeros()")
 
 
 @dataclass(frozen=True)
@@ -54,20 +69,6 @@ class Context:
     def at(self, place: int) -> Context:
         """The context of one of several layers, which draws other numbers than the rest."""
         return replace(self, seed=self.seed * 1_000_003 + place + 1)
-
-
-def use_python_numbers(part: Any) -> None:
-    """Make Python's of NumPy's numbers in a frozen dataclass, since NumPy's float64 makes float32 arrays float64.
-
-    >>> import numpy as np
-    >>> from anynet.nn import LeakyReLU
-    >>> type(LeakyReLU(np.float64(0.1)).negative_slope)
-    <class 'float'>
-    """
-    for field in fields(part):
-        value = getattr(part, field.name)
-        if hasattr(value, "item"):
-            object.__setattr__(part, field.name, value.item())
 
 
 def rows_of(xp: Namespace, x: Array) -> Array:

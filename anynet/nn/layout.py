@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
 from typing import Any, TypeAlias
 
+from anynet.errors import ShapeError, UsageError, shown
+from anynet.nn.checks import check_layer, check_shape
 from anynet.nn.layer import Array, Generator, Layer, Namespace, Parameter, Parameters, Shape, Specs
 
 Path: TypeAlias = tuple[str, ...]
@@ -63,7 +65,8 @@ class Layout:
     """
 
     def __init__(self, network: Layer, shape: Shape, pack_limit: float = math.inf) -> None:
-        specs, self.out_shape = network.parameters(shape)
+        check_layer(network, "the network")
+        specs, self.out_shape = network.parameters(check_shape(shape))
         leaves = _leaves(specs)
         self.parameters = _place([(path, p) for path, p in leaves if p.trainable], pack_limit)
         self.buffers = _place([(path, p) for path, p in leaves if not p.trainable], pack_limit)
@@ -71,13 +74,21 @@ class Layout:
         self._tree = _map(lambda path, _: entries[path], specs)
 
     def initial(self, xp: Namespace, generator: Generator) -> dict[str, Array]:
-        """First values by name, drawn as float64 arrays of `xp`, NumPy's namespace on the host."""
+        """First values by name, drawn as float64 arrays of `xp`, NumPy's namespace on the host.
 
-        def draw(entry: Entry) -> Array:
-            shape = entry.parameter.shape
-            return xp.zeros(shape) + xp.asarray(entry.parameter.initializer(generator, shape), dtype=xp.float64)
+        Raises
+        ------
+        ShapeError
+            When an initializer gives an array of another shape than its parameter's.
+        UsageError
+            When it cannot be called, or gives something else than finite numbers.
+        """
+        return {entry.name: _drawn(xp, entry, generator) for _, entry in _leaves(self._tree)}
 
-        return {".".join(path): draw(entry) for path, entry in _leaves(self._tree)}
+    @staticmethod
+    def shapes(entries: Iterable[Entry]) -> dict[str, Shape]:
+        """The shape of each of these parameters by name."""
+        return {entry.name: entry.parameter.shape for entry in entries}
 
     def blocks(self, xp: Namespace, arrays: Mapping[str, Array]) -> tuple[Blocks, Blocks]:
         """Parameters and buffers as blocks, from arrays by name."""
@@ -118,6 +129,24 @@ def by_name(tree: Parameters) -> dict[str, Array]:
     {'0.weight': 1, '0.bias': 2}
     """
     return {".".join(path): array for path, array in _leaves(tree)}
+
+
+def _drawn(xp: Namespace, entry: Entry, generator: Generator) -> Array:
+    parameter = entry.parameter
+    whose = f"{shown(parameter.initializer)}, the initializer of {entry.name},"
+    try:
+        values = parameter.initializer(generator, parameter.shape)
+    except TypeError as error:
+        raise UsageError(f"{whose} is called as initializer(generator, shape), but: {error}") from error
+    try:
+        array = xp.asarray(values, dtype=xp.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"{whose} must give an array of numbers, but gives {shown(values)}") from None
+    if array.shape not in ((), parameter.shape):
+        raise ShapeError(f"{whose} must give an array of shape {parameter.shape}, but gives one of {array.shape}")
+    if not xp.all(xp.isfinite(array)):
+        raise UsageError(f"{whose} must give finite numbers, but gives {shown(values)}")
+    return xp.zeros(parameter.shape) + array
 
 
 def _map(function: Callable[[Path, Any], Any], tree: Any, path: Path = ()) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from anynet.errors import ShapeError, UsageError
+from anynet.errors import ShapeError, UsageError, shown
+from anynet.nn.checks import check_initializer, check_number, python_number
 from anynet.nn.initializers import HeNormal, Zeros
 from anynet.nn.layer import (
     Array,
@@ -17,7 +18,6 @@ from anynet.nn.layer import (
     Shape,
     Specs,
     rows_of,
-    use_python_numbers,
 )
 
 
@@ -37,7 +37,7 @@ class Linear:
     Raises
     ------
     UsageError
-        When `out_features` is not a positive whole number.
+        When `out_features` is not a positive whole number, or `weight` or `bias` is no initializer.
 
     >>> import numpy as np
     >>> from anynet.nn import Context, Values
@@ -53,9 +53,12 @@ class Linear:
     bias: Initializer = Zeros()
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
-        if not isinstance(self.out_features, int) or self.out_features < 1:
-            raise UsageError(f"Linear needs a whole number of outputs, 1 or more, but got {self.out_features!r}")
+        check_number(self, "out_features", "a whole number, 1 or more", lambda count: count >= 1, whole=True)
+        if python_number(self.weight) is not None:
+            outputs = shown(self.weight)
+            raise UsageError(f"Linear takes the number of outputs alone, as in Linear({outputs}): inputs are inferred")
+        check_initializer(self.weight, "Linear: weight", "HeNormal()")
+        check_initializer(self.bias, "Linear: bias", "Zeros() (there is always a bias)")
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         if not shape:

@@ -12,19 +12,23 @@ a prediction means: `probabilities`, and `classify`, the number of the likeliest
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from anynet.nn.activations import sigmoid, softmax
-from anynet.nn.layer import Array, Namespace, use_python_numbers
+from anynet.nn.checks import check_number
+from anynet.nn.layer import Array, Namespace
 
 TargetKind: TypeAlias = Literal["class", "probability", "value"]
 
 
 class Loss(Protocol):
-    """What a loss is: a call that gives value and gradient, and the kind of target it takes."""
+    """What a loss is: a call that gives value and gradient, and the kind of target it takes.
+
+    In a loss of your own ``target_kind = "value"`` is enough; pyright would not take a ClassVar for it.
+    """
 
     @property
-    def target_kind(self) -> TargetKind: ...
+    def target_kind(self) -> str: ...
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]: ...
 
@@ -49,7 +53,7 @@ class MSELoss:
     np.float64(0.215296)
     """
 
-    target_kind: ClassVar[TargetKind] = "value"
+    target_kind = "value"
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         error = prediction - target
@@ -69,7 +73,7 @@ class HalfMSELoss:
     (162.0, array([[18.]]))
     """
 
-    target_kind: ClassVar[TargetKind] = "value"
+    target_kind = "value"
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         error = prediction - target
@@ -91,10 +95,10 @@ class BCELoss:
     """
 
     epsilon: float = 1e-15
-    target_kind: ClassVar[TargetKind] = "probability"
+    target_kind = "probability"
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
+        check_number(self, "epsilon", "above 0 and below 1", lambda epsilon: 0 < epsilon < 1)
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         yes = xp.maximum(prediction, self.epsilon)
@@ -120,7 +124,7 @@ class BCEWithLogitsLoss:
     (10000.0, array([[1.]]))
     """
 
-    target_kind: ClassVar[TargetKind] = "probability"
+    target_kind = "probability"
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         share = _per_sample(xp, weight, prediction) / _outputs(prediction)
@@ -152,7 +156,7 @@ class CrossEntropyLoss:
            [ 0.25, -0.25]]))
     """
 
-    target_kind: ClassVar[TargetKind] = "class"
+    target_kind = "class"
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         # A JAX tracer has no device, and needs none.

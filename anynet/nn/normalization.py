@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from anynet.errors import ShapeError, UsageError
-from anynet.nn.initializers import Values, Zeros
+from anynet.errors import ShapeError
+from anynet.nn.checks import check_number
+from anynet.nn.initializers import Ones, Zeros
 from anynet.nn.layer import (
     Array,
     Context,
@@ -16,7 +17,6 @@ from anynet.nn.layer import (
     Shape,
     Specs,
     rows_of,
-    use_python_numbers,
 )
 
 
@@ -25,7 +25,7 @@ def _specs(layer: object, shape: Shape) -> dict[str, Parameter]:
         raise ShapeError(f"{type(layer).__name__} needs samples with at least one axis, but each is a single number")
     features = shape[-1:]
     return {
-        "weight": Parameter(features, Values([1.0] * features[0]), decay=False),
+        "weight": Parameter(features, Ones(), decay=False),
         "bias": Parameter(features, Zeros(), decay=False),
     }
 
@@ -50,8 +50,7 @@ class LayerNorm:
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
-        _check_eps(self)
+        check_number(self, "eps", "above 0 and finite", lambda eps: eps > 0)
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         return _specs(self, shape), shape
@@ -106,15 +105,13 @@ class BatchNorm:
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
-        _check_eps(self)
-        if not 0 < self.momentum <= 1:
-            raise UsageError(f"BatchNorm needs a momentum above 0 and at most 1, but got {self.momentum!r}")
+        check_number(self, "momentum", "above 0 and at most 1", lambda momentum: 0 < momentum <= 1)
+        check_number(self, "eps", "above 0 and finite", lambda eps: eps > 0)
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         running = {
             "running_mean": Parameter(shape[-1:], Zeros(), trainable=False),
-            "running_var": Parameter(shape[-1:], Values([1.0] * (shape or (0,))[-1]), trainable=False),
+            "running_var": Parameter(shape[-1:], Ones(), trainable=False),
         }
         return {**_specs(self, shape), **running}, shape
 
@@ -161,8 +158,3 @@ class BatchNorm:
 
 def _of_weight_and_bias(xp: Namespace, normal: Array, dy: Array) -> dict[str, Array]:
     return {"weight": xp.sum(rows_of(xp, dy * normal), axis=0), "bias": xp.sum(rows_of(xp, dy), axis=0)}
-
-
-def _check_eps(layer: Any) -> None:
-    if not 0 < layer.eps < float("inf"):
-        raise UsageError(f"{type(layer).__name__} needs an eps above 0 and finite, but got {layer.eps!r}")

@@ -15,8 +15,9 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from anynet.errors import UsageError
-from anynet.nn.layer import Array, Namespace, use_python_numbers
+from anynet.errors import UsageError, shown
+from anynet.nn.checks import check_number, python_number
+from anynet.nn.layer import Array, Namespace
 from anynet.nn.schedules import Schedule
 
 Slots: TypeAlias = dict[str, Array]
@@ -62,10 +63,10 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
-        _check_rates(self)
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"momentum must be at least 0 and below 1, but is {self.momentum!r}")
+        check_rates(self)
+        check_number(self, "momentum", "at least 0 and below 1", lambda momentum: 0 <= momentum < 1)
+        if not isinstance(self.nesterov, bool):
+            raise UsageError(f"SGD: nesterov must be True or False, but is {shown(self.nesterov)}")
         if self.nesterov and not self.momentum:
             raise UsageError("nesterov needs a momentum above 0, such as momentum=0.9")
 
@@ -115,13 +116,14 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
-        _check_rates(self)
-        object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UsageError(f"betas must be two numbers, at least 0 and below 1, but are {self.betas!r}")
-        if not 0 < self.eps < float("inf"):
-            raise UsageError(f"eps must be above 0 and finite, but is {self.eps!r}")
+        check_rates(self)
+        numbers = map(python_number, self.betas) if isinstance(self.betas, (list, tuple)) else ()
+        betas = tuple(float(beta) for beta in numbers if beta is not None and 0 <= beta < 1)
+        if len(betas) != 2 or len(self.betas) != 2:
+            words = "two numbers, at least 0 and below 1, such as (0.9, 0.999)"
+            raise UsageError(f"Adam: betas must be {words}, but are {shown(self.betas)}")
+        object.__setattr__(self, "betas", betas)
+        check_number(self, "eps", "above 0 and finite", lambda eps: eps > 0)
 
     def init(self, xp: Namespace, block: Array) -> Slots:
         return {"mean": xp.zeros_like(block), "square": xp.zeros_like(block)}
@@ -157,9 +159,16 @@ def _correction(xp: Namespace, beta: float, step: Array) -> Array:
     return -xp.expm1(step * math.log(beta)) if beta else xp.ones_like(step)
 
 
-def _check_rates(optimizer: Optimizer) -> None:
-    lr, weight_decay = optimizer.lr, optimizer.weight_decay
-    if not callable(lr) and not 0 < lr < float("inf"):
-        raise UsageError(f"lr must be above 0 and finite, or a schedule, but is {lr!r}")
-    if not 0 <= weight_decay < float("inf"):
-        raise UsageError(f"weight_decay must be 0 or more and finite, but is {weight_decay!r}")
+def check_rates(optimizer: Optimizer) -> None:
+    """Make `lr`, unless it is a schedule, and `weight_decay` Python numbers.
+
+    Raises
+    ------
+    UsageError
+        When one of them cannot be.
+    """
+    if isinstance(optimizer.lr, type) or not callable(optimizer.lr):
+        check_number(
+            optimizer, "lr", "above 0 and finite, or a schedule such as LinearDecay(0.1, 1000)", lambda lr: lr > 0
+        )
+    check_number(optimizer, "weight_decay", "0 or more and finite", lambda decay: decay >= 0)

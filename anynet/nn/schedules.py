@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from anynet.errors import UsageError
-from anynet.nn.layer import Array, Namespace, use_python_numbers
+from anynet.nn.checks import check_number
+from anynet.nn.layer import Array, Namespace
 
 
 class Schedule(Protocol):
@@ -36,11 +36,8 @@ class LinearDecay:
     steps: int
 
     def __post_init__(self) -> None:
-        use_python_numbers(self)
-        if not 0 < self.initial < float("inf"):
-            raise UsageError(f"the learning rate must be above 0 and finite, but is {self.initial!r}")
-        if self.steps < 1:
-            raise UsageError(f"LinearDecay needs 1 step or more, but got {self.steps!r}")
+        check_number(self, "initial", "above 0 and finite", lambda rate: rate > 0)
+        check_number(self, "steps", "a whole number, 1 or more", lambda steps: steps >= 1, whole=True)
 
     def __call__(self, xp: Namespace, step: Array) -> Array:
         return self.initial * xp.maximum(1.0 - step / self.steps, 0.0)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from anynet.backends import to_numpy
+from anynet.datasets.mapped import mapping_under
 from anynet.datasets.npy import map_npy
 from anynet.datasets.on_disk import OnDisk, pieces
 from anynet.errors import DataError, ShapeError
@@ -103,7 +104,8 @@ def _on_disk(values: Any) -> OnDisk | None:
     """Memory-mapped arrays and paths of files, to be read as they are needed."""
     if isinstance(values, (list, tuple)) and values and all(map(_is_file, values)):
         return OnDisk([map_npy(Path(value)) for value in values])
-    if isinstance(values, np.memmap) and values.ndim and len(values) and values.dtype.kind in "fiub":
+    holds_rows = isinstance(values, np.ndarray) and values.ndim and values.size and values.dtype.kind in "fiub"
+    if holds_rows and mapping_under(values):
         return OnDisk([values])
     return values if isinstance(values, OnDisk) else None
 

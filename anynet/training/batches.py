@@ -10,6 +10,9 @@ import numpy as np
 
 from anynet.backends.base import Array, Backend
 
+# So many rows at once where nothing is trained.
+EVALUATION_BATCH = 1024
+
 
 class Chunk(NamedTuple):
     """Batches of one size, stacked: each array, on the device, has shape (steps, batch_size, ...)."""
@@ -17,6 +20,10 @@ class Chunk(NamedTuple):
     arrays: tuple[Array, ...]
     steps: int
     batch_size: int
+
+    @property
+    def rows(self) -> int:
+        return self.steps * self.batch_size
 
 
 def chunks(
@@ -61,6 +68,7 @@ def batch_shares(weight: Any, order: Any, batch_size: int) -> tuple[Any, Any]:
     >>> batch_shares(np.asarray([1.0, 3.0, 5.0]), np.asarray([0, 1, 2]), batch_size=2)
     (array([0.25, 0.75, 1.  ]), array([4., 5.]))
     """
+    batch_size = min(batch_size, len(order))
     firsts = np.arange(0, len(order), batch_size)
     if weight.strides == (0,):
         sizes = np.diff(firsts, append=len(order))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 from anynet.errors import UsageError, unknown
+from anynet.training.metrics import higher_is_better
 
 if TYPE_CHECKING:
     from anynet.training.model import Model
@@ -15,11 +19,17 @@ Record = dict[str, float]
 
 
 class StopTraining(Exception):
-    """Raised in `on_epoch_end` to end `fit` without an error, once every callback has heard of the epoch."""
+    """Raised in a callback to end `fit` without an error, once every callback has heard of what is being told.
+
+    An epoch that is ended in the middle leaves no record; a later `fit` begins it anew.
+    """
 
 
 class Callback:
     """Override what you want to hear of; raise `StopTraining` to end `fit` early.
+
+    A callback may read the model, and change it by `Model.put`. It may add measures to the record of an epoch; one
+    that is `last` is told after all those that are not, and so sees them. `name` tells callbacks of one kind apart.
 
     >>> class Patience(Callback):
     ...     def on_epoch_end(self, model, record):
@@ -27,20 +37,63 @@ class Callback:
     ...             raise StopTraining
     """
 
-    def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None: ...
+    last: ClassVar[bool] = False
+    name: str = ""
 
-    def on_batches_end(self, model: Model, samples: int) -> None: ...
+    def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
+        """Begin afresh: one object may serve one training after the other."""
 
-    def on_epoch_end(self, model: Model, record: Record) -> None: ...
+    def on_batches_end(self, model: Model, samples: int) -> None:
+        """So many samples more have been trained on."""
 
-    def on_fit_end(self, model: Model) -> None: ...
+    def on_epoch_end(self, model: Model, record: Record) -> None:
+        """An epoch is over; `record` has what `fit` will return of it."""
+
+    def on_fit_end(self, model: Model) -> None:
+        """Training is over, in whatever way, even if another callback has failed."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps of it: what JSON can hold and, as ``arrays``, NumPy arrays by name."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Go on from what `state_dict` gave, after `on_fit_begin`; raise a ValueError where it cannot be."""
+
+
+class Callbacks:
+    """All callbacks of one training, in the order in which they are told."""
+
+    def __init__(self, callbacks: Iterable[Callback]) -> None:
+        self.given = list(callbacks)
+        self._in_order = sorted(self.given, key=lambda callback: callback.last)
+
+    def tell(self, event: str, *what: Any) -> bool:
+        """Call this method of each; False if one of them wants to stop."""
+        go_on = True
+        for callback in self._in_order:
+            try:
+                getattr(callback, event)(*what)
+            except StopTraining:
+                go_on = False
+        return go_on
+
+    @contextmanager
+    def until_the_end(self, model: Model) -> Iterator[None]:
+        """The time after which each hears that training is over, whatever the others do with it."""
+        with ExitStack() as ends:
+            for callback in reversed(self._in_order):
+                ends.enter_context(suppress(StopTraining))
+                ends.callback(callback.on_fit_end, model)
+            yield
+
+    def by_name(self) -> dict[str, Callback]:
+        """Each by its kind and name, such as ``EarlyStopping(val_loss)``."""
+        named: dict[str, Callback] = {}
+        for callback in self.given:
+            kind = type(callback).__name__ + (f"({callback.name})" if callback.name else "")
+            same = sum(key.partition("#")[0] == kind for key in named)
+            named[f"{kind}#{same + 1}" if same else kind] = callback
+        return named
 
 
 class EarlyStopping(Callback):
@@ -51,11 +104,13 @@ class EarlyStopping(Callback):
     Parameters
     ----------
     monitor : str
-        A key of the records of `fit`, such as ``val_loss``; a loss is better when lower, anything else when higher.
+        A key of the records of `fit`, such as ``val_loss``.
     patience : int
         So many epochs may pass without improvement.
     min_delta : float
-        What is less than that is none.
+        A smaller improvement does not count.
+    mode : {"auto", "min", "max"}
+        Whether less of it is better, or more; "auto" knows losses, errors, accuracies and scores by their names.
 
     Attributes
     ----------
@@ -65,25 +120,38 @@ class EarlyStopping(Callback):
     Raises
     ------
     UsageError
-        When a number cannot be, or the records have no such key.
+        When a number cannot be, the records have no such key, or "auto" does not know it.
     """
 
-    def __init__(self, monitor: str = "val_loss", patience: int = 10, min_delta: float = 0.0) -> None:
+    last = True
+
+    def __init__(
+        self, monitor: str = "val_loss", patience: int = 10, min_delta: float = 0.0, mode: str = "auto"
+    ) -> None:
         if patience < 0 or not min_delta >= 0:
             raise UsageError(f"patience and min_delta must be 0 or more, but are {patience!r} and {min_delta!r}")
         self.monitor = monitor
         self.patience = patience
         self.min_delta = min_delta
+        self.higher_is_better = higher_is_better(monitor, mode)
+        self.name = monitor
+        self._forget()
+
+    def _forget(self) -> None:
         self.best: float | None = None
         self.best_epoch: int | None = None
         self._arrays: dict[str, Any] = {}
+
+    def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
+        self._forget()
+        self._shapes = {name: array.shape for name, array in model.parameters.items()}
 
     def on_epoch_end(self, model: Model, record: Record) -> None:
         if self.monitor not in record:
             raise UsageError(unknown("measure", self.monitor, [key for key in record if _is_measure(key)]))
         value = record[self.monitor]
-        gain = 0.0 if self.best is None else self.best - value if self.monitor.endswith("loss") else value - self.best
-        if self.best is None or gain > self.min_delta:
+        gain = 0.0 if self.best is None else value - self.best if self.higher_is_better else self.best - value
+        if not math.isnan(value) and (self.best is None or gain > self.min_delta):
             self.best, self.best_epoch, self._arrays = value, model.epoch, model.parameters
         elif model.epoch - (self.best_epoch or 0) >= self.patience:
             raise StopTraining
@@ -96,11 +164,19 @@ class EarlyStopping(Callback):
         return {"best": self.best, "best_epoch": self.best_epoch, "arrays": self._arrays}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.best_epoch, self._arrays = state["best"], state["best_epoch"], state["arrays"]
+        best, epoch, arrays = state["best"], state["best_epoch"], state["arrays"]
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if best is None and epoch is None and not arrays:
+            return
+        if not isinstance(best, (int, float)) or type(epoch) is not int or shapes != self._shapes:
+            raise ValueError(f"EarlyStopping cannot go on from best={best!r} in epoch {epoch!r}, and such weights")
+        self.best, self.best_epoch, self._arrays = best, epoch, arrays
 
 
 class Progress(Callback):
     """A progress bar on a terminal, and one plain line per epoch."""
+
+    last = True
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
@@ -148,6 +224,8 @@ class TensorBoard(Callback):
     ----------
     folder : str or Path
     """
+
+    last = True
 
     def __init__(self, folder: str | Path) -> None:
         try:

@@ -51,6 +51,7 @@ LAYERS = (
         ),
         (2, 3),
     ),
+    LayerCase("Frozen", nn.Frozen(nn.Sequential(nn.Linear(3), nn.BatchNorm(), nn.Dropout(0.4), nn.Tanh())), (4,)),
 )
 
 LOSSES = (

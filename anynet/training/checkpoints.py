@@ -1,35 +1,36 @@
-"""All of a training run in one file, so that it can be stopped at any moment and lose nothing but seconds."""
+"""When a training is written down, and what of it is kept, so that it can be stopped at any moment."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from anynet.errors import CheckpointError, ModelFileError, UsageError, unknown
-from anynet.training import model_file, snapshot
-from anynet.training.callbacks import Callback
-from anynet.training.course import Course
+from anynet.errors import CheckpointError, UsageError, WriteError, unknown
+from anynet.training import files
+from anynet.training.callbacks import Callbacks
+from anynet.training.checkpoint_file import read, write
+from anynet.training.metrics import higher_is_better
 
 if TYPE_CHECKING:
+    from anynet.training.course import Course
     from anynet.training.model import Model
 
 BEST = "best.safetensors"
-_NAME = re.compile(r"checkpoint-(\d+)\.safetensors")
+_NAME = re.compile(r"checkpoint-(?:(\d+)-)?(\d+)\.safetensors")
 
 
 class Checkpoints:
     """Writes what training can go on from, every so often and when it is interrupted.
 
     A checkpoint holds weights, buffers, what the optimizer and the callbacks remember, the place in the epoch and the
-    history. It is written whole or not at all, and is on the disk before an older one goes.
+    history. It is written whole or not at all, and is on the disk before an older one goes. A folder serves one
+    training at a time; the checkpoints of an earlier one go once a later one has written its first.
 
     Parameters
     ----------
@@ -43,14 +44,16 @@ class Checkpoints:
         So many of the last are kept.
     best : str, optional
         A key of the records, such as ``val_loss``: the checkpoint after the epoch in which it was best is kept too, as
-        best.safetensors. A loss is better when lower, anything else when higher.
+        best.safetensors.
+    mode : {"auto", "min", "max"}
+        Whether less of `best` is better, or more; "auto" knows losses, errors, accuracies and scores by their names.
     must_succeed : bool
         Whether a checkpoint that cannot be written ends training; else it is warned of.
 
     Raises
     ------
     UsageError
-        When a number cannot be.
+        When a number cannot be, or "auto" does not know `best`.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Checkpoints:
         every_steps: int | None = None,
         keep: int = 2,
         best: str | None = None,
+        mode: str = "auto",
         must_succeed: bool = True,
     ) -> None:
         if not every_seconds >= 0:
@@ -73,182 +77,128 @@ class Checkpoints:
         self.every_steps = every_steps
         self.keep = keep
         self.best = best
+        self.higher_is_better = bool(best) and higher_is_better(best or "", mode)
         self.must_succeed = must_succeed
-        self._written_at = time.monotonic()
-        self._written_step: int | None = None
 
-    def begin(self) -> None:
-        """Make the folder, and clear away what a process that was killed left half written."""
-        try:
+    @contextmanager
+    def writer(self, course: Course, step: int, resumed: Path | None = None) -> Iterator[Writer]:
+        """What writes the checkpoints of a training, which begins after so many steps; nobody else may write there.
+
+        Raises
+        ------
+        UsageError
+            When another training is writing there.
+        WriteError
+            When the folder cannot be written.
+        """
+        with files.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for leftover in (*self.folder.glob(".checkpoint-*"), *self.folder.glob(f".{BEST}.*")):
-                leftover.unlink(missing_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"cannot write checkpoints to {self.folder}: {error.strerror}") from error
-        self._written_at = time.monotonic()
+        try:
+            with files.locked(self.folder):
+                with files.writing(self.folder):
+                    files.sweep(self.folder)
+                    writer = Writer(self, course, step, _number_for(self.folder, resumed))
+                yield writer
+        except BlockingIOError:
+            raise UsageError(f"another training is writing checkpoints to {self.folder}; name another") from None
 
-    def look(self, model: Model, watchers: Sequence[Callback], at_once: bool = False) -> None:
-        """Write a checkpoint if it is time to."""
-        if self._is_best(model):
-            self._try(self.folder / BEST, model, watchers)
-        due = time.monotonic() - self._written_at >= self.every_seconds
-        if not (at_once or due or self.every_steps):
-            return
-        step = int(model.backend.to_numpy(model.state.step))
-        enough = self.every_steps and step - (self._written_step or 0) >= self.every_steps
-        if at_once or due or enough:
-            self.write(model, watchers, step)
 
-    def write(self, model: Model, watchers: Sequence[Callback], step: int) -> None:
-        """Write a checkpoint now, and let the oldest go."""
-        self._try(self.folder / f"checkpoint-{step:09d}.safetensors", model, watchers)
+class Writer:
+    """Writes the checkpoints of one training, which are known by its number in the folder."""
+
+    def __init__(self, settings: Checkpoints, course: Course, step: int, number: int) -> None:
+        self.settings = settings
+        self.course = course
+        self.number = number
         self._written_at, self._written_step = time.monotonic(), step
 
-    def _try(self, path: Path, model: Model, watchers: Sequence[Callback]) -> None:
-        try:
-            write(path, model, watchers)
-            for _, old in _found(self.folder)[: -self.keep]:
-                old.unlink(missing_ok=True)
-        except OSError as error:
-            self._failed(CheckpointError(f"cannot clear away an old checkpoint in {self.folder}: {error.strerror}"))
-        except CheckpointError as error:
-            self._failed(error)
+    def look(self, model: Model, callbacks: Callbacks, at_once: bool = False) -> None:
+        """Write a checkpoint if it is time to."""
+        settings = self.settings
+        if self._is_best(model):
+            self._try(settings.folder / BEST, model, callbacks)
+        due = time.monotonic() - self._written_at >= settings.every_seconds
+        if not (at_once or due or settings.every_steps):
+            return
+        step = int(model.backend.to_numpy(model.state.step))
+        enough = settings.every_steps and step - self._written_step >= settings.every_steps
+        if at_once or due or enough:
+            name = f"checkpoint-{self.number:03d}-{step:09d}.safetensors"
+            self._try(settings.folder / name, model, callbacks)
+            self._written_at, self._written_step = time.monotonic(), step
 
-    def _failed(self, error: CheckpointError) -> None:
-        if self.must_succeed:
-            raise error
-        warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
+    def _try(self, path: Path, model: Model, callbacks: Callbacks) -> None:
+        try:
+            write(path, model, callbacks)
+            with files.writing(self.settings.folder):
+                self._let_go()
+        except WriteError as error:
+            if self.settings.must_succeed:
+                raise
+            warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
+
+    def _let_go(self) -> None:
+        """Delete the oldest, and those of an earlier training as soon as there is one of this."""
+        found = _found(self.settings.folder)
+        mine = [path for number, _, path in found if number == self.number]
+        others = [path for number, _, path in found if number != self.number] if mine else []
+        if others and not self._is_mine(self.settings.folder / BEST):
+            others.append(self.settings.folder / BEST)
+        for old in (*mine[: -self.settings.keep], *others):
+            old.unlink(missing_ok=True)
+
+    def _is_mine(self, path: Path) -> bool:
+        try:
+            return bool(read(path)[1]["course"].get("training") == self.course.training)
+        except CheckpointError:
+            return False
 
     def _is_best(self, model: Model) -> bool:
         """Whether an epoch has just ended, and was the best of all."""
-        course = model.course
-        if not (self.best and course and course.history and not course.rows):
+        course, name = self.course, self.settings.best
+        if not (name and course.history and not course.rows):
             return False
-        if self.best not in course.history[-1]:
-            raise UsageError(unknown("measure", self.best, course.history[-1]))
-        values = [record[self.best] for record in course.history]
-        best = min(values) if self.best.endswith("loss") else max(values)
+        if name not in course.history[-1]:
+            raise UsageError(unknown("measure", name, course.history[-1]))
+        values = [record[name] for record in course.history]
+        best = max(values) if self.settings.higher_is_better else min(values)
         return values.index(best) == len(values) - 1
 
 
-def write(path: Path, model: Model, watchers: Sequence[Callback] = ()) -> None:
-    """Write a model and how far its training has come.
+def latest(folder: str | Path) -> Path | None:
+    """The newest checkpoint, which can be read, of the last training in a folder; None where there is none yet.
 
     Raises
     ------
     CheckpointError
-        When it cannot be written; whatever was there before is there still.
-    """
-    assert model.course
-    model.course.read(model)
-    kept = snapshot.taken(model)
-    states = [watcher.state_dict() for watcher in watchers]
-    arrays = {f"weights/{name}": array for name, array in kept["arrays"].items()}
-    for slot, named in kept["slots"].items():
-        arrays |= {f"slots/{slot}/{name}": array for name, array in named.items()}
-    for i, state in enumerate(states):
-        arrays |= {f"callbacks/{i}/{name}": array for name, array in state.pop("arrays", {}).items()}
-    learning_rate, step = kept["numbers"]
-    arrays |= {"learning_rate": learning_rate, "losses": model.course.all_losses().astype(kept["dtype"])}
-    course = dataclasses.asdict(dataclasses.replace(model.course, losses=[], unread=[]))
-    description = {**model.description(), "step": int(step), "course": course, "callbacks": states}
-    try:
-        model_file.write(path, arrays, description)
-    except ModelFileError as error:
-        raise CheckpointError(str(error)) from error
+        When none of those that are there can be read.
 
-
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arrays and the description in a checkpoint.
-
-    Raises
-    ------
-    CheckpointError
-        When it is missing, damaged, or no checkpoint.
-    """
-    try:
-        arrays, description = model_file.read(path)
-    except ModelFileError as error:
-        raise CheckpointError(str(error)) from None
-    if "course" not in description:
-        raise CheckpointError(f"{path} is a model, and no checkpoint that training can go on from")
-    return arrays, description
-
-
-def latest(folder: str | Path) -> Path:
-    """The newest checkpoint of a folder that can be read.
-
-    Raises
-    ------
-    CheckpointError
-        When there is none.
+    >>> latest("no-such-folder") is None
+    True
     """
     found = _found(Path(folder))
-    for _, path in reversed(found):
+    if not found:
+        return None
+    newest = found[-1][0]
+    for _, _, path in reversed([one for one in found if one[0] == newest]):
         try:
             read(path)
         except CheckpointError as error:
             warnings.warn(f"an older checkpoint is taken: {error}", stacklevel=2)
         else:
             return path
-    raise CheckpointError(f"there is no checkpoint in {folder} that can be read")
+    raise CheckpointError(f"none of the checkpoints in {folder} can be read")
 
 
-def resume(model: Model, path: Path, course: Course, watchers: Sequence[Callback]) -> Course:
-    """Bring a model, and its callbacks, to where a checkpoint was written; how far that is.
-
-    Raises
-    ------
-    CheckpointError
-        When the file is missing or damaged, or was written by another training than this.
-    """
-    arrays, description = read(path)
-    model_file.same_parts(path, description, model.description())
-    try:
-        there = Course(**{**description["course"], "losses": [arrays["losses"]], "unread": []})
-        if not _is_sound(there, description["epoch"]):
-            raise CheckpointError(f"{path} cannot be resumed: it tells of a training that cannot be")
-        for name in ("samples", "batch_size", "asked"):
-            if getattr(there, name) != getattr(course, name):
-                what = {"samples": "samples", "batch_size": "rows a batch", "asked": "epochs"}[name]
-                raise CheckpointError(
-                    f"{path} was written in training with {getattr(there, name)} {what}, not {getattr(course, name)}"
-                )
-        kept = {**snapshot.plain(model), **{name: description[name] for name in ("seed", "epoch", "metadata")}}
-        kept["input_shape"] = tuple(description["input_shape"])
-        kept["arrays"] = _under("weights/", arrays)
-        slots = {name.split("/")[1] for name in arrays if name.startswith("slots/")}
-        kept["slots"] = {slot: _under(f"slots/{slot}/", arrays) for slot in slots}
-        kept["numbers"] = [arrays["learning_rate"], np.asarray(description["step"], np.int32)]
-        model_file.check(kept["arrays"], snapshot.shapes(model, kept["input_shape"]))
-        snapshot.put_back(model, kept, model.backend)
-        if len(description["callbacks"]) == len(watchers):
-            for i, (watcher, state) in enumerate(zip(watchers, description["callbacks"], strict=True)):
-                watcher.load_state_dict({**state, "arrays": _under(f"callbacks/{i}/", arrays)})
-    except CheckpointError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be resumed: {error}") from None
-    return there
+def _number_for(folder: Path, resumed: Path | None) -> int:
+    """The number of a training that begins, or that goes on where it has written its last checkpoint."""
+    last = max((number for number, _, _ in _found(folder)), default=0)
+    mine = [number for number, _, path in _found(folder) if resumed and path.samefile(resumed)]
+    return last if mine == [last] and last else last + 1
 
 
-def _is_sound(course: Course, epoch: int) -> bool:
-    numbers = course.first, course.asked, course.epochs, course.samples, course.batch_size, course.rows
-    return (
-        all(type(number) is int and number >= 0 for number in numbers)
-        and course.rows <= course.samples
-        and epoch <= course.epochs <= course.first + course.asked
-        and isinstance(course.history, list)
-        and all(isinstance(record, dict) for record in course.history)
-    )
-
-
-def _under(prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _found(folder: Path) -> list[tuple[int, Path]]:
-    """The checkpoints of a folder, oldest first."""
+def _found(folder: Path) -> list[tuple[int, int, Path]]:
+    """The checkpoints of a folder, with number of the training and step, oldest first."""
     names = os.listdir(folder) if folder.is_dir() else []
-    matches = [(match, folder / match.string) for match in map(_NAME.fullmatch, names) if match]
-    return sorted((int(match.group(1)), path) for match, path in matches)
+    matches = [match for match in map(_NAME.fullmatch, names) if match]
+    return sorted((int(match.group(1) or 0), int(match.group(2)), folder / match.string) for match in matches)

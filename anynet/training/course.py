@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,12 +16,13 @@ import numpy as np
 
 from anynet.errors import TrainingDiverged
 from anynet.training.batches import batch_shares
-from anynet.training.callbacks import Callback, Record, StopTraining
+from anynet.training.callbacks import Callbacks, Record
 from anynet.training.feeds import Resident, Streamed
+from anynet.training.reading import measures
 from anynet.training.streams import stream
 
 if TYPE_CHECKING:
-    from anynet.training.checkpoints import Checkpoints
+    from anynet.training.checkpoints import Writer
     from anynet.training.model import Model
 
 
@@ -36,6 +39,8 @@ class Course:
     epochs : int
         The epoch after which it ends.
     samples, batch_size : int
+    training : str
+        Which training it is: a name of its own, kept when it is resumed.
     rows : int
         How many rows of the current epoch have been trained on.
     losses : list of arrays
@@ -51,6 +56,7 @@ class Course:
     epochs: int
     samples: int
     batch_size: int
+    training: str = field(default_factory=lambda: uuid.uuid4().hex)
     rows: int = 0
     losses: list[Any] = field(default_factory=list)
     unread: list[Any] = field(default_factory=list)
@@ -68,7 +74,8 @@ class Course:
             losses = model.backend.to_numpy(self.unread.pop(0))
             if not np.isfinite(losses).all():
                 batch = sum(map(len, self.losses)) + int(np.flatnonzero(~np.isfinite(losses))[0]) + 1
-                raise _diverged(model, f"the loss is not finite in batch {batch} of epoch {model.epoch + 1}")
+                back = math.ceil(self.rows / self.batch_size) - batch + 1
+                raise _diverged(model, f"the loss is not finite in batch {batch} of epoch {model.epoch + 1}", back)
             self.losses.append(losses)
 
     def all_losses(self) -> Any:
@@ -82,8 +89,8 @@ def follow(
     source: Resident | Streamed,
     weight: Any,
     validation: tuple[Any, ...] | None,
-    watchers: Sequence[Callback],
-    checkpoints: Checkpoints | None = None,
+    callbacks: Callbacks,
+    checkpoints: Writer | None = None,
     most_steps: int | None = None,
 ) -> None:
     """Train from where the course is to its end, an interrupt, or a callback's StopTraining.
@@ -101,19 +108,23 @@ def follow(
         def rest() -> None:
             """Between two stretches of batches nothing is half done."""
             if checkpoints:
-                checkpoints.look(model, watchers, at_once=bool(signals))
+                checkpoints.look(model, callbacks, at_once=bool(signals))
             if signals:
                 raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
 
         while model.epoch < course.epochs:
-            record = _epoch(model, course, source, weight, watchers, most_steps, rest)
+            started = time.perf_counter()
+            done = course.rows
+            loss = _epoch(model, course, source, weight, callbacks, most_steps, rest)
+            if loss is None:
+                return
+            record = {"epoch": model.epoch, "loss": loss, **_speed(started, len(weight) - done)}
             if validation:
-                record |= {f"val_{name}": value for name, value in model._measure(*validation).items()}
+                record |= {f"val_{name}": value for name, value in measures(model, *validation).items()}
                 if not np.isfinite(record["val_loss"]):
                     raise _diverged(model, f"the validation loss is {record['val_loss']} after epoch {model.epoch}")
             course.history.append(record)
-            go_on = _all_go_on(watchers, model, record)
-            if not go_on:
+            if not callbacks.tell("on_epoch_end", model, record):
                 course.epochs = model.epoch
             rest()
 
@@ -123,37 +134,39 @@ def _epoch(
     course: Course,
     source: Resident | Streamed,
     weight: Any,
-    watchers: Sequence[Callback],
+    callbacks: Callbacks,
     most_steps: int | None,
-    rest: Any,
-) -> Record:
-    started = time.perf_counter()
+    rest: Callable[[], None],
+) -> float | None:
+    """Train on the rest of an epoch; its loss, or None where a callback ended it in the middle."""
     order = stream(model.seed, "order", model.epoch).permutation(len(weight))
     shares, totals = batch_shares(weight, order, course.batch_size)
     done = course.rows
-    for stretch in source.epoch(model.state, order[done:], (shares[done:],), course.batch_size, most_steps):
-        model.state = stretch.state
-        course.unread.append(stretch.losses)
-        course.rows += stretch.rows
+    for batches in source.batches(order[done:], (shares[done:],), course.batch_size, most_steps):
+        course.unread.append(model.train_on(batches, source.data))
+        course.rows += batches.rows
         # While the device works on this stretch, the last one is looked at.
         course.read(model, but=0 if most_steps == 1 else 1)
-        for watcher in watchers:
-            watcher.on_batches_end(model, stretch.rows)
+        go_on = callbacks.tell("on_batches_end", model, batches.rows)
         rest()
+        if not go_on and course.rows < len(weight):
+            return None
+        if not go_on:
+            course.epochs = model.epoch + 1
     # The last reading waits for the whole epoch.
     course.read(model)
     loss = float(course.all_losses() @ totals / totals.sum())
-    seconds = time.perf_counter() - started
     model.epoch += 1
     course.rows, course.losses = 0, []
     if name := _not_finite(model):
         raise _diverged(model, f"{name} is not finite after epoch {model.epoch}")
-    return {
-        "epoch": model.epoch,
-        "loss": loss,
-        "seconds": seconds,
-        "samples_per_second": (len(order) - done) / seconds,
-    }
+    return loss
+
+
+def _speed(started: float, rows: int) -> Record:
+    """Seconds since then, and rows a second; 0 where the clock has stood still."""
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "samples_per_second": rows / seconds if seconds > 0 else 0.0}
 
 
 def _not_finite(model: Model) -> str:
@@ -166,26 +179,23 @@ def _not_finite(model: Model) -> str:
     return next((name for name, array in model.parameters.items() if not np.isfinite(array).all()), "")
 
 
-def _diverged(model: Model, what: str) -> TrainingDiverged:
-    rate = model.optimizer.lr
-    learning_rate = getattr(rate, "initial", rate)
+def _diverged(model: Model, what: str, steps_ago: int = 1) -> TrainingDiverged:
     name = _not_finite(model)
     where = f", and so is {name}" if name and name not in what else ""
     return TrainingDiverged(
-        f"{what}{where}: training has diverged; try a smaller learning rate (it is {learning_rate}), or standardise "
-        "the inputs"
+        f"{what}{where}: training has diverged; try a smaller learning rate (it is "
+        f"{_learning_rate(model, steps_ago):.6g}), or standardise the inputs"
     )
 
 
-def _all_go_on(watchers: Sequence[Callback], model: Model, record: Record) -> bool:
-    """Tell every callback of an epoch; False if one of them wants to stop."""
-    go_on = True
-    for watcher in watchers:
-        try:
-            watcher.on_epoch_end(model, record)
-        except StopTraining:
-            go_on = False
-    return go_on
+def _learning_rate(model: Model, steps_ago: int) -> float:
+    """That of a step that was taken."""
+    backend, rate = model.backend, model.optimizer.lr
+    if not callable(rate):
+        return rate
+    step = np.asarray(float(backend.to_numpy(model.state.step)) + model.steps_before - steps_ago)
+    with backend.scope():
+        return float(backend.to_numpy(rate(backend.xp, backend.asarray(step))))
 
 
 @contextmanager

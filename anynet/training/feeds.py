@@ -5,58 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from anynet.backends import Backend
-from anynet.backends.base import Array, Step
+from anynet.backends.base import Array
 from anynet.datasets.on_disk import OnDisk
 from anynet.training.batches import Chunk, chunks, cuts
-from anynet.training.step import State
-
-
-class Stretch(NamedTuple):
-    """What a few steps came to."""
-
-    state: State
-    losses: Array
-    rows: int
 
 
 class Resident:
     """Data put on the device once; each batch is taken there, by the numbers of its rows."""
 
-    def __init__(self, backend: Backend, step: Step, data: tuple[Any, ...]) -> None:
+    def __init__(self, backend: Backend, data: tuple[Any, ...]) -> None:
         self.backend = backend
-        self.step = step
         self.data = tuple(backend.asarray(array) for array in data)
 
-    def epoch(
-        self, state: State, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
-    ) -> Iterator[Stretch]:
-        for chunk in chunks(self.backend, (order, *weights), batch_size, most_steps):
-            state, metrics = self.backend.run(self.step, state, chunk.arrays, self.data)
-            yield Stretch(state, metrics["loss"], chunk.steps * chunk.batch_size)
+    def batches(
+        self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
+    ) -> Iterator[Chunk]:
+        """Row numbers and weights; `Backend.run` takes the rows of `data`."""
+        return chunks(self.backend, (order, *weights), batch_size, most_steps)
 
 
 class Streamed:
     """Data too large for that: while the device works on some batches, a thread reads those that come next."""
 
-    def __init__(self, backend: Backend, step: Step, data: tuple[Any, ...]) -> None:
+    def __init__(self, backend: Backend, data: tuple[Any, ...]) -> None:
         self.backend = backend
-        self.step = step
-        self.data = data
+        self.data: tuple[Array, ...] = ()
+        self._rows = data
 
-    def epoch(
-        self, state: State, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
-    ) -> Iterator[Stretch]:
-        for chunk in self._ahead(order, weights, batch_size, most_steps):
-            state, metrics = self.backend.run(self.step, state, chunk.arrays)
-            yield Stretch(state, metrics["loss"], chunk.steps * chunk.batch_size)
-
-    def _ahead(self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None) -> Iterator[Chunk]:
-        row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self.data)
+    def batches(
+        self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
+    ) -> Iterator[Chunk]:
+        """Rows and weights."""
+        row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self._rows)
         with ThreadPoolExecutor(1) as reader:
             coming = None
             for cut in cuts(self.backend, len(order), batch_size, row_bytes, most_steps):
@@ -69,17 +54,17 @@ class Streamed:
 
     def _read(self, order: Any, weights: tuple[Any, ...], start: int, steps: int, size: int) -> Chunk:
         part = slice(start, start + steps * size)
-        rows = [*(_take(array, order[part]) for array in self.data), *(weight[part] for weight in weights)]
+        rows = [*(_take(array, order[part]) for array in self._rows), *(weight[part] for weight in weights)]
         stacked = (array.reshape(steps, size, *array.shape[1:]) for array in rows)
         return Chunk(tuple(self.backend.asarray(array) for array in stacked), steps, size)
 
 
-def feed(backend: Backend, step: Step, data: tuple[Any, ...]) -> Resident | Streamed:
+def feed(backend: Backend, data: tuple[Any, ...]) -> Resident | Streamed:
     """Resident where the data are in memory and small enough for the device, else streamed."""
     on_disk = any(isinstance(array, OnDisk) for array in data)
     if on_disk or sum(array.nbytes for array in data) > backend.resident_bytes():
-        return Streamed(backend, step, data)
-    return Resident(backend, step, data)
+        return Streamed(backend, data)
+    return Resident(backend, data)
 
 
 def _take(array: Any, rows: Any) -> Any:

@@ -5,10 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from anynet.errors import UsageError, unknown
 from anynet.nn import Loss
-from anynet.nn.losses import TargetKind
 
 Metric: TypeAlias = Callable[[Any, Any, Any, Any], Any]
+_HIGHER_IS_BETTER = {"loss": False, "error": False, "accuracy": True, "score": True, "r2": True}
+
+
+def higher_is_better(name: str, mode: str = "auto") -> bool:
+    """Whether more of a measure is better.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``val_loss``.
+    mode : {"auto", "min", "max"}
+        "auto" goes by the last word of the name: loss and error are better when lower, accuracy, score and r2 when
+        higher.
+
+    Raises
+    ------
+    UsageError
+        When "auto" does not know the name, or there is no such mode.
+
+    >>> higher_is_better("val_accuracy"), higher_is_better("rmse", mode="min")
+    (True, False)
+    """
+    if mode not in ("auto", "min", "max"):
+        raise UsageError(unknown("mode", mode, ("auto", "min", "max")))
+    if mode != "auto":
+        return mode == "max"
+    last = str(name).rpartition("_")[2]
+    if last not in _HIGHER_IS_BETTER:
+        raise UsageError(f'{name!r} may be better when higher or when lower: give mode="min" or mode="max"')
+    return _HIGHER_IS_BETTER[last]
 
 
 def metrics_of(loss: Loss) -> dict[str, Metric]:
@@ -22,7 +52,7 @@ def metrics_of(loss: Loss) -> dict[str, Metric]:
     return {"accuracy": _accuracy(classify, loss.target_kind)} if classify else {}
 
 
-def _accuracy(classify: Callable[[Any, Any], Any], target_kind: TargetKind) -> Metric:
+def _accuracy(classify: Callable[[Any, Any], Any], target_kind: str) -> Metric:
     def accuracy(xp: Any, prediction: Any, target: Any, weight: Any) -> Any:
         # A target may be a probability: what counts is the side of a half that it is on.
         label = target if target_kind == "class" else xp.astype(target >= 0.5, xp.int32)

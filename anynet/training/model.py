@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from anynet.backends import Backend, select
-from anynet.errors import UsageError
-from anynet.nn import Layer, Layout, Loss, Optimizer
+from anynet.errors import DataError, UsageError
+from anynet.nn import Layout
 from anynet.nn.layer import Shape
-from anynet.training import checkpoints as checkpoint_files
-from anynet.training import model_file, snapshot
+from anynet.training import inspection, model_file, snapshot
 from anynet.training.arrays import check_inputs, check_targets, check_weights
-from anynet.training.batches import chunks
-from anynet.training.callbacks import Callback, Record
+from anynet.training.callbacks import Callback, Callbacks, Record
+from anynet.training.checkpoint_file import Checkpoint
 from anynet.training.checkpoints import Checkpoints
+from anynet.training.checks import (
+    check_callbacks,
+    check_validation,
+    check_whole,
+)
 from anynet.training.course import Course, follow
 from anynet.training.feeds import feed
-from anynet.training.step import State, evaluation_step, prediction_step, training_step
-from anynet.training.streams import stream
+from anynet.training.owned_network import OwnedNetwork
+from anynet.training.reading import measures, outputs
+from anynet.training.state import State
+from anynet.training.summary import Summary, short, summary
 
-EVALUATION_BATCH = 1024
 
-
-class Model:
+class Model(OwnedNetwork):
     """A network that trains.
 
     The weights are made at the first call that shows the shape of a sample, or by `build`. They are drawn on
     the host from `seed`, so every backend starts from the same numbers and sees the data in the same order.
 
+    One thread at a time may train a model. Beside it, any number of threads may read it (`predict`, `evaluate`,
+    `parameters`, `save`, pickling): they are served with the weights as of the last batches that are done.
+
     Parameters
     ----------
     network : Layer
-        Such as ``Sequential(Linear(128), ReLU(), Linear(10))``.
+        Such as ``Sequential(Linear(128), ReLU(), Linear(10))``. Once there are weights, no other can be assigned.
     loss : Loss
+        Another may be assigned between two trainings.
     optimizer : Optimizer
+        Likewise; one that is assigned has taken no step, and remembers nothing.
     backend : str or Backend
         ``name[:device]`` or ``auto``, as `anynet.backends.select` takes it.
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64"}, or NumPy's dtype of that name
         Left aside when `backend` is a Backend, which has its own.
     seed : int
 
@@ -48,6 +57,8 @@ class Model:
     ----------
     epoch : int
         How many epochs it has been trained.
+    steps_before : int
+        How many steps it had taken when the optimizer began; a schedule counts them too.
     metadata : dict
         Anything JSON can hold; saved and loaded with the model.
 
@@ -59,99 +70,6 @@ class Model:
     >>> model.predict(np.asarray([[0.5]])).round(2)
     array([[2.5]], dtype=float32)
     """
-
-    def __init__(
-        self,
-        network: Layer,
-        loss: Loss,
-        optimizer: Optimizer,
-        *,
-        backend: str | Backend = "numpy",
-        dtype: str = "float32",
-        seed: int = 0,
-    ) -> None:
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise UsageError(f"seed must be a whole number, 0 or more, but is {seed!r}")
-        for name, part in (("network", network), ("loss", loss), ("optimizer", optimizer)):
-            if isinstance(part, type):
-                raise UsageError(f"the {name} is the class {part.__name__}; make one, as in {part.__name__}(...)")
-        self.network = network
-        self.loss = loss
-        self.optimizer = optimizer
-        self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
-        self.seed = int(seed)
-        self.epoch = 0
-        self.metadata: dict[str, Any] = {}
-        self.input_shape: Shape | None = None
-        self.course: Course | None = None
-
-    def build(self, input_shape: Shape, arrays: Mapping[str, Any] | None = None) -> Model:
-        """Make the weights for samples of this shape, without the batch axis.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-        arrays : dict of arrays, optional
-            Weights by name, as in `parameters`; those that are not there are drawn from the seed.
-
-        Raises
-        ------
-        ShapeError
-            When the layers do not fit the shape, or each other.
-        """
-        shape = tuple(input_shape)
-        layout = Layout(self.network, shape, self.backend.pack_limit)
-        arrays = dict(arrays or {})
-        if any(entry.name not in arrays for entry in (*layout.parameters, *layout.buffers)):
-            arrays = {**layout.initial(np, stream(self.seed, "weights")), **arrays}
-        self._set(shape, layout, arrays)
-        return self
-
-    def _set(self, shape: Shape, layout: Layout, arrays: Mapping[str, Any], step: int = 0) -> None:
-        backend = self.backend
-        blocks = layout.blocks(np, arrays)
-        # A copy, since these blocks are updated in place and an array may share memory with what it was made of.
-        parameters, buffers = (tuple(backend.asarray(block, copy=True) for block in part) for part in blocks)
-        with backend.scope():
-            slots = tuple(self.optimizer.init(backend.xp, block) for block in parameters)
-        constant = np.asarray(0.0 if callable(self.optimizer.lr) else self.optimizer.lr)
-        learning_rate, step = (backend.asarray(n, copy=True) for n in (constant, np.asarray(step, dtype=np.int32)))
-        self.state = State(parameters, buffers, slots, learning_rate, step)
-        decays = layout.decays(np) if self.optimizer.weight_decay else ()
-        decays = tuple(backend.asarray(decay) for decay in decays)
-        self._train = training_step(backend, self.network, self.loss, self.optimizer, layout, decays, seed=self.seed)
-        self._evaluate = evaluation_step(backend, self.network, self.loss, layout)
-        self._predict = prediction_step(backend, self.network, layout)
-        self.layout, self.input_shape = layout, shape
-
-    def _need_weights(self) -> None:
-        if self.input_shape is None:
-            raise UsageError("the model has no weights yet: fit it first, or build(input_shape)")
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Every parameter and buffer by name, copied to NumPy arrays, such as ``0.weight``."""
-        self._need_weights()
-        return snapshot.named(self, self.state.parameters)
-
-    def put(self, arrays: Mapping[str, Any]) -> None:
-        """Set parameters and buffers by name, as `parameters` gives them; all else stays as it is."""
-        self._need_weights()
-        parameters, buffers = self.layout.blocks(np, arrays)
-        blocks = (tuple(self.backend.asarray(block, copy=True) for block in part) for part in (parameters, buffers))
-        self.state = self.state._replace(**dict(zip(("parameters", "buffers"), blocks, strict=True)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return snapshot.taken(self)
-
-    def __setstate__(self, kept: dict[str, Any]) -> None:
-        snapshot.put_back(self, kept, select("numpy", kept["dtype"]))
-
-    def on(self, backend: Backend) -> Model:
-        """The same model, with all that it remembers, on another backend."""
-        model = object.__new__(Model)
-        snapshot.put_back(model, snapshot.taken(self), backend)
-        return model
 
     def fit(
         self,
@@ -208,29 +126,34 @@ class Model:
         TrainingDiverged
             When a loss or a weight is not finite.
         """
-        for name, number in (("epochs", epochs), ("batch_size", batch_size)):
-            if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
-                raise UsageError(f"{name} must be a whole number, 1 or more, but is {number!r}")
+        epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
+        told = Callbacks(check_callbacks(callbacks))
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
-        validation = self._check(shape, *validation_data)[1:] if validation_data else None
+        validation = None if validation_data is None else self._check(shape, *check_validation(validation_data))[1:]
+        asked = {"asked": epochs, "samples": len(x), "batch_size": batch_size}
+        checkpoint = None if resume is None else Checkpoint(Path(resume), self, shape, asked)
         self._ensure_built(shape)
-        watchers = list(callbacks)
-        course = Course(self.epoch, int(epochs), self.epoch + int(epochs), len(x), int(batch_size))
-        if resume is not None:
-            course = checkpoint_files.resume(self, Path(resume), course, watchers)
-        if checkpoints:
-            checkpoints.begin()
-        self.course = course
-        source = feed(self.backend, self._train, (x, target))
-        most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
-        for watcher in watchers:
-            watcher.on_fit_begin(self, course.epochs - self.epoch, len(x))
-        try:
-            follow(self, course, source, weight, validation, watchers, checkpoints, most_steps)
-        finally:
-            self.course = None
-            for watcher in watchers:
-                watcher.on_fit_end(self)
+        with ExitStack() as stack:
+            stack.enter_context(self.training())
+            if checkpoint:
+                checkpoint.restore(self)
+            last = self.epoch + epochs
+            course = checkpoint.course if checkpoint else Course(self.epoch, epochs, last, len(x), batch_size)
+            writer = None
+            if checkpoints:
+                step = int(self.backend.to_numpy(self.state.step))
+                resumed = checkpoint.path if checkpoint else None
+                writer = stack.enter_context(checkpoints.writer(course, step, resumed))
+            self.course = course
+            stack.callback(setattr, self, "course", None)
+            source = feed(self.backend, (x, target))
+            stack.enter_context(told.until_the_end(self))
+            go_on = told.tell("on_fit_begin", self, course.epochs - self.epoch, len(x))
+            if checkpoint:
+                checkpoint.restore_callbacks(told, self)
+            if go_on:
+                most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
+                follow(self, course, source, weight, validation, told, writer, most_steps)
         return course.history
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
@@ -244,16 +167,7 @@ class Model:
         """
         shape, *samples = self._check(self.input_shape, x, y, sample_weight)
         self._ensure_built(shape)
-        return self._measure(*samples)
-
-    def _measure(self, x: Any, target: Any, weight: Any) -> Record:
-        total: Record = {}
-        for chunk in chunks(self.backend, (x, target, weight), EVALUATION_BATCH):
-            self.state, metrics = self.backend.run(self._evaluate, self.state, chunk.arrays)
-            for name, values in metrics.items():
-                total[name] = total.get(name, 0.0) + float(self.backend.to_numpy(values).astype(np.float64).sum())
-        # Divided here and in float64, so that an accuracy of 1 is exactly 1.
-        return {name: value / float(weight.sum()) for name, value in total.items()}
+        return measures(self, *samples)
 
     def predict(self, x: Any) -> Any:
         """The network's output for each sample, as a NumPy array of shape (samples, ...)."""
@@ -275,23 +189,13 @@ class Model:
     def _outputs(self, x: Any, meaning: Any) -> Any:
         x = check_inputs(x, self.input_shape)
         self._ensure_built(x.shape[1:])
-        outputs = []
-        for chunk in chunks(self.backend, (x,), EVALUATION_BATCH):
-            self.state, result = self.backend.run(self._predict, self.state, chunk.arrays)
-            with self.backend.scope():
-                output = self.backend.to_numpy(meaning(self.backend.xp, result["prediction"]))
-            outputs.append(output.reshape(chunk.steps * chunk.batch_size, *output.shape[2:]))
-        return np.concatenate(outputs)
+        return outputs(self, x, meaning)
 
     def _check(self, shape: Shape | None, x: Any, y: Any, sample_weight: Any = None) -> tuple[Shape, Any, Any, Any]:
         x = check_inputs(x, shape)
         _, out_shape = self.network.parameters(x.shape[1:])
         target = check_targets(y, len(x), self.loss, out_shape)
         return x.shape[1:], x, target, check_weights(sample_weight, len(x))
-
-    def _ensure_built(self, shape: Shape) -> None:
-        if self.input_shape is None:
-            self.build(shape)
 
     def save(self, path: str | Path) -> None:
         """Write description, weights and metadata to one safetensors file, all of it or nothing.
@@ -300,27 +204,34 @@ class Model:
         ------
         UsageError
             When there are no weights yet, or a part of the model cannot be described in a file.
+        DataError
+            When a weight is not finite.
+        WriteError
+            When the file cannot be written.
         """
-        self._need_weights()
-        model_file.write(Path(path), self.parameters, self.description())
+        state = self.read_state()
+        arrays = snapshot.named(self, state)
+        if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+            raise DataError(f"{bad[0]} is not finite, and a file of it could not be loaded: train anew, more slowly")
+        model_file.write(Path(path), arrays, self.description(state))
 
-    def description(self) -> dict[str, Any]:
+    def description(self, state: State) -> dict[str, Any]:
         """All but the weights, as what JSON can hold."""
         return {
-            "network": model_file.describe(self.network),
-            "loss": model_file.describe(self.loss),
-            "optimizer": model_file.describe(self.optimizer),
+            **model_file.parts(self),
             "input_shape": self.input_shape,
-            "dtype": self.backend.dtype_name,
             "seed": self.seed,
             "epoch": self.epoch,
-            "step": int(self.backend.to_numpy(self.state.step)),
+            "step": self.steps_before + int(self.backend.to_numpy(state.step)),
             "metadata": self.metadata,
         }
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str = "numpy", known: Iterable[type] = ()) -> Model:
-        """Read a model from a file that `save` wrote; training can go on from there, without old momentum.
+        """Read a model from a file that `save` wrote.
+
+        It can be trained further, by an optimizer that begins anew: what it remembered, such as a velocity or Adam's
+        moments with the count of their steps, is in a checkpoint and not in this file. A schedule goes on.
 
         Parameters
         ----------
@@ -344,6 +255,81 @@ class Model:
             model.metadata = description["metadata"]
             shape = tuple(description["input_shape"])
             layout = Layout(model.network, shape, model.backend.pack_limit)
-            model_file.check(arrays, {e.name: e.parameter.shape for e in (*layout.parameters, *layout.buffers)})
-            model._set(shape, layout, arrays, description["step"])
+            model_file.check(arrays, layout.shapes((*layout.parameters, *layout.buffers)))
+            model.steps_before = description["step"]
+            model._set(shape, layout, arrays)
         return model
+
+    def summary(self, input_shape: Shape | None = None) -> Summary:
+        """A table of the layers: what comes out of each, how many parameters it has, and the memory they take.
+
+        It prints as text and shows as HTML in a notebook, as the model itself does there.
+
+        Parameters
+        ----------
+        input_shape : tuple of int, optional
+            The shape of a sample, for a model that is not built yet or to see what another would make of it.
+
+        Raises
+        ------
+        ShapeError
+            When the layers do not fit the shape.
+
+        >>> from anynet.nn import Adam, CrossEntropyLoss, Linear, ReLU, Sequential
+        >>> Model(Sequential(Linear(64), ReLU(), Linear(10)), CrossEntropyLoss(), Adam()).summary((784,))
+        CrossEntropyLoss(), Adam(), numpy on cpu, float32
+        <BLANKLINE>
+        name   layer       output  parameters  trainable
+        0      Linear(64)  (64,)       50,240     50,240
+        1      ReLU()      (64,)            0          0
+        2      Linear(10)  (10,)          650        650
+        total              (10,)       50,890     50,890
+        <BLANKLINE>
+        memory: weights 198.8 KiB, gradients 198.8 KiB, optimizer 397.6 KiB
+        """
+        return summary(self, input_shape)
+
+    def __repr__(self) -> str:
+        return short(self)
+
+    def _repr_html_(self) -> str:
+        return summary(self)._repr_html_()
+
+    def activations(self, x: Any) -> dict[str, Any]:
+        """The output of every layer for each sample, as NumPy arrays by the name of the layer.
+
+        Layers are named as in `parameters`: ``0``, ``1``, those of a Sequential within it ``3.0``; the only layer of a
+        network without containers has no name. They compute as in `predict`. All outputs are in memory at once: ask
+        for as many samples as it has room for.
+
+        >>> import numpy as np
+        >>> from anynet.nn import SGD, Linear, MSELoss, ReLU, Sequential, Values
+        >>> model = Model(Sequential(Linear(1, Values([[-2.0]])), ReLU()), MSELoss(), SGD(0.1))
+        >>> {name: output.tolist() for name, output in model.activations(np.asarray([[1.0], [-1.0]])).items()}
+        {'0': [[-2.0], [2.0]], '1': [[0.0], [2.0]]}
+        """
+        return inspection.activations(self, x)
+
+    def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """The gradient of the loss for each trainable parameter, as NumPy arrays by name.
+
+        It is what the next training step would use if x were its batch: with dropout as in that step and the batch's
+        own statistics in batch normalization, and without weight decay, which is no part of the loss.
+
+        Parameters
+        ----------
+        x, y, sample_weight : arrays
+            As in `fit`; all samples are one batch.
+
+        Raises
+        ------
+        DataError, ShapeError
+            When the data do not fit the network or the loss.
+
+        >>> import numpy as np
+        >>> from anynet.nn import SGD, Linear, MSELoss, Values
+        >>> model = Model(Linear(1, Values([[2.0]])), MSELoss(), SGD(0.1))
+        >>> model.gradients(np.asarray([[3.0]]), np.asarray([[5.0]]))
+        {'weight': array([[6.]], dtype=float32), 'bias': array([2.], dtype=float32)}
+        """
+        return inspection.gradients(self, x, y, sample_weight)

@@ -6,20 +6,33 @@ import dataclasses
 import hashlib
 import json
 import os
-import reprlib
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from anynet import nn
-from anynet.errors import AnynetError, BackendError, CheckpointError, ModelFileError, UsageError, unknown
+from anynet.errors import AnynetError, BackendError, ModelFileError, UsageError, WriteError, unknown
 from anynet.nn.layer import Shape
+from anynet.training import schema
+from anynet.training.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, 2)
+# What believing a damaged description leads to.
+CAUSED_BY_DAMAGE = (
+    AnynetError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
 _KNOWN = (*nn.LAYERS, *nn.LOSSES, *nn.INITIALIZERS, *nn.OPTIMIZERS, *nn.SCHEDULES)
 
 
@@ -101,8 +114,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if "anynet" not in metadata:
             raise ModelFileError("it is a safetensors file, but no model that anynet saved")
         header = json.loads(metadata["anynet"])
-        if header.pop("format") != FORMAT:
-            raise ModelFileError(f"its format is not {FORMAT}; a newer anynet may have written it")
+        if (found := header.pop("format")) not in _READABLE:
+            raise ModelFileError(f"its format is {found!r}, not one of {_READABLE}; a newer anynet may have written it")
         names = file.keys()
         arrays = {name: file.get_tensor(name) for name in names}
         if header.pop("sha256") != _checksum(arrays, header):
@@ -114,43 +127,40 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return arrays, header
 
 
-def same_parts(path: Path, description: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Refuse a file of a model that is made otherwise."""
-    for part in ("network", "loss", "optimizer", "dtype"):
-        found = json.loads(json.dumps(description[part]))
-        if found != json.loads(json.dumps(expected[part])):
-            raise CheckpointError(f"{path} was written by a model with another {part}: {reprlib.repr(found)}")
+def parts(model: Any) -> dict[str, Any]:
+    """What a model is made of, as what JSON can hold."""
+    described = {part: describe(getattr(model, part)) for part in ("network", "loss", "optimizer")}
+    return {**described, "dtype": model.backend.dtype_name}
+
+
+_PART = {"is": schema.TEXT}
+_SCHEMA = {
+    **dict.fromkeys(("network", "loss", "optimizer"), _PART),
+    "input_shape": [schema.LENGTH],
+    "dtype": schema.one_of("float32", "float64"),
+    **dict.fromkeys(("seed", "epoch", "step"), schema.WHOLE),
+    "metadata": schema.MAPPING,
+}
 
 
 def _check_header(header: dict[str, Any]) -> None:
     """Refuse a description that has a right checksum and absurd content."""
-    shape = header["input_shape"]
-    fits = {
-        "input_shape": isinstance(shape, list) and all(_is_whole(length) and length > 0 for length in shape),
-        "dtype": header["dtype"] in ("float32", "float64"),
-        "metadata": isinstance(header["metadata"], dict),
-        **{name: _is_whole(header[name]) for name in ("seed", "epoch", "step")},
-    }
-    for name, does in fits.items():
-        if not does:
-            raise ModelFileError(f"its {name} cannot be {reprlib.repr(header[name])}")
+    schema.check(header, _SCHEMA)
     for part, kinds in (("network", nn.LAYERS), ("loss", nn.LOSSES), ("optimizer", nn.OPTIMIZERS)):
         name = header[part]["is"]
         if name in {cls.__name__ for cls in _KNOWN} - {cls.__name__ for cls in kinds}:
             raise ModelFileError(f"its {part} cannot be {name}")
 
 
-def _is_whole(number: Any) -> bool:
-    return type(number) is int and number >= 0
-
-
 def check(arrays: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
-    """Refuse arrays that are not the ones the network needs."""
+    """Refuse arrays that are not the ones the network needs, or hold what is no finite number."""
     for name in sorted({*arrays, *shapes}):
         found = f"{name} of shape {arrays[name].shape}" if name in arrays else f"no {name}"
         needed = f"{name} of shape {shapes[name]}" if name in shapes else f"no {name}"
         if found != needed:
             raise ModelFileError(f"it holds {found}, but its network needs {needed}")
+        if not np.isfinite(arrays[name]).all():
+            raise ModelFileError(f"its {name} holds numbers that are not finite")
 
 
 @contextmanager
@@ -158,35 +168,12 @@ def blamed(path: Path) -> Iterator[None]:
     """Turn whatever a damaged description causes into an error that names the file."""
     try:
         yield
-    except BackendError:
+    except (BackendError, WriteError):
         raise
-    except (AnynetError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+    except CAUSED_BY_DAMAGE as error:
         kind, reason = type(error).__name__, textwrap.shorten(str(error), 150)
         reason = str(error) if isinstance(error, AnynetError) else f"its description is damaged: {kind}: {reason}"
         raise ModelFileError(f"{path} cannot be loaded: {reason}") from None
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The whole new file, on the disk, or what was there before; an error leaves nothing behind."""
-    temporary = path.parent / f".{path.name}.{os.getpid()}"
-    try:
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
-    # The new name outlives a power cut once its folder is written; not every system can do that.
-    with suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _checksum(arrays: Mapping[str, Any], description: Mapping[str, Any]) -> str:

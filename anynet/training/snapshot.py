@@ -2,70 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anynet.backends import Backend
-from anynet.backends.base import Array
 from anynet.nn import Layout
 from anynet.nn.layer import Shape
 from anynet.nn.layout import by_name
+from anynet.training.state import State
 
 if TYPE_CHECKING:
-    from anynet.training.model import Model
+    from anynet.training.owned_network import OwnedNetwork
 
-_PLAIN = ("network", "loss", "optimizer", "seed", "epoch", "metadata", "input_shape")
+_PLAIN = ("network", "loss", "optimizer", "seed", "epoch", "steps_before", "metadata", "input_shape")
 
 
-def named(model: Model, blocks: tuple[Array, ...]) -> dict[str, Any]:
-    """Blocks laid out like the parameters as NumPy arrays by name, with the buffers beside them."""
-    tree = model.layout.unpack(model.backend.xp, blocks, model.state.buffers)
+def named(model: OwnedNetwork, state: State) -> dict[str, Any]:
+    """Parameters and buffers as NumPy arrays by name."""
+    tree = model.layout.unpack(model.backend.xp, state.parameters, state.buffers)
     return {name: np.array(model.backend.to_numpy(array)) for name, array in by_name(tree).items()}
 
 
-def plain(model: Model) -> dict[str, Any]:
-    """What a model is beside its arrays."""
-    return {**{name: getattr(model, name) for name in _PLAIN}, "dtype": model.backend.dtype_name}
-
-
-def shapes(model: Model, input_shape: Shape) -> dict[str, Shape]:
-    """The shape of each parameter and buffer, by name."""
+def shapes(model: OwnedNetwork, input_shape: Shape) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """The shape of each parameter, and of each buffer, by name."""
     layout = Layout(model.network, input_shape, model.backend.pack_limit)
-    return {entry.name: entry.parameter.shape for entry in (*layout.parameters, *layout.buffers)}
+    return layout.shapes(layout.parameters), layout.shapes(layout.buffers)
 
 
-def taken(model: Model) -> dict[str, Any]:
+def taken(model: OwnedNetwork) -> dict[str, Any]:
     """Everything by name, in arrays of the host: weights, buffers, what the optimizer remembers, where it is."""
-    kept = plain(model)
-    if model.input_shape is not None:
-        state = model.state
-        slots = state.slots[0] if state.slots else {}
-        kept["arrays"] = named(model, state.parameters)
-        trained = {entry.name for entry in model.layout.parameters}
-        kept["slots"] = {
-            slot: {
-                name: array
-                for name, array in named(model, tuple(block[slot] for block in state.slots)).items()
-                if name in trained
-            }
-            for slot in slots
-        }
-        kept["numbers"] = [np.array(model.backend.to_numpy(n)) for n in (state.learning_rate, state.step)]
+    kept = {**{name: getattr(model, name) for name in _PLAIN}, "dtype": model.backend.dtype_name}
+    if model.input_shape is None:
+        return kept
+    state = model.read_state()
+    kept["arrays"] = named(model, state)
+    trained = [entry.name for entry in model.layout.parameters]
+    kept["slots"] = {}
+    for slot in state.slots[0] if state.slots else ():
+        arrays = named(model, state._replace(parameters=tuple(block[slot] for block in state.slots)))
+        kept["slots"][slot] = {name: arrays[name] for name in trained}
+    kept["numbers"] = [np.array(model.backend.to_numpy(n)) for n in (state.learning_rate, state.step)]
     return kept
 
 
-def put_back(model: Model, kept: dict[str, Any], backend: Backend) -> None:
-    """Make a model what was taken of another, on a backend, however that lays out its blocks."""
-    vars(model).update({name: kept[name] for name in _PLAIN}, backend=backend, course=None)
-    if model.input_shape is None:
-        return
-    model.build(model.input_shape, kept["arrays"])
-    slots_by_name = kept["slots"].items()
-    blocks = {slot: model.layout.blocks(np, {**kept["arrays"], **arrays})[0] for slot, arrays in slots_by_name}
-    slots = tuple(
-        {slot: backend.asarray(blocks[slot][i], copy=True) for slot in blocks}
-        for i in range(len(model.state.parameters))
-    )
-    learning_rate, step = (backend.asarray(number, copy=True) for number in kept["numbers"])
-    model.state = model.state._replace(slots=slots, learning_rate=learning_rate, step=step)
+def put_back(model: OwnedNetwork, kept: Mapping[str, Any]) -> None:
+    """Give a model that has weights the arrays that were taken of another, however its backend lays out blocks."""
+    backend = model.backend
+    parameters, buffers = (tuple(map(_owned(backend), part)) for part in model.layout.blocks(np, kept["arrays"]))
+    by_slot = kept["slots"].items()
+    blocks = {slot: model.layout.blocks(np, {**kept["arrays"], **arrays})[0] for slot, arrays in by_slot}
+    slots = tuple({slot: _owned(backend)(blocks[slot][i]) for slot in blocks} for i in range(len(parameters)))
+    learning_rate, step = map(_owned(backend), kept["numbers"])
+    model.state = State(parameters, buffers, slots, learning_rate, step)
+
+
+def _owned(backend: Any) -> Any:
+    return lambda array: backend.asarray(array, copy=True)

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
 from anynet.nn.layout import Blocks
 from anynet.training.metrics import metrics_of
-
-
-class State(NamedTuple):
-    """All that changes while a network trains: blocks laid out alike, and two 0-d arrays.
-
-    `learning_rate` is that of an optimizer without a schedule; `step` counts the steps taken.
-    """
-
-    parameters: tuple[Array, ...]
-    buffers: tuple[Array, ...]
-    slots: tuple[dict[str, Array], ...]
-    learning_rate: Array
-    step: Array
+from anynet.training.state import State
 
 
 def training_step(
@@ -34,11 +22,13 @@ def training_step(
     l2: float = 0.0,
     clip_norm: float | None = None,
     seed: int = 0,
+    steps_before: int = 0,
 ) -> Step:
     """The step of ``backend.run`` that trains: forward, loss, backward, update.
 
     `decays` marks, block by block, the numbers that decoupled weight decay and `l2` shrink; it is empty where
-    there is neither. With `clip_norm`, a gradient longer than that is scaled down to it (Pascanu et al. 2013).
+    there is neither. With `clip_norm`, a gradient longer than that is scaled down to it (Pascanu et al. 2013). A
+    schedule goes on from `steps_before`, steps that the optimizer does not remember.
     Batches are those of `loss_and_gradient`.
     """
     xp = backend.xp
@@ -50,7 +40,7 @@ def training_step(
             gradients = _clipped(xp, gradients, clip_norm)
         learning_rate, number = state.learning_rate, state.step
         if callable(optimizer.lr):
-            learning_rate = optimizer.lr(xp, xp.astype(number, backend.dtype))
+            learning_rate = optimizer.lr(xp, xp.astype(number + steps_before, backend.dtype))
         number += 1
         parameters, slots = [], []
         for i, gradient in enumerate(gradients):
@@ -81,7 +71,7 @@ def loss_and_gradient(
     array, where the batch has one, and else of the weights, which are then all the same.
     """
     xp = backend.xp
-    floats = _floats(backend, network)
+    floats = as_floats(backend, network)
 
     def differentiate(state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
         x, target, weight = batch[:3]
@@ -108,7 +98,7 @@ def loss_and_gradient(
 def evaluation_step(backend: Backend, network: Layer, loss: Loss, layout: Layout) -> Step:
     """The step that measures loss and metrics; the weights of all batches together sum to 1."""
     xp = backend.xp
-    floats = _floats(backend, network)
+    floats = as_floats(backend, network)
     metrics = metrics_of(loss)
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
@@ -125,7 +115,7 @@ def evaluation_step(backend: Backend, network: Layer, loss: Loss, layout: Layout
 def prediction_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     """The step that gives the network's output for a batch of x alone."""
     xp = backend.xp
-    floats = _floats(backend, network)
+    floats = as_floats(backend, network)
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         p = layout.unpack(xp, state.parameters, state.buffers)
@@ -143,7 +133,7 @@ def _clipped(xp: Any, gradients: tuple[Array, ...], longest: float) -> tuple[Arr
     return tuple(gradient * factor for gradient in gradients)
 
 
-def _floats(backend: Backend, network: Layer) -> Callable[[Array], Array]:
+def as_floats(backend: Backend, network: Layer) -> Callable[[Array], Array]:
     """Bytes travel as bytes and become floats only inside the step, a batch at a time."""
     if getattr(network, "takes_bytes", False):
         return lambda x: x

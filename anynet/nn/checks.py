@@ -1,0 +1,106 @@
+"""What a layer, loss or optimizer may be made of: looked at once, when it is made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from anynet.errors import ShapeError, UsageError, shown
+
+if TYPE_CHECKING:
+    from anynet.nn.layer import Shape
+
+
+def python_number(value: Any) -> int | float | None:
+    """A number of Python's or of an array library's as Python's own; None for what is no number.
+
+    NumPy's float64 would make float32 arrays float64.
+
+    >>> import numpy as np
+    >>> python_number(np.float64(0.5)), python_number("0.5"), python_number(True)
+    (0.5, None, None)
+    """
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def is_finite(number: float) -> bool:
+    """Whether a float can hold it; whole numbers of Python may be larger."""
+    return abs(number) <= sys.float_info.max
+
+
+def check_number(part: object, name: str, words: str, fits: Callable[[Any], bool], *, whole: bool = False) -> None:
+    """Make a field of a frozen dataclass a Python number.
+
+    Raises
+    ------
+    UsageError
+        When it is no finite number, or none that `fits`, which `words` describe.
+
+    >>> from anynet.nn import Dropout
+    >>> Dropout("0.5")
+    Traceback (most recent call last):
+    anynet.errors.UsageError: Dropout: p must be at least 0 and below 1, but is '0.5', which is no real number
+    """
+    value = getattr(part, name)
+    number = python_number(value)
+    if number is None or not is_finite(number) or not fits(number) or (whole and not isinstance(number, int)):
+        reason = ", which is no real number" if number is None else ""
+        raise UsageError(f"{type(part).__name__}: {name} must be {words}, but is {shown(value)}{reason}")
+    object.__setattr__(part, name, number)
+
+
+def check_part(part: object, name: str, kind: str, members: Sequence[str], such_as: str) -> None:
+    """Refuse what is no layer, loss, optimizer or the like, because it is a class or lacks one of its `members`.
+
+    >>> check_part(3, "the loss", "loss", ["target_kind", "__call__"], "MSELoss()")
+    Traceback (most recent call last):
+    anynet.errors.UsageError: the loss is 3, which is no loss: expected an object with target_kind and __call__, \
+such as MSELoss()
+    """
+    if isinstance(part, type):
+        raise UsageError(f"{name} is {shown(part)}; make one, as in {part.__name__}(...)")
+    if missing := [member for member in members if not hasattr(part, member)]:
+        *most, last = members
+        expected = f"expected an object with {', '.join(most)} and {last}, such as {such_as}"
+        lacking = "" if len(missing) == len(members) else f"; it has no {missing[0]}"
+        raise UsageError(f"{name} is {shown(part)}, which is no {kind}: {expected}{lacking}")
+
+
+def check_layer(layer: object, name: str) -> None:
+    """Refuse what is no layer; `name` is what the message calls it."""
+    if isinstance(layer, (list, tuple)):
+        raise UsageError(
+            f"{name} is a {type(layer).__name__}, which is no layer: wrap what it holds, Sequential(*layers)"
+        )
+    check_part(layer, name, "layer", ("parameters", "forward", "backward"), "Linear(128) or ReLU()")
+
+
+def check_initializer(initializer: object, name: str, such_as: str) -> None:
+    """Refuse what cannot be called for first values, as ``initializer(generator, shape)``."""
+    if isinstance(initializer, type) or not callable(initializer):
+        raise UsageError(f"{name} must be an initializer such as {such_as}, but is {shown(initializer)}")
+
+
+def check_shape(shape: Any, of: str = "a sample") -> Shape:
+    """A shape as a tuple of Python's whole numbers.
+
+    Raises
+    ------
+    ShapeError
+        When it is none.
+
+    >>> check_shape([28, 28])
+    (28, 28)
+    >>> check_shape(784)
+    Traceback (most recent call last):
+    anynet.errors.ShapeError: the shape of a sample must be a tuple of whole numbers, such as (784,), but is 784
+    """
+    numbers = [python_number(length) for length in shape] if isinstance(shape, (list, tuple)) else [None]
+    lengths = tuple(number for number in numbers if isinstance(number, int) and number >= 0)
+    if len(lengths) < len(numbers):
+        words = "a tuple of whole numbers, such as (784,)"
+        raise ShapeError(f"the shape of {of} must be {words}, but is {shown(shape)}")
+    return lengths

@@ -1,0 +1,201 @@
+"""All of a training in one file: what it takes to go on from there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anynet.errors import CheckpointError, ModelFileError
+from anynet.nn.layer import Shape
+from anynet.training import model_file, schema, snapshot
+from anynet.training.callbacks import Callback, Callbacks
+from anynet.training.course import Course
+
+if TYPE_CHECKING:
+    from anynet.training.model import Model
+
+_RECORD = {"epoch": schema.WHOLE, **dict.fromkeys(("loss", "seconds", "samples_per_second"), schema.NUMBER)}
+_COURSE = {
+    **dict.fromkeys(("first", "asked", "epochs", "samples", "rows"), schema.WHOLE),
+    "batch_size": schema.LENGTH,
+    "history": [_RECORD],
+}
+_STATES = schema.Kind("the state of each callback", lambda states: isinstance(states, (dict, list)))
+_SCHEMA = {"steps_before": schema.WHOLE, "course": _COURSE, "callbacks": _STATES}
+
+
+def write(path: Path, model: Model, callbacks: Callbacks) -> None:
+    """Write a model and how far its training has come.
+
+    Raises
+    ------
+    WriteError
+        When it cannot be written; whatever was there before is there still.
+    """
+    assert model.course
+    model.course.read(model)
+    kept = snapshot.taken(model)
+    arrays = {f"weights/{name}": array for name, array in kept["arrays"].items()}
+    for slot, named in kept["slots"].items():
+        arrays |= {f"slots/{slot}/{name}": array for name, array in named.items()}
+    states = {name: callback.state_dict() for name, callback in callbacks.by_name().items()}
+    for key, state in states.items():
+        arrays |= {f"callbacks/{key}/{name}": array for name, array in state.pop("arrays", {}).items()}
+    arrays |= {"learning_rate": kept["numbers"][0], "losses": model.course.all_losses().astype(kept["dtype"])}
+    course = dataclasses.asdict(dataclasses.replace(model.course, losses=[], unread=[]))
+    description = {
+        **model.description(model.state),
+        "steps_before": model.steps_before,
+        "course": course,
+        "callbacks": states,
+    }
+    model_file.write(path, arrays, description)
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays and the description in a checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        When it is missing, damaged, or no checkpoint.
+    """
+    try:
+        arrays, description = model_file.read(path)
+    except ModelFileError as error:
+        raise CheckpointError(str(error)) from None
+    if "course" not in description:
+        raise CheckpointError(f"{path} is a model, and no checkpoint that training can go on from")
+    with _blamed(path):
+        # The first format knew of none.
+        description.setdefault("steps_before", 0)
+        schema.check(description, _SCHEMA)
+    return arrays, description
+
+
+class Checkpoint:
+    """A checkpoint that has been found to fit a model and what `fit` was told; nothing has changed yet.
+
+    Parameters
+    ----------
+    path : Path
+    model : Model
+    shape : tuple of int
+        Of one sample.
+    asked : dict of int
+        What `fit` was told: `samples`, `batch_size`, and `asked`, the number of epochs.
+
+    Attributes
+    ----------
+    course : Course
+        How far the training had come.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is missing or damaged, or was written by another training than this.
+    """
+
+    def __init__(self, path: Path, model: Model, shape: Shape, asked: dict[str, int]) -> None:
+        self.path = path
+        self._arrays, self._description = read(path)
+        with _blamed(path):
+            self._refuse_other_parts(model)
+            self.course = self._course(asked)
+            self._kept = self._checked(model, shape)
+
+    def _refuse_other_parts(self, model: Model) -> None:
+        for part, expected in model_file.parts(model).items():
+            found = self._description[part]
+            if found != json.loads(json.dumps(expected)):
+                raise CheckpointError(f"{self.path} was written by a model with another {part}: {reprlib.repr(found)}")
+
+    def _course(self, asked: dict[str, int]) -> Course:
+        there = Course(**{**self._description["course"], "losses": [self._arrays["losses"]], "unread": []})
+        for name, what in {"samples": "samples", "batch_size": "rows a batch", "asked": "epochs"}.items():
+            if getattr(there, name) != asked[name]:
+                raise CheckpointError(
+                    f"{self.path} was written in training with {getattr(there, name)} {what}, not {asked[name]}"
+                )
+        batches = -(-there.rows // there.batch_size)
+        epoch = self._description["epoch"]
+        if not (
+            there.rows <= there.samples
+            and epoch <= there.epochs <= there.first + there.asked
+            and len(there.history) == epoch - there.first
+            and self._arrays["losses"].shape == (batches,)
+            and np.isfinite(self._arrays["losses"]).all()
+        ):
+            raise ValueError("it tells of a training that cannot be")
+        return there
+
+    def _checked(self, model: Model, shape: Shape) -> dict[str, Any]:
+        if tuple(self._description["input_shape"]) != shape:
+            raise ValueError(f"its samples have shape {tuple(self._description['input_shape'])}, not {shape}")
+        parameters, buffers = snapshot.shapes(model, shape)
+        kept = {name: self._description[name] for name in ("seed", "epoch", "steps_before", "metadata")}
+        kept["arrays"] = _under("weights/", self._arrays)
+        model_file.check(kept["arrays"], {**parameters, **buffers})
+        slots = sorted({name.split("/")[1] for name in self._arrays if name.startswith("slots/")})
+        kept["slots"] = {slot: _under(f"slots/{slot}/", self._arrays) for slot in slots}
+        needed = sorted(model.optimizer.init(np, np.zeros(1))) if parameters else []
+        if slots != needed:
+            raise ValueError(f"its optimizer remembers {slots}, not {needed}")
+        for named in kept["slots"].values():
+            model_file.check(named, parameters)
+        learning_rate = self._arrays["learning_rate"]
+        if learning_rate.shape != ():
+            raise ValueError(f"its learning rate has shape {learning_rate.shape}")
+        step = self._description["step"] - self._description["steps_before"]
+        if not 0 <= step < 2**31:
+            raise ValueError(f"it has taken {step} steps")
+        kept["numbers"] = [learning_rate, np.asarray(step, np.int32)]
+        return kept
+
+    def restore(self, model: Model) -> None:
+        """Bring a model that is in training to where the checkpoint was written."""
+        self._before = snapshot.taken(model)
+        with _blamed(self.path):
+            model._go_on_from(self._kept)
+
+    def restore_callbacks(self, callbacks: Callbacks, model: Model) -> None:
+        """Bring those callbacks there whose kind and name are in the checkpoint, or the model back where it was."""
+        try:
+            with _blamed(self.path):
+                for key, callback, state in self._states(callbacks):
+                    callback.load_state_dict({**state, "arrays": _under(f"callbacks/{key}/", self._arrays)})
+        except CheckpointError:
+            model._go_on_from(self._before)
+            raise
+
+    def _states(self, callbacks: Callbacks) -> list[tuple[str, Callback, dict[str, Any]]]:
+        states = self._description["callbacks"]
+        if isinstance(states, dict):
+            named = callbacks.by_name()
+            return [(key, named[key], states[key]) for key in states if key in named]
+        # The first format kept them by their places.
+        if len(states) != len(callbacks.given):
+            return []
+        return [(str(i), *pair) for i, pair in enumerate(zip(callbacks.given, states, strict=True))]
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged description causes into an error that names the file."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except model_file.CAUSED_BY_DAMAGE as error:
+        raise CheckpointError(f"{path} cannot be resumed: {error}") from None
+
+
+def _under(prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,167 @@
+"""What a model may be made of, and what may watch it: looked at once, at the door."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+import numpy as np
+
+from anynet.backends import to_numpy
+from anynet.errors import DataError, ShapeError, UsageError, shown, unknown
+from anynet.nn import LOSSES, OPTIMIZERS, Layout
+from anynet.nn.checks import check_part, python_number
+from anynet.nn.losses import TargetKind
+from anynet.training.callbacks import Callback
+
+
+def check_loss(loss: Any) -> None:
+    """Refuse what is no loss.
+
+    >>> check_loss("mse")
+    Traceback (most recent call last):
+    anynet.errors.UsageError: the loss is 'mse': give one of anynet.nn, such as MSELoss()
+    """
+    if isinstance(loss, str):
+        raise UsageError(f"the loss is {shown(loss)}: give one of anynet.nn, such as {_nearest(loss, LOSSES)}()")
+    check_part(loss, "the loss", "loss", ("target_kind", "__call__"), "MSELoss()")
+    if loss.target_kind not in get_args(TargetKind):
+        raise UsageError(unknown("target_kind of a loss", loss.target_kind, get_args(TargetKind)))
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Refuse what is no optimizer, or has a learning rate that is none."""
+    if isinstance(optimizer, str):
+        such_as = _nearest(optimizer, OPTIMIZERS)
+        raise UsageError(f"the optimizer is {shown(optimizer)}: give one of anynet.nn, such as {such_as}(lr=0.01)")
+    check_part(optimizer, "the optimizer", "optimizer", ("lr", "weight_decay", "init", "update"), "SGD(lr=0.1)")
+    if callable(optimizer.lr):
+        check_schedule(optimizer.lr)
+    elif python_number(optimizer.lr) is None:
+        raise UsageError(f"the optimizer's lr must be a number or a schedule, but is {shown(optimizer.lr)}")
+    if python_number(optimizer.weight_decay) is None:
+        raise UsageError(f"the optimizer's weight_decay must be a number, but is {shown(optimizer.weight_decay)}")
+
+
+def check_schedule(schedule: Any) -> None:
+    """Refuse what is no schedule, as two calls of it on NumPy show.
+
+    Raises
+    ------
+    UsageError
+        When it cannot be called as ``schedule(xp, step)``, or gives no learning rate.
+
+    >>> check_schedule(lambda step: 0.1)
+    Traceback (most recent call last):
+    anynet.errors.UsageError: a schedule is called as schedule(xp, step), but <function <lambda> at 0x...
+    """
+    for step in (0.0, 1000.0):
+        try:
+            with np.errstate(all="ignore"):
+                rate = schedule(np, np.asarray(step, np.float32))
+        except Exception as error:
+            raised = f"{type(error).__name__}: {error}"
+            raise UsageError(
+                f"a schedule is called as schedule(xp, step), but {shown(schedule)} raises {raised}"
+            ) from error
+        if getattr(rate, "shape", None) != () or getattr(rate, "dtype", None) != np.float32:
+            gives = f"{shown(schedule)} gives {shown(rate)}"
+            raise UsageError(
+                f"a schedule must give a 0-d array of the dtype of step, but {gives} for a step of float32"
+            )
+        if not 0 <= rate < np.inf:
+            raise UsageError(
+                f"a learning rate must be 0 or more and finite, but {shown(schedule)} gives {rate} at step {step:g}"
+            )
+
+
+def check_callbacks(callbacks: Any) -> list[Callback]:
+    """The callbacks as a list.
+
+    Raises
+    ------
+    UsageError
+        When it is no list of them, but one alone, or holds something else.
+    """
+    if isinstance(callbacks, (Callback, str)) or not isinstance(callbacks, Iterable):
+        raise UsageError(f"callbacks must be a list, such as [Progress()], but is {shown(callbacks)}")
+    listed = list(callbacks)
+    for callback in listed:
+        if not isinstance(callback, Callback):
+            hint = f"; make one, as in {callback.__name__}(...)" if isinstance(callback, type) else ""
+            raise UsageError(f"callbacks must hold objects of the class Callback, but hold {shown(callback)}{hint}")
+    return listed
+
+
+def check_whole(name: str, number: Any, least: int) -> int:
+    """A setting of a call as a whole number of Python.
+
+    Raises
+    ------
+    UsageError
+        When it is none, or below `least`.
+
+    >>> check_whole("seed", 1.5, least=0)
+    Traceback (most recent call last):
+    anynet.errors.UsageError: seed must be a whole number, 0 or more, but is 1.5
+    """
+    whole = python_number(number)
+    if not isinstance(whole, int) or whole < least:
+        raise UsageError(f"{name} must be a whole number, {least} or more, but is {shown(number)}")
+    return whole
+
+
+def check_validation(data: Any) -> tuple[Any, ...]:
+    """Raise a UsageError where validation data are no (x, y) or (x, y, sample_weight)."""
+    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+        found = f"{len(data)} of them" if isinstance(data, (tuple, list)) else type(data).__name__
+        raise UsageError(f"validation_data must be (x, y) or (x, y, sample_weight), but got {found}")
+    return tuple(data)
+
+
+def check_arrays(arrays: Any, layout: Layout, dtype: str, *, complete: bool = True) -> dict[str, Any]:
+    """Arrays of any library for the parameters and buffers of a network, as NumPy arrays of a dtype.
+
+    Raises
+    ------
+    ShapeError
+        When one has another shape than its parameter.
+    DataError
+        When one holds what is no finite number of that dtype.
+    UsageError
+        When the network has no parameter of such a name or, if they must be `complete`, when one is missing.
+    """
+    if not isinstance(arrays, Mapping):
+        raise UsageError(f"arrays must come by name, as model.parameters has them, but came as {type(arrays).__name__}")
+    shapes = layout.shapes((*layout.parameters, *layout.buffers))
+    for name in arrays:
+        if name not in shapes:
+            raise UsageError(unknown("parameter", name, shapes))
+    if complete and (missing := [name for name in shapes if name not in arrays]):
+        raise UsageError(
+            f"there is no array for {', '.join(missing)}; to change some, give {{**model.parameters, name: array}}"
+        )
+    return {name: _checked(name, array, shapes[name], dtype) for name, array in arrays.items()}
+
+
+def _checked(name: str, array: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    found = to_numpy(array)
+    if found.dtype.kind not in "fiub":
+        raise DataError(f"{name} must hold numbers, but its dtype is {found.dtype}")
+    if found.shape != shape:
+        hint = "; transpose it" if found.ndim == len(shape) == 2 and found.T.shape == shape else ""
+        raise ShapeError(f"{name} has shape {shape}, but the array for it has {found.shape}{hint}")
+    with np.errstate(all="ignore"):
+        found = found.astype(dtype)
+    if not np.isfinite(found).all():
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(found))[0])
+        raise DataError(f"the array for {name} holds {found[at]} at {at}: every value must be a finite {dtype}")
+    return found
+
+
+def _nearest(word: str, classes: Iterable[type]) -> str:
+    """The name of the class that was probably meant."""
+    names = {cls.__name__.lower(): cls.__name__ for cls in classes}
+    plain = "".join(filter(str.isalnum, word.lower()))
+    return names[difflib.get_close_matches(plain, names, n=1, cutoff=0)[0]]

@@ -1,0 +1,152 @@
+"""Files and folders written whole or not at all, under names that nobody can guess, and never through a link."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from anynet.errors import WriteError
+
+# A file that was being written so long ago is what a killed process left behind.
+LEFT_BEHIND_SECONDS = 3600.0
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_RENAME_SWAP = 2
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """The whole new file, on the disk, or what was there before; an error leaves nothing behind.
+
+    Raises
+    ------
+    WriteError
+    """
+    with writing(path):
+        sweep(path, LEFT_BEHIND_SECONDS)
+        temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+        try:
+            # Exclusive creation follows no link.
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    # The new name outlives a power cut once its folder is written; not every system can do that.
+    with suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def sweep(path: Path, older_than: float = 0.0) -> None:
+    """Clear away what killed processes left half written beside a file, or in a folder if that is named."""
+    folder, start = (path, ".") if path.is_dir() else (path.parent, f".{path.name[:200]}.")
+    for name in os.listdir(folder):
+        if name.startswith(start) and name.endswith(".part"):
+            # Another may be sweeping, too.
+            with suppress(FileNotFoundError):
+                if time.time() - os.lstat(folder / name).st_mtime >= older_than:
+                    os.unlink(folder / name)
+
+
+def append(path: Path, text: str) -> None:
+    """Add a text to a file that is there, and no link.
+
+    Raises
+    ------
+    WriteError
+    """
+    with writing(path), open(path, "a", encoding="utf-8", opener=_without_links) as file:
+        file.write(text)
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn whatever the disk refuses into an error that names what was to be written.
+
+    Raises
+    ------
+    WriteError
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except (OSError, ValueError) as error:
+        raise WriteError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The time in which nobody else has locked a folder; the system ends it when a process is killed.
+
+    Raises
+    ------
+    BlockingIOError
+        When somebody else has.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with writing(folder):
+        number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield
+        finally:
+            # Children that were forked meanwhile hold the file, too.
+            fcntl.flock(number, fcntl.LOCK_UN)
+    finally:
+        with suppress(OSError):
+            os.close(number)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two folders beside each other change names, at once where the system can.
+
+    Elsewhere `one` is missing for a moment; `restore` finds it again if that moment is the last.
+    """
+    if not _exchanged_by_the_system(one, other):
+        aside = _aside(one)
+        os.rename(one, aside)
+        os.rename(other, one)
+        os.rename(aside, other)
+
+
+def restore(path: Path) -> None:
+    """Give a folder its name back where a process was killed in the middle of `exchange`."""
+    if not path.exists() and _aside(path).is_dir():
+        os.rename(_aside(path), path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
+def _exchanged_by_the_system(one: Path, other: Path) -> bool:
+    """Linux's renameat2 or macOS's renamex_np, which not every file system obeys."""
+    if os.name != "posix":
+        return False
+    system = ctypes.CDLL(None)
+    names = os.fsencode(one), os.fsencode(other)
+    if hasattr(system, "renameat2"):
+        return bool(system.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0)
+    if hasattr(system, "renamex_np"):
+        return bool(system.renamex_np(*names, _RENAME_SWAP) == 0)
+    return False

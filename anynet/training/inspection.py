@@ -1,0 +1,88 @@
+"""Looking into a model: what each layer gives, and which way the loss falls. Nothing of the model changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from operator import getitem
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from anynet.backends.base import Array, Backend, Step
+from anynet.nn import Context, Layer, Layout, Loss
+from anynet.nn.containers import leaves
+from anynet.training.arrays import check_inputs
+from anynet.training.batches import EVALUATION_BATCH, chunks
+from anynet.training.state import State
+from anynet.training.step import as_floats, loss_and_gradient
+
+if TYPE_CHECKING:
+    from anynet.training.model import Model
+
+
+def activations(model: Model, x: Any) -> dict[str, Any]:
+    """The output of every layer for each sample, by the name of the layer; see `Model.activations`."""
+    x = check_inputs(x, model.input_shape)
+    model._ensure_built(x.shape[1:])
+    step = _kept(model, activation_step, model.backend, model.network, model.layout)
+    state = model.read_state()
+    pieces: dict[str, list[Any]] = {}
+    for chunk in chunks(model.backend, (x,), EVALUATION_BATCH):
+        for name, output in _read(model.backend, step, state, chunk.arrays).items():
+            pieces.setdefault(name, []).append(output.reshape(chunk.steps * chunk.batch_size, *output.shape[2:]))
+    # JAX sorts names.
+    return {name: np.concatenate(pieces[name]) for name in (".".join(path) for path, _ in leaves(model.network))}
+
+
+def gradients(model: Model, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+    """The gradient of the loss of one batch, by the name of the parameter; see `Model.gradients`."""
+    shape, x, target, weight = model._check(model.input_shape, x, y, sample_weight)
+    model._ensure_built(shape)
+    step = _kept(model, gradient_step, model.backend, model.network, model.loss, model.layout, model.seed)
+    batch = (np.asarray(array)[None] for array in (x, target, weight / weight.sum()))
+    arrays = tuple(model.backend.asarray(array) for array in batch)
+    found = _read(model.backend, step, model.read_state(), arrays)
+    return {entry.name: found[entry.name][0] for entry in model.layout.parameters}
+
+
+def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
+    """The step that gives the output of every layer for a batch of x alone."""
+    xp = backend.xp
+    floats = as_floats(backend, network)
+
+    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
+        p = layout.unpack(xp, state.parameters, state.buffers)
+        x, outputs = floats(batch[0]), {}
+        for path, layer in leaves(network):
+            x, _ = layer.forward(xp, reduce(getitem, path, p), x, Context())
+            outputs[".".join(path)] = x
+        return state, outputs
+
+    return step
+
+
+def gradient_step(backend: Backend, network: Layer, loss: Loss, layout: Layout, seed: int) -> Step:
+    """The step that gives the gradient of a batch's loss, by parameter, as a training step would use it."""
+    differentiate = loss_and_gradient(backend, network, loss, layout, seed=seed)
+
+    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
+        _, blocks, _ = differentiate(state, batch)
+        return state, {entry.name: entry.view(backend.xp, blocks) for entry in layout.parameters}
+
+    return step
+
+
+def _read(backend: Backend, step: Step, state: State, batches: tuple[Array, ...]) -> dict[str, Any]:
+    """What a step that leaves the state as it is tells of it, as NumPy arrays."""
+    _, metrics = backend.run(step, state, batches, donate=False)
+    return {name: np.array(backend.to_numpy(metric)) for name, metric in metrics.items()}
+
+
+def _kept(model: Model, make: Callable[..., Step], *parts: Any) -> Step:
+    """A step made of these parts, the one of last time if it was made of the same: what is compiled goes by step."""
+    steps = vars(model).setdefault("_inspections", {})
+    if make not in steps or any(new is not old for new, old in zip(parts, steps[make][0], strict=True)):
+        steps[make] = parts, make(*parts)
+    kept: Step = steps[make][1]
+    return kept

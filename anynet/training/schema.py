@@ -1,0 +1,56 @@
+"""What a description in a file must look like, so that it is looked at once and then believed."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from anynet.errors import DataError
+
+LARGEST = 2**63 - 1
+
+
+class Kind(NamedTuple):
+    """A kind of value: what it is called, and whether something is one."""
+
+    name: str
+    holds: Callable[[Any], bool]
+
+
+Schema: TypeAlias = "Kind | list[Any] | Mapping[str, Any]"
+
+WHOLE = Kind("a whole number, 0 or more", lambda value: type(value) is int and 0 <= value <= LARGEST)
+LENGTH = Kind("a whole number, 1 or more", lambda value: type(value) is int and 1 <= value <= LARGEST)
+NUMBER = Kind("a number", lambda value: type(value) in (int, float))
+TEXT = Kind("a text", lambda value: isinstance(value, str))
+MAPPING = Kind("names with values", lambda value: isinstance(value, dict))
+NUMBERS = Kind("names with numbers", lambda value: isinstance(value, dict) and all(map(NUMBER.holds, value.values())))
+
+
+def one_of(*values: str) -> Kind:
+    return Kind(" or ".join(values), lambda value: value in values)
+
+
+def check(value: Any, schema: Schema, what: str = "it is") -> None:
+    """Raise a DataError where a value is not what the schema says; other keys than its own may be there.
+
+    >>> check({"shape": [3, 0]}, {"shape": [LENGTH]})
+    Traceback (most recent call last):
+    anynet.errors.DataError: its shape holds 0: expected a whole number, 1 or more
+    """
+    if isinstance(schema, Kind):
+        if not schema.holds(value):
+            raise DataError(f"{what} {reprlib.repr(value)}: expected {schema.name}")
+    elif isinstance(schema, list):
+        if not isinstance(value, list):
+            raise DataError(f"{what} {reprlib.repr(value)}: expected a list")
+        for item in value:
+            check(item, schema[0], f"{what.removesuffix('is')}holds")
+    else:
+        if not isinstance(value, dict):
+            raise DataError(f"{what} {reprlib.repr(value)}: expected names with values")
+        for key, inner in schema.items():
+            if key not in value:
+                raise DataError(f"it has no {key}")
+            check(value[key], inner, f"its {key} is")

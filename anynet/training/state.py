@@ -1,0 +1,182 @@
+"""The state of a network: all that changes while it trains, and who may change it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from anynet.backends import Backend
+from anynet.backends.base import Array
+from anynet.backends.trees import leaves, rebuilt
+from anynet.errors import UsageError
+from anynet.nn import Layout, Optimizer
+from anynet.nn.layout import Blocks
+
+T = TypeVar("T")
+
+
+class State(NamedTuple):
+    """All that changes while a network trains: blocks laid out alike, and two 0-d arrays.
+
+    `learning_rate` is that of an optimizer without a schedule; `step` counts the steps taken.
+    """
+
+    parameters: tuple[Array, ...]
+    buffers: tuple[Array, ...]
+    slots: tuple[dict[str, Array], ...]
+    learning_rate: Array
+    step: Array
+
+
+def state_of(backend: Backend, layout: Layout, optimizer: Optimizer, arrays: Mapping[str, Any]) -> State:
+    """The state of a network that has these parameters and buffers, by name, and has taken no step."""
+    # A copy, since these blocks are updated in place and an array may share memory with what it was made of.
+    parameters, buffers = (
+        tuple(backend.asarray(block, copy=True) for block in part) for part in layout.blocks(np, arrays)
+    )
+    return State(parameters, buffers, *fresh(backend, optimizer, parameters))
+
+
+def fresh(backend: Backend, optimizer: Optimizer, parameters: Blocks) -> tuple[tuple[dict[str, Array], ...], Any, Any]:
+    """Slots, learning rate and step count of an optimizer that has taken no step.
+
+    Raises
+    ------
+    UsageError
+        When a slot is shaped otherwise than its block, since no file or other backend could hold it.
+    """
+    with backend.scope():
+        slots = tuple(optimizer.init(backend.xp, block) for block in parameters)
+    for block, kept in zip(parameters, slots, strict=True):
+        for name, slot in kept.items():
+            found, needed = (slot.shape, slot.dtype), (block.shape, block.dtype)
+            if found != needed:
+                raise UsageError(
+                    f"{type(optimizer).__name__}.init makes a slot {name!r} of shape {found[0]} and {found[1]}, but "
+                    f"its block has shape {needed[0]} and {needed[1]}: make it with xp.zeros_like(block)"
+                )
+    constant = np.asarray(0.0 if callable(optimizer.lr) else optimizer.lr)
+    return slots, backend.asarray(constant, copy=True), backend.asarray(np.asarray(0, dtype=np.int32), copy=True)
+
+
+class SharedState:
+    """A state that one training at a time changes, and that anybody may read beside it.
+
+    Arrays that were read are never changed afterwards: training works on copies of its own. While batches are trained
+    on, their state is changed in place or given away, so who asks for it then gets a copy as soon as they are done.
+
+    Parameters
+    ----------
+    backend : Backend
+    state : State
+    """
+
+    def __init__(self, backend: Backend, state: State) -> None:
+        self.state = state
+        self._backend = backend
+        self._lock = threading.Lock()
+        self._trainer: threading.Thread | None = None
+        self._changing = False
+        self._waiting: list[Future[State]] = []
+
+    def read(self) -> State:
+        """The state as of the last batches that are done.
+
+        Raises
+        ------
+        UsageError
+            When the thread that trains asks in the middle of a step.
+        """
+        with self._lock:
+            if self._trainer is None:
+                return self.state
+            if not self._changing:
+                return self.state if self._is_mine() else self._copied()
+            if self._is_mine():
+                raise UsageError("in the middle of a training step there is no state to read")
+            answer: Future[State] = Future()
+            self._waiting.append(answer)
+        return answer.result()
+
+    def replace(self, state: State) -> None:
+        """Go on with another state.
+
+        Raises
+        ------
+        UsageError
+            While another thread trains, which would overwrite it.
+        """
+        with self._lock:
+            self.refuse_others()
+            self.state = state
+
+    def refuse_others(self) -> None:
+        """Raise a UsageError where the caller may not change anything, since training is going on elsewhere."""
+        if self._trainer is not None and (self._changing or not self._is_mine()):
+            raise UsageError(
+                "the model is being trained in another thread, which would overwrite this: wait for its end, or do it "
+                "in a callback of that training"
+            )
+
+    @property
+    def in_training(self) -> bool:
+        return self._trainer is not None
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """The time in which this thread alone may change the state.
+
+        Raises
+        ------
+        UsageError
+            When there is a training already.
+        """
+        with self._lock:
+            if self._trainer is not None:
+                where = "and a callback of it cannot train it too" if self._is_mine() else "in another thread"
+                raise UsageError(f"the model is being trained already, {where}; train a copy: copy.deepcopy(model)")
+            self._trainer = threading.current_thread()
+        try:
+            # Somebody may be reading the arrays there are.
+            self.state = self._copied()
+            yield
+        finally:
+            with self._lock:
+                self._trainer = None
+                # What steps compute in is used again by the next training.
+                self.state = self._copied()
+
+    def change(self, step: Callable[[State], tuple[State, T]]) -> T:
+        """Change the state, which nobody else can read meanwhile; what else comes of it."""
+        with self._lock:
+            self._changing = True
+        try:
+            self.state, result = step(self.state)
+        finally:
+            self._finished()
+        return result
+
+    def _finished(self) -> None:
+        with self._lock:
+            self._changing = False
+            waiting, self._waiting = self._waiting, []
+            try:
+                copy = self._copied() if waiting else self.state
+            except Exception as error:
+                for answer in waiting:
+                    answer.set_exception(error)
+                return
+        for answer in waiting:
+            answer.set_result(copy)
+
+    def _is_mine(self) -> bool:
+        return self._trainer is threading.current_thread()
+
+    def _copied(self) -> State:
+        state: State = rebuilt(self.state, map(self._backend.copy, leaves(self.state)))
+        return state

@@ -1,0 +1,181 @@
+"""A model as a table: its layers, the shape of what comes out of each, and how many numbers they hold."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from anynet.errors import shown
+from anynet.nn import Layer, Layout, Sequential
+from anynet.nn.checks import check_shape
+from anynet.nn.containers import children, leaves
+from anynet.nn.layer import Shape
+
+if TYPE_CHECKING:
+    from anynet.training.model import Model
+
+HEADINGS = ("name", "layer", "output", "parameters", "trainable")
+NUMBERS = HEADINGS[-2:]
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+NOT_YET = "? is known once the model has seen data, or for samples of a given shape: summary(input_shape)"
+
+
+class Row(NamedTuple):
+    """A layer; None is what depends on the shape of a sample, while that is not known."""
+
+    name: str
+    layer: str
+    output: Shape | None = None
+    parameters: int | None = None
+    trainable: int | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Summary:
+    """A table that prints as text, and shows as HTML in a notebook.
+
+    Attributes
+    ----------
+    title : str
+    rows : tuple of Row
+        One for each layer, in the order in which they are applied. Those in a container follow it, and are counted in
+        it; the last row is the whole network.
+    memory : dict
+        The bytes of ``weights`` (with buffers), ``gradients`` and what the ``optimizer`` remembers; empty while the
+        shape of a sample is not known.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    memory: dict[str, int]
+
+    def __repr__(self) -> str:
+        table = [HEADINGS, *map(_cells, self.rows)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        return "\n".join([self.title, "", *(_line(cells, widths) for cells in table), "", self._last_line()])
+
+    def _repr_html_(self) -> str:
+        """Without colours of its own, so that it suits a light and a dark page."""
+        table = "".join(_html_row(cells) for cells in (HEADINGS, *map(_cells, self.rows)))
+        return f"<p>{html.escape(self.title)}</p><table>{table}</table><p>{html.escape(self._last_line())}</p>"
+
+    def _last_line(self) -> str:
+        sizes = [f"{what} {human(size)}" for what, size in self.memory.items()]
+        return "memory: " + ", ".join(sizes) if sizes else NOT_YET
+
+
+def summary(model: Model, input_shape: Shape | None = None) -> Summary:
+    """The layers of a model for samples of a shape, that of its own if left out; see `Model.summary`."""
+    shape = model.input_shape if input_shape is None else check_shape(input_shape)
+    # The whole first, so that a shape that does not fit is refused with the name of the layer.
+    whole = _row("total", model.network, shape)._replace(layer="")
+    rows = _rows(model.network, shape) if children(model.network) else [_row("", model.network, shape)]
+    return Summary(_made_of(model), (*rows, whole), _memory(model, whole))
+
+
+def short(model: Model) -> str:
+    """A model in three lines, as its repr."""
+    layers = ", ".join(brief(layer) for _, layer in leaves(model.network))
+    if model.input_shape is None:
+        size = "not built yet"
+    else:
+        whole = _row("", model.network, model.input_shape)
+        size = f"{whole.parameters:,} parameters ({whole.trainable:,} trainable), {model.input_shape} -> {whole.output}"
+    lines = textwrap.shorten(layers, 110, placeholder=" ..."), _made_of(model), f"{size}, epochs trained: {model.epoch}"
+    return "<Model " + "\n ".join(lines) + ">"
+
+
+def brief(part: Any) -> str:
+    """A layer, loss or optimizer as one would write it, without what is left at its default.
+
+    >>> from anynet.nn import SGD, GlorotUniform, Linear
+    >>> brief(Linear(8, bias=GlorotUniform())), brief(SGD(0.1, 0.9))
+    ('Linear(8, bias=GlorotUniform())', 'SGD(0.1, 0.9)')
+    """
+    if isinstance(part, Sequential):
+        return f"Sequential({len(part)} layers)"
+    given: list[str] = []
+    for place, field in enumerate(fields(part) if is_dataclass(part) else ()):
+        value = getattr(part, field.name)
+        if repr(value) != repr(field.default):
+            text = f"{value:.4g}" if isinstance(value, float) else shown(value, longest=20)
+            text = brief(value) if is_dataclass(value) else text
+            given.append(text if len(given) == place else f"{field.name}={text}")
+    return f"{type(part).__name__}({', '.join(given)})"
+
+
+def human(size: int) -> str:
+    """So many bytes in the largest unit that fits.
+
+    >>> human(1000), human(437548)
+    ('1000 B', '427.3 KiB')
+    """
+    power = min((max(size, 1).bit_length() - 1) // 10, len(UNITS) - 1)
+    return f"{size / 1024**power:.1f} {UNITS[power]}" if power else f"{size} B"
+
+
+def _rows(layer: Layer, shape: Shape | None, path: str = "") -> Iterator[Row]:
+    for name, inner in children(layer):
+        row = _row(path + name, inner, shape)
+        yield row
+        yield from _rows(inner, shape, f"{row.name}.")
+        shape = row.output
+
+
+def _row(name: str, layer: Layer, shape: Shape | None) -> Row:
+    if shape is None:
+        return Row(name, brief(layer))
+    layout = Layout(layer, shape)
+    trainable, fixed = (
+        sum(math.prod(entry.parameter.shape) for entry in entries) for entries in (layout.parameters, layout.buffers)
+    )
+    return Row(name, brief(layer), layout.out_shape, trainable + fixed, trainable)
+
+
+def _memory(model: Model, whole: Row) -> dict[str, int]:
+    if whole.parameters is None or whole.trainable is None:
+        return {}
+    number = np.zeros(1, model.backend.dtype_name)
+    remembered = sum(slot.nbytes for slot in model.optimizer.init(np, number).values())
+    return {
+        "weights": number.nbytes * whole.parameters,
+        "gradients": number.nbytes * whole.trainable,
+        "optimizer": remembered * whole.trainable,
+    }
+
+
+def _made_of(model: Model) -> str:
+    backend = model.backend
+    return f"{brief(model.loss)}, {brief(model.optimizer)}, {backend.name} on {backend.device}, {backend.dtype_name}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    counts = ("?" if count is None else f"{count:,}" for count in (row.parameters, row.trainable))
+    return row.name, row.layer, "?" if row.output is None else str(row.output), *counts
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    aligned = (
+        cell.rjust(width) if heading in NUMBERS else cell.ljust(width)
+        for heading, cell, width in zip(HEADINGS, cells, widths, strict=True)
+    )
+    return "  ".join(aligned).rstrip()
+
+
+def _html_row(cells: tuple[str, ...]) -> str:
+    sides = ("right" if heading in NUMBERS else "left" for heading in HEADINGS)
+    kind = "th" if cells is HEADINGS else "td"
+    return (
+        "<tr>"
+        + "".join(
+            f'<{kind} style="text-align: {side}">{html.escape(cell)}</{kind}>'
+            for side, cell in zip(sides, cells, strict=True)
+        )
+        + "</tr>"
+    )
