@@ -36,7 +36,7 @@ def main() -> int:
     options = _options()
     outcomes = []
     for part in options.parts:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             ended = PARTS[part](options, Path(folder))
         for outcome in ended:
             report.show_lost(outcome)
