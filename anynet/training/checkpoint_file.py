@@ -129,7 +129,8 @@ class Checkpoint:
         if not (
             there.rows <= there.samples
             and epoch <= there.epochs <= there.first + there.asked
-            and len(there.history) == epoch - there.first
+            and [record["epoch"] for record in there.history] == list(range(there.first + 1, epoch + 1))
+            and len({"val_loss" in record for record in there.history}) <= 1
             and self._arrays["losses"].shape == (batches,)
             and np.isfinite(self._arrays["losses"]).all()
         ):
