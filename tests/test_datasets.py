@@ -430,9 +430,9 @@ def test_what_is_stored_as_it_is_may_be_as_large_as_it_is(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, "9"])
 def test_a_limit_is_a_whole_number(limit: Any) -> None:
-    for read in (load, read_idx):
-        with pytest.raises(UsageError, match="max_bytes must be a whole number, 1 or more, but is "):
-            read("x.gz", max_bytes=limit)
+    for read, name in ((load, "max_bytes"), (read_idx, "max_bytes"), (load, "max_classes"), (read_csv, "max_classes")):
+        with pytest.raises(UsageError, match=f"{name} must be a whole number, 1 or more, but is "):
+            read("x.gz", **{name: limit})
 
 
 @pytest.mark.parametrize("name", ["x.idx", "x.gz", "x.npy", "x.npz", "values.csv", "classes.csv"])
@@ -474,6 +474,25 @@ def test_more_than_20_different_whole_numbers_are_values(tmp_path: Path, differe
     data = load(written(tmp_path, "table.csv", "a,y\n" + rows), "y")
     assert data.y.tolist() == [i % different for i in range(50)]
     assert (data.classes is not None) == is_class
+
+
+def test_max_classes_is_how_many_classes_a_table_may_name(tmp_path: Path) -> None:
+    numbers = written(tmp_path, "numbers.csv", "a,y\n" + "".join(f"0,{i % 26}\n" for i in range(50)))
+    names = written(tmp_path, "names.csv", "a,y\n" + "".join(f"0,n{i % 26}\n" for i in range(50)))
+    for path in (numbers, names):
+        assert len(load(path, "y", max_classes=26).classes or ()) == 26
+    assert load(numbers, "y", max_classes=25).classes is None
+    assert complaint(names, "y", max_classes=25) == (
+        "FILE, line 27: column 'y' names more than 25 classes, as if each row had its own name; "
+        "predict another column, or allow more with max_classes (--max-classes N)"
+    )
+
+
+def test_a_name_for_each_row_is_refused_as_soon_as_it_is_seen(tmp_path: Path) -> None:
+    path = written(tmp_path, "table.csv", "a,y\n" + "".join(f"0,n{i}\n" for i in range(1001)) + "not a number,n\n")
+    assert complaint(path, "y").startswith("FILE, line 1002: column 'y' names more than 1,000 classes")
+    assert complaint(path, "y", max_classes=1001).startswith("FILE, line 1003: column 'a'")
+    assert complaint(path, "y", classes=[f"n{i}" for i in range(1001)]).startswith("FILE, line 1003: column 'a'")
 
 
 def test_a_value_may_be_written_in_two_ways(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = check_data(
         datasets.load(arguments.data, target, features=task.features, classes=task.classes)
         if is_table
-        else datasets.load(arguments.data, target)
+        else datasets.load(arguments.data, target, max_bytes=arguments.max_bytes)
     )
     x, y = (data.x, data.y) if data.y_test is None else (data.x_test, data.y_test)
     if y is None:

@@ -32,6 +32,7 @@ def load(
     features: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     max_bytes: int | None = None,
+    max_classes: int | None = None,
 ) -> Dataset:
     """Data by name or by path.
 
@@ -42,7 +43,7 @@ def load(
     256 MiB or more, stay on disk and are read as they are needed.
     `features` and `classes` are those of a CSV file whose meaning is already known.
     What is compressed may unpack to `max_bytes`, which are 10 times as many as the file has, but at least 256 MiB, if
-    left out.
+    left out; the target of a CSV file may name `max_classes`, as `read_csv` takes them.
 
     Raises
     ------
@@ -55,9 +56,10 @@ def load(
     array([1, 1, 1, 1, 0])
     """
     check_limit("max_bytes", max_bytes)
+    check_limit("max_classes", max_classes)
     source = str(source)
     if source.endswith(".csv"):
-        return read_csv(source, target, features=features, classes=classes)
+        return read_csv(source, target, features=features, classes=classes, max_classes=max_classes)
     if target is not None:
         raise DataError(f"a target names a column of a CSV file, but {source} is none")
     if source in BUILTIN:

@@ -131,7 +131,7 @@ class Model(OwnedNetwork):
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
         validation = None if validation_data is None else self._check(shape, *check_validation(validation_data))[1:]
         asked = {"asked": epochs, "samples": len(x), "batch_size": batch_size}
-        checkpoint = None if resume is None else Checkpoint(Path(resume), self, shape, asked)
+        checkpoint = None if resume is None else Checkpoint(Path(resume), self, shape, asked, validation is not None)
         self._ensure_built(shape)
         with ExitStack() as stack:
             stack.enter_context(self.training())

@@ -136,7 +136,7 @@ def parts(model: Any) -> dict[str, Any]:
 _PART = {"is": schema.TEXT}
 _SCHEMA = {
     **dict.fromkeys(("network", "loss", "optimizer"), _PART),
-    "input_shape": [schema.LENGTH],
+    "input_shape": schema.SHAPE,
     "dtype": schema.one_of("float32", "float64"),
     **dict.fromkeys(("seed", "epoch", "step"), schema.WHOLE),
     "metadata": schema.MAPPING,
