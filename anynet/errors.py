@@ -59,9 +59,17 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     "unknown backend 'cuppy': did you mean 'cupy'? (known: numpy, cupy)"
     """
     known = list(known)
-    close = difflib.get_close_matches(str(name), known, n=1)
-    hint = f": did you mean {close[0]!r}?" if close else ""
-    return f"unknown {kind} {str(name)!r}{hint} (known: {', '.join(known)})"
+    return f"unknown {kind} {str(name)!r}{did_you_mean(name, known)} (known: {', '.join(known)})"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of a sentence that asks for the one of `known` that is like a name, if there is one.
+
+    >>> did_you_mean("--epocs", ["--epochs", "--seed"])
+    ": did you mean '--epochs'?"
+    """
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def shown(value: object, longest: int = 100) -> str:
