@@ -64,10 +64,20 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     "unknown backend 'cuppy': did you mean 'cupy'? (known: numpy, cupy)"
     """
     known = list(known)
+    return f"unknown {kind} {_short(str(name))!r}{did_you_mean(name, known)} (known: {listed(known)})"
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of a sentence that asks for the one of `known` that is like a name, if there is one.
+
+    >>> did_you_mean("--epocs", ["--epochs", "--seed"])
+    ": did you mean '--epochs'?"
+    """
     # Looking for what is close takes long where there is much.
-    close = difflib.get_close_matches(str(name), known[:_MOST_COMPARED], n=1) if len(str(name)) < _LONGEST else []
-    hint = f": did you mean {close[0]!r}?" if close else ""
-    return f"unknown {kind} {_short(str(name))!r}{hint} (known: {listed(known)})"
+    if len(str(name)) >= _LONGEST:
+        return ""
+    close = difflib.get_close_matches(str(name), list(islice(known, _MOST_COMPARED)), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
 
 
 def listed(names: Iterable[str]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
 import re
+import shutil
 import statistics
 import struct
 import subprocess
@@ -15,14 +17,18 @@ import termios
 import time
 import tomllib
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from anynet import Model
 from anynet.cli import main
 from anynet.cli.config import TrainConfig, to_toml
+from anynet.nn import SGD, Linear, MSELoss
+from anynet.training import Progress
 
 TABLE = "height,width,kind\n" + "".join(
     f"{a},{b},{'tall' if a > b else 'wide'}\n" for a, b in np.random.default_rng(0).normal(5, 2, (200, 2)).round(3)
@@ -176,14 +182,36 @@ def test_a_terminal_gets_a_bar_and_a_file_plain_lines() -> None:
     assert "\r" not in plain
     assert plain.count("epoch ") == 2
     outer, inner = pty.openpty()
-    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
     with subprocess.Popen(command, stderr=inner, stdout=subprocess.DEVNULL) as process:
         os.close(inner)
         seen = b""
         while chunk := _read(outer):
             seen += chunk
     assert process.returncode == 0
-    assert b"forward, loss, backward, update" in seen
+    assert seen.count(b"forward, loss, backward, update") == 1
+    bars = [line for line in re.split("[\r\n]", seen.decode()) if "%|" in line]
+    assert {len(bar) for bar in bars} == {60}
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_a_bar_and_its_rate_have_room_on_a_narrow_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = Terminal()
+    progress, model = Progress(terminal), Model(Linear(1), MSELoss(), SGD(1e-3))
+    progress.on_fit_begin(model, 100, 60_000)
+    progress.on_batches_end(model, 0)
+    # It is drawn ten times a second.
+    time.sleep(0.11)
+    progress.on_batches_end(model, 30_000)
+    progress.on_fit_end(model)
+    bars = [line for line in re.split("[\r\n]", terminal.getvalue()) if "%|" in line]
+    assert {len(bar) for bar in bars} == {columns}
+    assert re.fullmatch(r"epoch 1/100  50%\|#+\d? +\| [\d.]+k samples/s", bars[-1])
 
 
 def _read(descriptor: int) -> bytes:
@@ -211,7 +239,7 @@ USAGE = [
     ),
     (["train", "mnist", "--validation", "1"], "validation must be a share from 0 to below 1, but is 1.0"),
     (["train", "mnist", "--seed", "-3"], "seed must be a whole number from 0 to 9223372036854775807, but is -3"),
-    (["train"], "tell what to train on"),
+    (["train", "--target", "kind"], "tell what to train on"),
     (["train", "table.csv"], "table.csv needs --target COLUMN"),
     (["train", "--config", "nothing.toml"], "cannot read nothing.toml"),
     (["train", "--config", "wrong_key.toml"], "unknown key 'epoch': did you mean 'epochs'"),
@@ -230,8 +258,14 @@ USAGE = [
     (["train", "circles", "--out", "taken"], "taken exists already"),
     (["train", "circles", "--out", "taken", "--overwrite"], "taken is no run folder"),
     (["parity", "--backends", "numpy"], "two backends or more"),
-    (["fly"], "invalid choice: 'fly'"),
-    (["train", "mnist", "--learning"], "unrecognized arguments"),
+    (["fly"], "unknown command 'fly' (known: train, evaluate"),
+    (["trian", "mnist"], "unknown command 'trian': did you mean 'train'?"),
+    (["train", "mnist", "--epocs", "3"], "anynet train: unknown option '--epocs': did you mean '--epochs'?"),
+    (["train", "mnist", "--epocs=3"], "unknown option '--epocs': did you mean '--epochs'?"),
+    (["predict", "--jsn", "run", "new.csv"], "anynet predict: unknown option '--jsn': did you mean '--json'?"),
+    (["train", "mnist", "--qq"], "unknown option '--qq' (see anynet train --help)"),
+    (["train", "mnist", "circles"], "one argument too many: 'circles'"),
+    (["evaluate", "run"], "the following arguments are required: DATA"),
 ]
 
 DATA = [
@@ -253,10 +287,12 @@ DATA = [
 ]
 
 
+# Each is read as far as the files of a run, which cannot be written.
 UNWRITABLE = [
-    (["train", "circles", "--backend", "numpy", "--out", "table.csv/run"], "cannot write table.csv/run: Not a dir"),
-    (["train", "circles", "--backend", "numpy", "--out", "x" * 300], "File name too long"),
-    (["train", "circles", "--backend", "numpy", "--out", "/proc/run"], "cannot write /proc/run: No such file"),
+    ["train", "circles", "--epochs", "1", "--out", "table.csv/run"],
+    ["train", "circles", "--epochs", "1", "--out", "x" * 300],
+    ["train", "circles", "--epochs", "1", "--out", "/proc/run"],
+    ["train", "--resume", "stopped"],
 ]
 
 
@@ -394,9 +430,10 @@ def test_max_bytes_is_what_data_may_unpack_to(capsys: Any) -> None:
 
 
 def assert_one_clear_line(capsys: Any, words: str) -> None:
-    lines = capsys.readouterr().err.splitlines()
-    assert re.search(words.replace("(", r"\("), lines[-1]), lines
-    assert not any("Traceback" in line for line in lines)
+    said = ("backend ", "network ", "epoch ", "stopped has no checkpoint yet")
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith(said)]
+    assert len(lines) == 1, lines
+    assert any(either in lines[0] for either in words.split("|")), lines
 
 
 @pytest.mark.parametrize(
@@ -411,14 +448,6 @@ def test_wrong_usage_is_one_clear_line_and_exit_code_2(
     assert sorted(Path().rglob("*")) == before
 
 
-@pytest.mark.parametrize(("arguments", "words"), UNWRITABLE, ids=lambda part: part[-1][:30])
-def test_a_place_that_cannot_be_written_is_one_clear_line_and_exit_code_1(
-    capsys: Any, bad_files: None, arguments: Any, words: str
-) -> None:
-    assert anynet(*arguments) == 1
-    assert_one_clear_line(capsys, words)
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"), DATA, ids=lambda part: " ".join(part) if isinstance(part, list) else ""
 )
@@ -431,6 +460,123 @@ def test_wrong_data_is_one_clear_line_and_exit_code_3(capsys: Any, bad_files: No
     assert anynet(*arguments, "--backend", "numpy") == 3
     assert_one_clear_line(capsys, words)
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("arguments", UNWRITABLE, ids=" ".join)
+def test_a_disk_that_cannot_be_written_is_one_clear_line_and_exit_code_1(
+    capsys: Any, bad_files: None, arguments: list[str]
+) -> None:
+    if "--resume" in arguments:
+        assert anynet("train", "circles", "--epochs", "1", "--backend", "numpy", "--out", "stopped") == 0
+        Path("stopped/model.safetensors").unlink()
+        Path("stopped/model.safetensors").mkdir()
+        Path("stopped/checkpoints").mkdir()
+        capsys.readouterr()
+    assert anynet(*arguments, "--backend", "numpy") == 1
+    assert_one_clear_line(capsys, f"anynet train: cannot write {arguments[-1]}")
+
+
+def test_no_space_for_the_result_is_a_failure_and_nobody_who_reads_it_none(capsys: Any) -> None:
+    def said(ends: str) -> tuple[int, str]:
+        command = f"{sys.executable} -m anynet backends --json {ends}"
+        ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        return ended.returncode, ended.stderr
+
+    assert said("> /dev/full") == (1, "anynet backends: No space left on device\n")
+    assert said("| true; exit ${PIPESTATUS[0]}")[1] == ""
+    assert said("<&- >&- 2>&-") == (0, "")
+
+
+def test_a_warning_is_one_plain_line(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(arguments: Any) -> int:
+        warnings.warn("the wind\n is rising", stacklevel=1)
+        return 0
+
+    monkeypatch.setattr("anynet.cli.backends.run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert anynet("backends") == 0
+    assert capsys.readouterr().err == "anynet backends: the wind is rising\n"
+
+
+def test_what_tensorboard_needs_is_said_before_anything_is_done(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    assert anynet("train", "nowhere.csv", "--target", "y", "--tensorboard", "--out", "run") == 2
+    assert_one_clear_line(capsys, "TensorBoard needs tensorboardX: pip install")
+    assert not list(Path().iterdir())
+
+
+def test_a_clock_that_stands_still_spoils_no_run(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: 5.0)
+    monkeypatch.setattr(time, "time", lambda: 5.0)
+    result = json.loads(output_of(capsys, "train", "circles", "--backend", "numpy", "--epochs", "2", "--json"))
+    assert "samples_per_second" not in result
+    assert anynet("bench", "circles", "--backends", "numpy", "--hidden", "4") == 1
+    assert "the clock of this machine stands still" in capsys.readouterr().err
+
+
+METADATA: dict[str, dict[str, Any]] = {
+    "its classes is 'ab': expected a list of texts": {"classes": "ab"},
+    "its classes is [1, 2]: expected a list of texts": {"classes": [1, 2]},
+    "it has 3 classes, but the network 2": {"classes": ["a", "b", "c"]},
+    "values are not what CrossEntropyLoss is for": {"classes": [], "mean": [0.0, 0.0], "scale": [1.0, 1.0]},
+    "its mean holds nan: expected a finite number": {"mean": [float("nan")]},
+    "its scale holds 0: expected a number above 0": {"scale": [0]},
+    "its mean is None: expected a list": {"mean": None},
+    "it has 1 features, but the network 2": {"features": ["height"]},
+    "its features is 3: expected a list of texts, or null": {"features": 3},
+    "its target is ['kind']: expected a text, or null": {"target": ["kind"]},
+    "was not made by `anynet train`": {"more": 1},
+}
+
+
+@pytest.mark.parametrize("words", METADATA)
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_what_a_model_file_says_of_its_outputs_is_looked_at(capsys: Any, command: str, words: str) -> None:
+    trained_table("--epochs", "1")
+    model = Model.load("run/model.safetensors")
+    model.metadata |= METADATA[words]
+    model.save("run/model.safetensors")
+    capsys.readouterr()
+    assert anynet(command, "run", "table.csv", "--backend", "numpy") == 3
+    assert_one_clear_line(capsys, words)
+
+
+class TestCiTrain:
+    """What a person means by its arguments."""
+
+    @pytest.fixture(autouse=True)
+    def in_a_checkout_that_is_installed(self) -> None:
+        Path("ci").mkdir()
+        shutil.copy(Path(__file__).parents[1] / "ci" / "train", "ci")
+        anynet = Path(".venv/bin/anynet")
+        anynet.parent.mkdir(parents=True)
+        anynet.write_text(f'#!/bin/sh\nexec {sys.executable} -m anynet "$@"\n')
+        anynet.chmod(0o755)
+
+    def said(self, *arguments: str) -> str:
+        ended = subprocess.run(["ci/train", *arguments], capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout + ended.stderr
+
+    def test_trains_on_mnist_where_nothing_else_is_named(self) -> None:
+        assert "60000 samples" in self.said("--epochs", "1", "--hidden", "2", "--batch-size", "1024")
+
+    def test_and_else_on_that(self) -> None:
+        Path("table.csv").write_text(TABLE)
+        options = ("--epochs", "1", "--backend", "numpy")
+        assert "2 classes" in self.said("table.csv", "--target", "kind", *options, "--out", "one")
+        assert "2 classes" in self.said(*options, "--out", "two", "--target", "kind", "table.csv")
+        for config in (("--config", "one/config.toml"), ("--config=one/config.toml",)):
+            assert "2 classes" in self.said(*config)
+        Path("one/model.safetensors").unlink()
+        assert "2 classes" in self.said("--resume", "one")
+        Path("two/model.safetensors").unlink()
+        assert "2 classes" in self.said("--resume=two")
+
+    @pytest.mark.parametrize("option", ["-h", "--help"])
+    def test_or_explains_itself(self, option: str) -> None:
+        assert "--epochs N" in self.said(option)
 
 
 def test_a_run_that_fails_leaves_the_one_it_was_to_replace(capsys: Any) -> None:

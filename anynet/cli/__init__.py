@@ -5,58 +5,124 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from anynet import __version__
 from anynet.cli.config import defaults
-from anynet.errors import AnynetError, DataError, UsageError
+from anynet.errors import AnynetError, DataError, UsageError, did_you_mean, unknown
 
+FAILURE = 1
 USAGE_ERROR = 2
 DATA_ERROR = 3
-FAILURE = 1
 INTERRUPTED = 130
+# An error ends with the first of these that it is one of.
+_EXIT_CODES: dict[type[BaseException], int] = {
+    UsageError: USAGE_ERROR,
+    DataError: DATA_ERROR,
+    AnynetError: FAILURE,
+    OSError: FAILURE,
+    MemoryError: FAILURE,
+    KeyboardInterrupt: INTERRUPTED,
+}
+_EXIT_CODES_HELP = (
+    "Exit codes: 0 done, 1 failed (diverged, could not write, or a check did not hold), 2 wrong usage, 3 wrong data, "
+    "130 interrupted."
+)
 
 _DATA_HELP = (
     "mnist or circles, which come with anynet; table.csv with a header; data.npz holding x and y (and x_test, y_test); "
     "x.npy,y.npy, where a pattern as 'x-*.npy' stands for many; or images,labels in the IDX format, plain or gzipped"
 )
-_EXIT_CODES = "Exit codes: 0 done, 1 failed (diverged, or a check did not hold), 2 wrong usage, 3 wrong data."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; an error anynet knows becomes one line on stderr."""
-    parsed = _parser().parse_args(arguments)
-    # A class name that the terminal cannot show is no reason to fail.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    """Run one command and return its exit code; what goes wrong, and every warning, is one line on stderr."""
+    _open_what_is_closed()
+    parsed = _parse(sys.argv[1:] if arguments is None else arguments)
     command = importlib.import_module(f"anynet.cli.{parsed.command}")
     try:
-        return int(command.run(parsed))
-    except AnynetError as error:
-        print(f"anynet {parsed.command}: {error}", file=sys.stderr)
-        if isinstance(error, DataError):
-            return DATA_ERROR
-        return USAGE_ERROR if isinstance(error, UsageError) else FAILURE
-    except MemoryError as error:
-        print(f"anynet {parsed.command}: there is not enough memory: {error}", file=sys.stderr)
-        return FAILURE
-    except KeyboardInterrupt:
-        print(f"anynet {parsed.command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: _say(parsed.command, str(message))
+            code = int(command.run(parsed))
+            sys.stdout.flush()
+            return code
+    except tuple(_EXIT_CODES) as error:
+        # Whoever has stopped reading wants to read no more.
+        if not isinstance(error, BrokenPipeError):
+            _say(parsed.command, _in_words(error))
+        _give_up_what_is_unwritten()
+        return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _open_what_is_closed() -> None:
+    """Somebody may have closed stdin, stdout or stderr, or a terminal may not be able to show a class name."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            # This takes the number that is free, so that no other file is taken for it.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+        elif isinstance(stream, io.TextIOWrapper) and mode == "w":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_what_is_unwritten() -> None:
+    """Where stdout takes no more, keep Python from trying once again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(command: str, what: str) -> None:
+    print(f"anynet {command}: {' '.join(what.split())}", file=sys.stderr)
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError) and not isinstance(error, AnynetError):
+        return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    return str(error)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser, commands = _parsers()
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        parser.error(unknown("command", arguments[0], commands))
+    parsed, left = parser.parse_known_args(arguments)
+    if left:
+        command = commands[parsed.command]
+        name = left[0].partition("=")[0]
+        options = [option for action in command._actions for option in action.option_strings]
+        is_option = name.startswith("-")
+        command.error(
+            f"unknown option {name!r}{did_you_mean(name, options)}" if is_option else f"one argument too many: {name!r}"
+        )
+    return parsed
+
+
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser of the command line, and that of each command."""
+    parser = _Parser(
         prog="anynet",
         description="Train neural networks on NumPy, CuPy, PyTorch or JAX with one implementation of the maths.",
-        epilog=f"Start with `anynet train mnist`. `anynet COMMAND --help` explains each command. {_EXIT_CODES}",
+        epilog=f"Start with `anynet train mnist`. `anynet COMMAND --help` explains each command. {_EXIT_CODES_HELP}",
     )
     parser.add_argument("--version", action="version", version=f"anynet {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands: Any = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
@@ -64,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_parity(commands)
     _add_gradcheck(commands)
-    return parser
+    return parser, commands.choices
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -73,7 +139,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="train a network on data, and keep it in a run folder",
         description="Train a fully connected network and keep it in a run folder: config.toml, env.json, "
         "metrics.jsonl, model.safetensors and, where matplotlib is installed, curves.png.",
-        epilog=f"Without options, `anynet train mnist` trains 784-128-64-10. {_EXIT_CODES}",
+        epilog=f"Without options, `anynet train` trains 784-128-64-10 on mnist. {_EXIT_CODES_HELP}",
         argument_default=argparse.SUPPRESS,
     )
     default = defaults()
@@ -134,7 +200,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_network(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", nargs="?", metavar="DATA", help=_DATA_HELP)
+    parser.add_argument("data", nargs="?", metavar="DATA", help=f"{_DATA_HELP} (default mnist)")
     parser.add_argument("--target", metavar="COLUMN", help="the CSV file's column to predict: class names or numbers")
     parser.add_argument("--hidden", metavar="SIZES", type=_sizes, help="sizes of the hidden layers (default 128,64)")
     parser.add_argument("--activation", metavar="NAME", help="relu, leaky_relu, sigmoid or tanh (default relu)")
@@ -157,7 +223,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="measure a trained network on data",
         description="Print the loss, and the accuracy or R squared, of a trained network on data, or on their test "
         "part if they have one.",
-        epilog=_EXIT_CODES,
+        epilog=_EXIT_CODES_HELP,
     )
     _add_run(parser)
     parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
@@ -172,7 +238,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "predict",
         help="print what a trained network says of data",
         description="Print one line of CSV for each sample: the class and its probability, or the predicted values.",
-        epilog=_EXIT_CODES,
+        epilog=_EXIT_CODES_HELP,
     )
     _add_run(parser)
     parser.add_argument("data", metavar="FILE", help="as DATA of `anynet train`; targets in it are left aside")
@@ -196,8 +262,8 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "bench",
         help="find out which backend trains a network fastest here",
         description="Train a network on each backend that can be used here, in turns, and say which is fastest on "
-        "this machine for this network and these data (default: mnist).",
-        epilog=_EXIT_CODES,
+        "this machine for this network and these data.",
+        epilog=_EXIT_CODES_HELP,
         argument_default=argparse.SUPPRESS,
     )
     _add_network(parser)
@@ -212,7 +278,7 @@ def _add_parity(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="check that backends agree with each other",
         description="For each layer, loss and optimizer, the largest difference of output, gradient and update from "
         "the first backend named, and of a whole training curve, in float64 and float32.",
-        epilog=_EXIT_CODES,
+        epilog=_EXIT_CODES_HELP,
     )
     parser.add_argument("--backends", metavar="A,B,...", help="default: numpy and every other that can be used here")
     _add_json(parser)
@@ -223,7 +289,7 @@ def _add_gradcheck(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "gradcheck",
         help="check every gradient against numerical differences",
         description="Compare the gradients of every layer and loss with central differences in float64.",
-        epilog=_EXIT_CODES,
+        epilog=_EXIT_CODES_HELP,
     )
     _add_backend(parser, default="auto")
     _add_json(parser)

@@ -13,7 +13,7 @@ from anynet.backends import select
 from anynet.cli.backends import usable
 from anynet.cli.config import TrainConfig, resolve
 from anynet.cli.task import data_of, network_for, task_of
-from anynet.errors import UsageError
+from anynet.errors import AnynetError, UsageError
 from anynet.nn import SGD
 from anynet.training import Model
 
@@ -57,6 +57,8 @@ def _rates(models: dict[str, Model], x: Any, y: Any, batch_size: int, seconds: f
     while time.perf_counter() < until or len(next(iter(rates.values()))) < FEWEST_TURNS:
         for name, model in models.items():
             rates[name].append(model.fit(x, y, batch_size=batch_size)[0]["samples_per_second"])
+            if rates[name][-1] == 0:
+                raise AnynetError("the clock of this machine stands still, so there is no speed to measure")
     return rates
 
 

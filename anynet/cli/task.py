@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from anynet.datasets.reading import machine_memory
 from anynet.datasets.tables import MOST_CLASSES
 from anynet.errors import DataError, ModelFileError, UsageError
 from anynet.nn import Layer, Loss
-from anynet.training import Model
+from anynet.training import Model, schema
 from anynet.training.arrays import check_inputs, check_targets
 from anynet.training.streams import stream
 
@@ -29,6 +30,17 @@ ACTIVATIONS: dict[str, tuple[Layer, Any]] = {
     "leaky_relu": (nn.LeakyReLU(), nn.HeNormal()),
     "sigmoid": (nn.Sigmoid(), nn.GlorotUniform()),
     "tanh": (nn.Tanh(), nn.GlorotUniform()),
+}
+
+
+_LARGEST = sys.float_info.max
+_TEXTS = schema.Kind("a list of texts", lambda value: isinstance(value, list) and all(map(schema.TEXT.holds, value)))
+_IN_A_FILE: dict[str, schema.Schema] = {
+    "features": schema.Kind("a list of texts, or null", lambda value: value is None or _TEXTS.holds(value)),
+    "target": schema.Kind("a text, or null", lambda value: value is None or schema.TEXT.holds(value)),
+    "classes": _TEXTS,
+    "mean": [schema.Kind("a finite number", lambda value: schema.NUMBER.holds(value) and abs(value) <= _LARGEST)],
+    "scale": [schema.Kind("a number above 0", lambda value: schema.NUMBER.holds(value) and 0 < value <= _LARGEST)],
 }
 
 
@@ -92,11 +104,30 @@ def task_in(model: Model) -> Task:
     Raises
     ------
     ModelFileError
-        When the model was saved by other means and holds none.
+        When the model was saved by other means and holds none, or one that is not of this network.
     """
     if set(model.metadata) != set(Task._fields):
         raise ModelFileError("this model was not made by `anynet train`, so what its outputs mean is not known")
-    return Task(**model.metadata)
+    try:
+        schema.check(model.metadata, _IN_A_FILE)
+        task = Task(**model.metadata)
+        _check_fits(task, model)
+    except DataError as error:
+        raise ModelFileError(f"what the model's outputs mean cannot be told from its file: {error}") from None
+    return task
+
+
+def _check_fits(task: Task, model: Model) -> None:
+    assert model.input_shape is not None
+    _, outputs = model.network.parameters(model.input_shape)
+    if model.loss != task.loss:
+        raise DataError(f"{'classes' if task.classes else 'values'} are not what {type(model.loss).__name__} is for")
+    shapes = {"classes": outputs} if task.classes else {"mean": outputs, "scale": outputs}
+    if task.features is not None:
+        shapes["features"] = model.input_shape
+    for name, shape in shapes.items():
+        if (found := len(getattr(task, name))) != math.prod(shape):
+            raise DataError(f"it has {found} {name}, but the network {math.prod(shape)}")
 
 
 def check_data(data: Dataset) -> Dataset:

@@ -26,8 +26,10 @@ Part = tuple[Any, Any] | None
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.tensorboard:
+        TensorBoard.library()
     resumed = Path(arguments.resume) if "resume" in arguments else None
-    config = _config_of(resumed, arguments) if resumed else resolve(vars(arguments))
+    config = _config_of(resumed, arguments) if resumed else resolve(_or_mnist(vars(arguments)))
     optimizer = SGD(lr=config.lr, momentum=config.momentum)
     config = dataclasses.replace(config, backend=say_backend(config.backend))
     backend = select(config.backend, config.dtype, config.precision)
@@ -72,6 +74,11 @@ def _config_of(resumed: Path, arguments: argparse.Namespace) -> TrainConfig:
         option = others[0].replace("_", "-")
         raise UsageError(f"a run that is resumed has its settings; leave away {option}")
     return resolve({"config": str(resumed / CONFIG), **vars(arguments)})
+
+
+def _or_mnist(options: dict[str, Any]) -> dict[str, Any]:
+    """Options, with the data that come with anynet where they name none, and nothing of any."""
+    return options if {"data", "target", "config"} & options.keys() else {"data": "mnist", **options}
 
 
 def _validation(config: TrainConfig, test: Part) -> float:
@@ -149,7 +156,8 @@ def _result(model: Model, task: Task, held_out: Part, test: Part, folder: RunFol
     if folder.history:
         seconds = sum(record["seconds"] for record in folder.history)
         samples = sum(record["seconds"] * record["samples_per_second"] for record in folder.history)
-        result["samples_per_second"] = samples / seconds
+        if seconds > 0:
+            result["samples_per_second"] = samples / seconds
     return result
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -177,7 +179,13 @@ class EarlyStopping(Callback):
 
 
 class Progress(Callback):
-    """A progress bar on a terminal, and one plain line per epoch."""
+    """A progress bar on a terminal, and one plain line per epoch.
+
+    Parameters
+    ----------
+    stream : file, optional
+        Where to, instead of stderr.
+    """
 
     last = True
 
@@ -189,16 +197,21 @@ class Progress(Callback):
         self._last = model.epoch + epochs
         self._samples = samples
         self._done = model.course.rows if model.course else 0
+        if self.stream.isatty():
+            print("each step: forward, loss, backward, update", file=self.stream, flush=True)
 
     def on_batches_end(self, model: Model, samples: int) -> None:
         if self._bar is None:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                desc=f"epoch {model.epoch + 1}/{self._last}: forward, loss, backward, update",
+                desc=f"epoch {model.epoch + 1}/{self._last}",
                 total=self._samples,
                 initial=self._done,
                 unit=" samples",
+                unit_scale=True,
+                bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_fmt}",
+                ncols=_columns(self.stream),
                 leave=False,
                 file=self.stream,
                 disable=not self.stream.isatty(),
@@ -220,6 +233,15 @@ class Progress(Callback):
             self._done = 0
 
 
+def _columns(terminal: TextIO) -> int:
+    """How wide it is; where it does not say, what COLUMNS says, or 80."""
+    columns = 0
+    # What only looks like a terminal has no number, or one that is of none.
+    with suppress(OSError, ValueError):
+        columns = os.get_terminal_size(terminal.fileno()).columns
+    return columns or shutil.get_terminal_size().columns
+
+
 class TensorBoard(Callback):
     """Writes every measure of every epoch to a folder that TensorBoard shows; needs tensorboardX.
 
@@ -231,11 +253,16 @@ class TensorBoard(Callback):
     last = True
 
     def __init__(self, folder: str | Path) -> None:
+        self._writer = self.library().SummaryWriter(str(folder))
+
+    @staticmethod
+    def library() -> Any:
+        """tensorboardX, or a UsageError that tells how to get it."""
         try:
-            from tensorboardX import SummaryWriter
+            import tensorboardX
         except ImportError:
             raise UsageError("TensorBoard needs tensorboardX: pip install '.[tensorboard]'") from None
-        self._writer = SummaryWriter(str(folder))
+        return tensorboardX
 
     def on_epoch_end(self, model: Model, record: Record) -> None:
         for name, value in record.items():
