@@ -24,7 +24,8 @@ from anynet.errors import AnynetError, DataError, ShapeError, TrainingDiverged
 from anynet.training import Callback, Checkpoints, EarlyStopping, Model
 
 Use = Callable[[], None]
-_LARGEST_SAMPLE = 1_000_000
+_LARGEST_SAMPLE = 100_000
+_MOST_AXES = 30
 
 
 class Wrong(Exception):
@@ -146,8 +147,8 @@ def _use(model: Model, path: Path) -> None:
     _check_finite(model)
     shape = model.input_shape
     assert shape is not None
-    if math.prod(shape) > _LARGEST_SAMPLE:
-        # A network without parameters takes samples of any shape.
+    if math.prod(shape) > _LARGEST_SAMPLE or len(shape) > _MOST_AXES:
+        # A network without parameters takes samples of any shape, also of one that no array can have.
         return
     x = np.random.default_rng(0).normal(size=(3, *shape))
     out_shape = model.predict(x).shape
