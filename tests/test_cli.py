@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 import tomllib
 import tracemalloc
 from pathlib import Path
@@ -228,11 +229,6 @@ USAGE = [
     (["train", "--config", "no.toml"], "no.toml is no TOML file"),
     (["train", "circles", "--out", "taken"], "taken exists already"),
     (["train", "circles", "--out", "taken", "--overwrite"], "taken is no run folder"),
-    (
-        ["train", "circles", "--backend", "numpy", "--out", "table.csv/run"],
-        "cannot write the run table.csv/run: Not a dir",
-    ),
-    (["train", "circles", "--backend", "numpy", "--out", "x" * 300], "File name too long"),
     (["parity", "--backends", "numpy"], "two backends or more"),
     (["fly"], "invalid choice: 'fly'"),
     (["train", "mnist", "--learning"], "unrecognized arguments"),
@@ -254,6 +250,13 @@ DATA = [
     (["evaluate", "nowhere", "circles"], "there is no model file"),
     (["evaluate", "run", "mnist"], "takes samples of shape"),
     (["evaluate", "damaged", "table.csv"], "damaged"),
+]
+
+
+UNWRITABLE = [
+    (["train", "circles", "--backend", "numpy", "--out", "table.csv/run"], "cannot write table.csv/run: Not a dir"),
+    (["train", "circles", "--backend", "numpy", "--out", "x" * 300], "File name too long"),
+    (["train", "circles", "--backend", "numpy", "--out", "/proc/run"], "cannot write /proc/run: No such file"),
 ]
 
 
@@ -406,6 +409,14 @@ def test_wrong_usage_is_one_clear_line_and_exit_code_2(
     assert anynet(*arguments) == 2
     assert_one_clear_line(capsys, words)
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(("arguments", "words"), UNWRITABLE, ids=lambda part: part[-1][:30])
+def test_a_place_that_cannot_be_written_is_one_clear_line_and_exit_code_1(
+    capsys: Any, bad_files: None, arguments: Any, words: str
+) -> None:
+    assert anynet(*arguments) == 1
+    assert_one_clear_line(capsys, words)
 
 
 @pytest.mark.parametrize(

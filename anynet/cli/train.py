@@ -14,7 +14,7 @@ from anynet.backends import select
 from anynet.cli import INTERRUPTED
 from anynet.cli.backends import say_backend
 from anynet.cli.config import TrainConfig, resolve
-from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, RunFolder
+from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFolder
 from anynet.cli.task import Task, blurred_columns, check_part, data_of, measure, network_for, split, task_of
 from anynet.datasets import Dataset
 from anynet.errors import UsageError
@@ -113,7 +113,7 @@ def _fit(
     validation = (watched[0], task.encode(watched[1])) if watched else None
     targets = task.encode(data.y)
     watchers = [EarlyStopping(patience=config.patience)] if config.patience else []
-    shown = [TensorBoard(folder.writing / "tensorboard")] if arguments.tensorboard else []
+    shown = [TensorBoard(folder.writing / TENSORBOARD)] if arguments.tensorboard else []
     try:
         model.fit(
             data.x,
