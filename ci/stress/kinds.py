@@ -99,6 +99,7 @@ _PARTS: dict[str, Callable[[], tuple[Any, Any, Any]]] = {
     "without weights": lambda: (nn.Sequential(nn.Sequential(nn.Flatten()), nn.Sigmoid()), nn.BCELoss(), nn.Adam()),
 }
 _EPOCHS = 3
+_RECORD = {"epoch", "loss", "val_loss", "seconds", "samples_per_second"}
 
 
 def _new(name: str) -> Model:
@@ -210,9 +211,13 @@ def _look_at_resumed(model: Model, history: list[dict[str, float]], path: Path) 
     if epochs != list(range(1, model.epoch + 1)) or not 0 < model.epoch <= _EPOCHS:
         raise Wrong("resumed to a history of other epochs", model.epoch, epochs)
     for record in history:
-        if record.keys() != history[-1].keys() or not all(type(value) in (int, float) for value in record.values()):
-            raise Wrong("resumed to a history of other records", record, history[-1])
+        if not (record.keys() >= _RECORD and all(map(_is_number, record.values()))):
+            raise Wrong("resumed to a history of other records", record)
     _save_again(model, path)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and -math.inf < value < math.inf
 
 
 def data(text: str, target: str | None = None) -> Use:
