@@ -28,7 +28,7 @@ _COURSE = {
     "history": [_RECORD],
 }
 _STATES = schema.Kind("the state of each callback", lambda states: isinstance(states, (dict, list)))
-_SCHEMA = {"steps_before": schema.WHOLE, "course": _COURSE, "callbacks": _STATES}
+_SCHEMA = {"steps_before": schema.STEPS, "course": _COURSE, "callbacks": _STATES}
 
 
 def write(path: Path, model: Model, callbacks: Callbacks) -> None:
@@ -157,7 +157,7 @@ class Checkpoint:
         if learning_rate.shape != ():
             raise ValueError(f"its learning rate has shape {learning_rate.shape}")
         step = self._description["step"] - self._description["steps_before"]
-        if not 0 <= step < 2**31:
+        if step < 0:
             raise ValueError(f"it has taken {step} steps")
         kept["numbers"] = [learning_rate, np.asarray(step, np.int32)]
         return kept
