@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
+
+_MOST_COMPARED = 1000
+_MOST_LISTED = 20
+_LONGEST = 500
 
 
 class AnynetError(Exception):
@@ -59,7 +64,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     "unknown backend 'cuppy': did you mean 'cupy'? (known: numpy, cupy)"
     """
     known = list(known)
-    return f"unknown {kind} {str(name)!r}{did_you_mean(name, known)} (known: {', '.join(known)})"
+    return f"unknown {kind} {_short(str(name))!r}{did_you_mean(name, known)} (known: {listed(known)})"
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -68,8 +73,25 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     >>> did_you_mean("--epocs", ["--epochs", "--seed"])
     ": did you mean '--epochs'?"
     """
-    close = difflib.get_close_matches(str(name), list(known), n=1)
+    # Looking for what is close takes long where there is much.
+    few = islice(known, _MOST_COMPARED)
+    close = difflib.get_close_matches(str(name), few, n=1) if len(str(name)) < _LONGEST else []
     return f": did you mean {close[0]!r}?" if close else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in one line that can be read; of many or long ones only the first.
+
+    >>> listed(["x", "y"])
+    'x, y'
+    """
+    first = list(islice(names, _MOST_LISTED + 1))
+    line = _short(", ".join(" ".join(name.split()) for name in first[:_MOST_LISTED]))
+    return f"{line}, ..." if len(first) > _MOST_LISTED else line
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def shown(value: object, longest: int = 100) -> str:

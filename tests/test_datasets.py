@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import math
+import os
 import re
 import struct
 import tracemalloc
@@ -41,15 +42,25 @@ def npy(array: Any) -> bytes:
 
 
 def npy_header(header: str, version: bytes = b"\1\0") -> bytes:
-    return b"\x93NUMPY" + version + struct.pack("<H", len(header)) + header.encode()
+    return b"\x93NUMPY" + version + struct.pack("<H" if version[0] == 1 else "<I", len(header)) + header.encode()
 
 
-def npz(compression: int = zipfile.ZIP_DEFLATED, suffix: str = ".npy", **members: Any) -> bytes:
+def npz(
+    compression: int = zipfile.ZIP_DEFLATED, suffix: str = ".npy", sizes: dict[str, int] | None = None, **members: Any
+) -> bytes:
+    """The arrays, or bytes, as members of an archive, some of them said to have other sizes than they have."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
         for name, member in members.items():
             archive.writestr(name + suffix, member if isinstance(member, bytes) else npy(member))
+        for name, size in (sizes or {}).items():
+            archive.getinfo(name + suffix).file_size = size
     return file.getvalue()
+
+
+def twice(name: str, member: bytes) -> bytes:
+    """An archive that holds an array twice."""
+    return npz(**{name: member, name.upper(): member}).replace(f"{name.upper()}.npy".encode(), f"{name}.npy".encode())
 
 
 def written(folder: Path, name: str, content: bytes | str) -> Path:
@@ -196,6 +207,7 @@ def test_an_array_that_was_read_may_be_changed(tmp_path: Path, name: str) -> Non
 SHORT = "FILE is truncated: it is too short for its shape "
 LONG = "FILE is damaged: it is too long for its shape (2, 3) of uint8"
 NO_IDX = "FILE is no IDX file: it starts with "
+NO_GZIP = "FILE is damaged or no IDX file: Error -3 while decompressing data: "
 NO_ZIP = "FILE is damaged or no .npz file: "
 NO_FINITE = "in row 1: every value must be a finite number"
 DAMAGED = [
@@ -214,8 +226,9 @@ DAMAGED = [
     ("x.idx", idx("u1", (1,) * 255, b"7"), "FILE is damaged or no IDX file: maximum supported dimension"),
     ("x.idx", idx("u1", (2,) * 255), SHORT + "(2, 2, 2, 2, 2, 2, ...) of uint8"),
     ("x.gz", GOOD["x.gz"][:-9], "FILE is damaged or no IDX file: Compressed file ended before the end-of-stream"),
-    ("x.gz", GOOD["x.gz"][:-8] + bytes(8), "FILE is damaged or no IDX file: CRC check failed"),
-    ("x.gz", GOOD["x.gz"] + b"garbage", "FILE is damaged or no IDX file: Not a gzipped file"),
+    ("x.gz", GOOD["x.gz"][:-8] + bytes(8), NO_GZIP + "incorrect data check"),
+    ("x.gz", GOOD["x.gz"] + b"garbage", "FILE is damaged or no IDX file: Error -3 while decompressing data: incorrect"),
+    ("x.gz", gzip.compress(b"") * 2, "FILE is damaged or no IDX file: a gzip member holds nothing"),
     ("x.idx", idx("f8", (2,), struct.pack(">2d", 1, math.nan)), f"FILE: x holds nan {NO_FINITE}"),
     ("x.npy", b"PK\3\4 is a zip", "FILE is damaged or no .npy file: the magic string is not correct"),
     ("x.npy", NPY[:-1], SHORT + "(2, 3) of uint8"),
@@ -240,6 +253,7 @@ DAMAGED = [
     ("x.npz", npz(x=SAMPLE, y=np.zeros(3)), "FILE: x has 2 rows, but y has 3"),
     ("x.npz", npz(x=SAMPLE, y=SAMPLE, x_test=SAMPLE), "FILE holds y but no y_test"),
     ("x.npz", npz(x=SAMPLE, y=SAMPLE, y_test=SAMPLE), "FILE holds x but no x_test"),
+    ("x.npz", twice("x", NPY), "FILE holds 2 arrays x"),
     ("x.npz", npz(x=SAMPLE, x_test=SAMPLE.T), "FILE: each row of x has shape (3,), but of x_test (2,)"),
     ("x.npz", npz(x=SAMPLE, y=SAMPLE, x_test=SAMPLE, y_test=SAMPLE[:1]), "FILE: x_test has 2 rows, but y_test has 1"),
 ]  # fmt: skip
@@ -294,16 +308,46 @@ def test_any_bytes_give_data_or_one_line(folder: Path, name: str, data: st.DataO
     assert re.fullmatch("|.*FILE.*", complaint(path))
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_damaged_member_of_a_zip_is_refused(tmp_path: Path, compression: int) -> None:
-    content = npz(compression, x=np.random.default_rng(0).integers(0, 9, 200))
+def test_a_damaged_member_of_a_zip_is_refused(tmp_path: Path) -> None:
+    content = npz(x=np.random.default_rng(0).integers(0, 9, 200))
     for place in range(60, len(content) // 2, 7):
         damaged = content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]
         assert complaint(written(tmp_path, "x.npz", damaged)).startswith(NO_ZIP)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_python_would_unpack_whole_is_refused(tmp_path: Path, compression: int) -> None:
+    message = "FILE: x is packed as .npz files are not; save it with numpy.savez_compressed"
+    assert complaint(written(tmp_path, "x.npz", npz(compression, x=SAMPLE))) == message
+
+
+def no_files(folder: Path, suffix: str) -> dict[str, Path]:
+    paths = {kind: folder / f"{kind}{suffix}" for kind in ("pipe", "device", "link to itself", "folder")}
+    os.mkfifo(paths["pipe"])
+    paths["device"].symlink_to("/dev/zero")
+    paths["link to itself"].symlink_to(paths["link to itself"])
+    paths["folder"].mkdir()
+    return paths
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npy", ".npz", ".idx"])
+def test_only_files_are_read_and_nothing_is_waited_for(tmp_path: Path, suffix: str) -> None:
+    endless = "cannot read FILE: it is no file, but a pipe or a device"
+    reasons = [
+        endless,
+        endless,
+        "cannot read FILE: Too many levels of symbolic links",
+        "cannot read FILE: Is a directory",
+    ]
+    paths = no_files(tmp_path, suffix).values()
+    assert [complaint(path, "y" if suffix == ".csv" else None) for path in paths] == reasons
+
+
 BOMB = bytes(16 << 20)
+BOMB_ARRAY = np.zeros((16 << 20, 1), np.uint8)
+NOISE = np.random.default_rng(0).bytes(3 << 20)
 HUGE = npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,)}\n")
+LARGE = npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (3000000000,)}\n")
 CLAIMS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "an IDX header that claims 2^63 bytes": ("x.idx", lambda: idx("f8", (2**31, 2**29))),
     "a .npy header that claims 8 terabytes": ("x.npy", lambda: HUGE),
@@ -313,6 +357,21 @@ CLAIMS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a gzip bomb that claims still more": ("x.gz", lambda: gzip.compress(idx("u1", (MOST, MOST)) + BOMB, 1)),
     "a zip bomb behind an array": ("x.npz", lambda: npz(x=NPY + BOMB)),
     "a zip bomb that nobody asked for": ("x.npz", lambda: npz(junk=BOMB)),
+    "a .npz member that is said to hold 8 terabytes": (
+        "x.npz",
+        lambda: npz(x=HUGE, sizes={"x": 8 * 10**12 + len(HUGE)}),
+    ),
+    "a member as it is that is said to hold 8 terabytes": (
+        "x.npz",
+        lambda: npz(zipfile.ZIP_STORED, x=HUGE, sizes={"x": 8 * 10**12 + len(HUGE)}),
+    ),
+    "a gzip file that may hold 2 gigabytes": ("x.gz", lambda: gzip.compress(idx("u1", (2**31,)) + NOISE)),
+    "a zip whose rows do not fit": ("x.npz", lambda: npz(x=BOMB_ARRAY, y=SAMPLE)),
+    "a zip whose test rows do not fit": ("x.npz", lambda: npz(x=BOMB_ARRAY, x_test=SAMPLE)),
+    "a zip of too many members": ("x.npz", lambda: npz(**{"x" * 60_000 + str(i): b"" for i in range(70)})),
+    "a zip of one array twice": ("x.npz", lambda: twice("x", NPY)),
+    "a .npy header of 100 megabytes": ("x.npy", lambda: npy_header("{" + " " * (8 << 20), version=b"\2\0")),
+    "a .npy header that is nested": ("x.npy", lambda: npy_header("-" * 9000 + "1")),
 }
 
 
@@ -322,6 +381,58 @@ def test_a_claim_takes_no_memory(tmp_path: Path, claim: str) -> None:
     path = written(tmp_path, name, content())
     assert complaint(path)
     assert peak(lambda: complaint(path)) < 4 << 20
+
+
+def test_two_files_whose_rows_do_not_fit_are_not_read(tmp_path: Path) -> None:
+    x, y = written(tmp_path, "x.gz", gzip.compress(idx("u1", (16 << 20,)) + BOMB)), written(tmp_path, "y.npy", NPY)
+    assert complaint(f"{x},{y}") == "FILE: x has 16777216 rows, but y has 2"
+    assert peak(lambda: complaint(f"{x},{y}")) < 4 << 20
+
+
+PACKED = {
+    "x.gz": (gzip.compress(idx("u1", (2**31,)) + NOISE), 2**31),
+    "x.npz": (npz(x=LARGE, junk=NOISE, sizes={"x": len(LARGE) + 3 * 10**9}), len(LARGE) + 3 * 10**9),
+}
+
+
+@pytest.mark.parametrize("name", PACKED)
+def test_what_claims_to_unpack_to_much_is_told_the_limit_and_how_to_lift_it(tmp_path: Path, name: str) -> None:
+    content, claimed = PACKED[name]
+    path = written(tmp_path, name, content)
+    assert complaint(path) == (
+        f"FILE has {len(content):,} bytes and claims to unpack to {claimed:,}, but may to 268,435,456 at most; "
+        f"if you trust it, allow more with max_bytes (--max-bytes {claimed})"
+    )
+    assert complaint(path, max_bytes=claimed).startswith(("FILE is ", "FILE: x is "))
+
+
+@pytest.mark.parametrize("name", ["x.gz", "x.npz"])
+def test_max_bytes_is_what_may_be_unpacked(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, name, gzip.compress(IDX) if name == "x.gz" else npz(x=SAMPLE))
+    held = SAMPLE.nbytes if name == "x.gz" else len(NPY)
+    np.testing.assert_array_equal(load(path, max_bytes=held).x, SAMPLE)
+    assert complaint(path, max_bytes=held - 1).startswith("FILE has ")
+
+
+def test_a_large_file_may_unpack_to_ten_times_its_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("anynet.datasets.reading.MOST_UNPACKED", 0)
+    noise = np.frombuffer(NOISE[:4096], np.uint8)
+    for zeros, fits in ((30_000, True), (60_000, False)):
+        array = np.concatenate([noise, np.zeros(zeros, np.uint8)])
+        assert (complaint(written(tmp_path, "x.npz", npz(x=array))) == "") is fits
+
+
+def test_what_is_stored_as_it_is_may_be_as_large_as_it_is(tmp_path: Path) -> None:
+    stored = written(tmp_path, "x.npz", npz(zipfile.ZIP_STORED, x=SAMPLE))
+    for path in (stored, written(tmp_path, "x.npy", NPY), written(tmp_path, "x.idx", IDX)):
+        np.testing.assert_array_equal(load(path, max_bytes=1).x, SAMPLE)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, "9"])
+def test_a_limit_is_a_whole_number(limit: Any) -> None:
+    for read, name in ((load, "max_bytes"), (read_idx, "max_bytes"), (load, "max_classes"), (read_csv, "max_classes")):
+        with pytest.raises(UsageError, match=f"{name} must be a whole number, 1 or more, but is "):
+            read("x.gz", **{name: limit})
 
 
 @pytest.mark.parametrize("name", ["x.idx", "x.gz", "x.npy", "x.npz", "values.csv", "classes.csv"])
@@ -365,6 +476,25 @@ def test_more_than_20_different_whole_numbers_are_values(tmp_path: Path, differe
     assert (data.classes is not None) == is_class
 
 
+def test_max_classes_is_how_many_classes_a_table_may_name(tmp_path: Path) -> None:
+    numbers = written(tmp_path, "numbers.csv", "a,y\n" + "".join(f"0,{i % 26}\n" for i in range(50)))
+    names = written(tmp_path, "names.csv", "a,y\n" + "".join(f"0,n{i % 26}\n" for i in range(50)))
+    for path in (numbers, names):
+        assert len(load(path, "y", max_classes=26).classes or ()) == 26
+    assert load(numbers, "y", max_classes=25).classes is None
+    assert complaint(names, "y", max_classes=25) == (
+        "FILE, line 27: column 'y' names more than 25 classes, as if each row had its own name; "
+        "predict another column, or allow more with max_classes (--max-classes N)"
+    )
+
+
+def test_a_name_for_each_row_is_refused_as_soon_as_it_is_seen(tmp_path: Path) -> None:
+    path = written(tmp_path, "table.csv", "a,y\n" + "".join(f"0,n{i}\n" for i in range(1001)) + "not a number,n\n")
+    assert complaint(path, "y").startswith("FILE, line 1002: column 'y' names more than 1,000 classes")
+    assert complaint(path, "y", max_classes=1001).startswith("FILE, line 1003: column 'a'")
+    assert complaint(path, "y", classes=[f"n{i}" for i in range(1001)]).startswith("FILE, line 1003: column 'a'")
+
+
 def test_a_value_may_be_written_in_two_ways(tmp_path: Path) -> None:
     assert load(written(tmp_path, "table.csv", "a,y\n0,1\n0,1.0\n0,2.5\n"), "y").y.tolist() == [1, 1, 2.5]
 
@@ -388,6 +518,7 @@ def test_every_number_of_a_table_is_read_exactly(folder: Path, rows: list[list[f
 
 
 NUMBER, CLASS = ": expected a finite number, but found", ": expected a class or a finite number, but found"
+LONG_ROW = "a row may have 4,194,304 characters at most; give wider data as a .npy file"
 WRONG_TABLES = [
     ("\n\n", "FILE is empty"),
     ("a,y\n", "FILE is empty: there is no line after the one that names its columns"),
@@ -412,6 +543,9 @@ WRONG_TABLES = [
     ('a,y\n1,0\n"2,1\n3,1\n', "FILE, line 3: unexpected end of data"),
     ('a,y\n"1"2,0\n', "FILE, line 2: ',' expected after '\"'"),
     (f'a,y\n"{"x" * 200_000}",0\n', "FILE, line 2: field larger than field limit (131072)"),
+    ("a,y\n" + "1," * (3 << 20), f"FILE, line 2: {LONG_ROW}"),
+    ('a,y\n"\n' + '","\n' * (2 << 20), f"FILE, line 2: {LONG_ROW}"),
+    (",".join(map(str, range(100_001))), "FILE has 100,001 columns, but a table may have 100,000 at most; give wider"),
     (b"a,y\n\xe9,0\n", "FILE is damaged or no CSV file: 'utf-8' codec can't decode byte 0xe9 in position 4:"),
 ]
 

@@ -235,8 +235,11 @@ FORGERIES = [
     ({"optimizer": {"is": "SGD", "lr": -1}}, "SGD: lr must be above 0 and finite, or a schedule"),
     ({"optimizer": {"is": "SGD", "lr": "fast"}}, "SGD: lr must be above 0 and finite, or a schedule"),
     ({"input_shape": [3]}, "it holds 0.weight of shape (2, 3), but its network needs 0.weight of shape (3, 3)"),
-    *(({"input_shape": shape}, f"its input_shape holds {shape[0]}: ") for shape in ([0], [-2], [2.0], [True])),
-    *(({"input_shape": shape}, f"its input_shape is {shape}: expected a list") for shape in (2, None)),
+    *(({"input_shape": shape}, "its input_shape is [") for shape in ([0], [-2], [2.0], [True], [1] * 64)),
+    *(
+        ({"input_shape": shape}, f"its input_shape is {shape}: expected a list of at most 63 whole numbers, 1")
+        for shape in (2, None)
+    ),
     *(({"seed": seed}, f"its seed is {seed}: ") for seed in (-1, 0.5, True, None)),
     *(({"epoch": epoch}, f"its epoch is {epoch}: ") for epoch in (-1, 0.5, None)),
     ({"dtype": "float16"}, "its dtype is 'float16': expected float32 or float64"),

@@ -394,3 +394,33 @@ def test_a_clock_that_stands_still_is_no_error(monkeypatch: pytest.MonkeyPatch) 
 def test_validation_data_that_are_none_are_refused(given: Any) -> None:
     with pytest.raises(UsageError, match=r"validation_data must be \(x, y\) or \(x, y, sample_weight\), but got"):
         new_model().fit(X, Y, validation_data=given)
+
+
+class TestDamage:
+    def test_a_checkpoint_whose_callback_cannot_go_on_leaves_the_model_as_it_was(self, tmp_path: Path) -> None:
+        class Strict(Callback):
+            def load_state_dict(self, state: dict[str, Any]) -> None:
+                raise ValueError("such a state I cannot take")
+
+        options: dict[str, Any] = {"epochs": 3, "checkpoints": Checkpoints(tmp_path, every_seconds=0)}
+        new_model().fit(X, Y, callbacks=[Strict()], **options)
+        model = new_model()
+        model.seed = 5
+        model.build((6,))
+        before = contents(model), model.seed, model.epoch
+        with pytest.raises(CheckpointError, match="cannot be resumed: such a state I cannot take"):
+            model.fit(X, Y, callbacks=[Strict()], resume=latest(tmp_path), epochs=3)
+        assert (contents(model), model.seed, model.epoch) == before
+
+    def test_weights_that_are_not_finite_are_neither_written_nor_read(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = new_model().build((6,))
+        model.state = model.state._replace(parameters=tuple(block * np.nan for block in model.state.parameters))
+        with pytest.raises(DataError, match=r"0\.weight is not finite"):
+            model.save(tmp_path / "model.safetensors")
+        with monkeypatch.context() as patch:
+            patch.setattr(np, "isfinite", lambda array: np.ones(array.shape, bool))
+            model.save(tmp_path / "model.safetensors")
+        with pytest.raises(DataError, match="numbers that are not finite"):
+            Model.load(tmp_path / "model.safetensors")

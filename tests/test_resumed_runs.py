@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from anynet import Model
+from anynet import Model, nn
 from anynet.cli import main
 from anynet.training import files
 
@@ -138,6 +140,82 @@ def test_tensorboard_is_told_of_every_epoch_when_it_is_asked_for() -> None:
     anynet(*TRAIN, "--epochs", "2", "--out", "run", "--tensorboard")
     (events,) = Path("run/tensorboard").iterdir()
     assert events.read_bytes().count(b"val_loss") == 2
+
+
+class TestRunFolder:
+    """A run is written nowhere but in its own folder, and one that is replaced is there until the new one is."""
+
+    def test_links_are_not_followed_out_of_it(self, capsys: Any) -> None:
+        Path("elsewhere").write_text("mine")
+        Path("mine").mkdir()
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+        Path("run/model.safetensors").unlink()
+        for name in ("metrics.jsonl", "curves.png", "model.safetensors"):
+            Path("run", name).unlink(missing_ok=True)
+            Path("run", name).symlink_to(Path("elsewhere").resolve())
+        Path("run/model.safetensors").unlink()
+        assert anynet("train", "--resume", "run") == 0
+        assert Path("elsewhere").read_text() == "mine"
+        assert not any(path.is_symlink() for path in Path("run").iterdir())
+        Path("run/model.safetensors").unlink()
+        Path("run/checkpoints").symlink_to(Path("mine").resolve())
+        assert anynet("train", "--resume", "run") == 2
+        assert "is a link; a run is written nowhere but in its own folder" in capsys.readouterr().err
+        assert not list(Path("mine").iterdir())
+
+    @pytest.mark.parametrize("exchanges", [True, False], ids=["at once", "one after the other"])
+    def test_replacing_keeps_what_a_person_put_there_and_sweeps_what_was_left(
+        self, exchanges: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not exchanges:
+            monkeypatch.setattr(files, "_exchanged_by_the_system", lambda one, other: False)
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+        Path("run/notes").mkdir()
+        Path("run/notes/today.txt").write_text("mine")
+        Path(".run.0123.new").mkdir()
+        before = weights("run")
+        assert anynet(*TRAIN, "--epochs", "2", "--out", "run", "--overwrite") == 0
+        assert weights("run") != before
+        assert len(records("run")) == 2
+        assert Path("run/notes/today.txt").read_text() == "mine"
+        assert [path.name for path in Path().iterdir()] == ["run"]
+
+    def test_where_the_system_cannot_exchange_a_kill_in_between_is_mended_by_the_next_command(self) -> None:
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+        Path("run").rename(".run.old")
+        assert anynet("evaluate", "run", "circles", "--backend", "numpy") == 0
+
+    def test_runs_without_a_name_that_begin_at_once_take_different_ones(self) -> None:
+        first, second = started(*TRAIN, "--epochs", "2"), started(*TRAIN, "--epochs", "2")
+        for process in (first, second):
+            process.communicate(timeout=120)
+            assert process.returncode == 0
+        assert sorted(path.name for path in Path("runs").iterdir()) == ["circles-1", "circles-2"]
+
+    def test_a_measure_with_another_name_is_drawn_too(self) -> None:
+        from anynet.cli.run_folder import _curves
+
+        history = [{"epoch": i, "loss": 1.0, "val_top5_accuracy": 0.5, "seconds": 0.1} for i in (1.0, 2.0)]
+        assert _curves(history).startswith(b"\x89PNG")
+        assert _curves([{"epoch": 1.0, "seconds": 0.1}]) == b""
+
+
+def test_saving_to_one_path_from_several_threads_leaves_one_of_them_whole(tmp_path: Path) -> None:
+    models = [Model(nn.Linear(300), nn.MSELoss(), nn.SGD(0.1), seed=seed).build((300,)) for seed in range(4)]
+    saves = [(model, tmp_path / "model.safetensors") for model in models] * 10
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda save: save[0].save(save[1]), saves))
+    assert Model.load(tmp_path / "model.safetensors").seed in range(4)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away_by_the_next(tmp_path: Path) -> None:
+    path, left, recent = (tmp_path / name for name in ("model", ".model.12.part", ".model.34.part"))
+    for leftover in (left, recent):
+        leftover.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    Model(nn.Linear(3), nn.MSELoss(), nn.SGD(0.1)).build((3,)).save(path)
+    assert {*tmp_path.iterdir()} == {path, recent}
 
 
 SAMPLES = Path(__file__).parent / "samples"

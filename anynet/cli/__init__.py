@@ -207,6 +207,14 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     size = defaults()["batch_size"]
     parser.add_argument("--batch-size", metavar="N", type=int, help=f"samples a step (default {size})")
     parser.add_argument("--dtype", metavar="D", help="float32 or float64 (default float32)")
+    parser.add_argument(
+        "--max-classes",
+        metavar="N",
+        type=int,
+        help="how many classes the target may name; more whole numbers are values to predict, more names an error "
+        "(default 1000, but 20 different numbers in a CSV file)",
+    )
+    _add_max_bytes(parser)
 
 
 def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -220,6 +228,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_run(parser)
     parser.add_argument("data", metavar="DATA", help=_DATA_HELP)
     parser.add_argument("--target", metavar="COLUMN", help="of a CSV file (default: the column it was trained on)")
+    _add_max_bytes(parser)
     _add_backend(parser, default="auto")
     _add_json(parser)
 
@@ -233,6 +242,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _add_run(parser)
     parser.add_argument("data", metavar="FILE", help="as DATA of `anynet train`; targets in it are left aside")
+    _add_max_bytes(parser)
     _add_backend(parser, default="auto")
     _add_json(parser)
 
@@ -287,6 +297,15 @@ def _add_gradcheck(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="RUN", help="a run folder, or a model.safetensors")
+
+
+def _add_max_bytes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-bytes",
+        metavar="N",
+        type=int,
+        help="how many bytes a compressed file may unpack to (default: 10 times its own, but at least 256 MiB)",
+    )
 
 
 def _add_backend(parser: argparse.ArgumentParser, **default: str) -> None:

@@ -9,11 +9,10 @@ import sys
 import time
 from typing import Any
 
-from anynet import datasets
 from anynet.backends import select
 from anynet.cli.backends import usable
 from anynet.cli.config import TrainConfig, resolve
-from anynet.cli.task import check_data, network_for, task_of
+from anynet.cli.task import data_of, network_for, task_of
 from anynet.errors import AnynetError, UsageError
 from anynet.nn import SGD
 from anynet.training import Model
@@ -40,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _models(config: TrainConfig, names: list[str]) -> tuple[dict[str, Model], Any, Any]:
     backends = {name: select(name, config.dtype) for name in names}
-    data = check_data(datasets.load(config.data, config.target))
-    task = task_of(data, config.target)
+    data = data_of(config)
+    task = task_of(data, config.target, config.max_classes)
     network = network_for(data.x, task, config.hidden, config.activation)
     # The rate of learning does not change how long a step takes, and a small one cannot diverge.
     models = {name: Model(network, task.loss, SGD(1e-6, momentum=0.9), backend=b) for name, b in backends.items()}

@@ -5,19 +5,70 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import reprlib
+import textwrap
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from anynet.errors import UsageError, unknown
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
+DTYPES = ("float32", "float64")
+MOST_LAYERS = 200
+LARGEST_FILE = 8 << 10
+_LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
+
+
+class Rule(NamedTuple):
+    """What an option may be: in words that follow "must be", and as a test."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def _whole(least: int, most: int) -> Rule:
+    return Rule(f"a whole number from {least} to {most}", lambda value: type(value) is int and least <= value <= most)
+
+
+def _number(words: str, holds: Callable[[float], bool]) -> Rule:
+    return Rule(words, lambda value: type(value) in (int, float) and holds(value))
+
+
+def _are_sizes(value: Any) -> bool:
+    return type(value) in (list, tuple) and len(value) <= MOST_LAYERS and all(map(_SIZE.holds, value))
+
+
+_TEXT = Rule("text", lambda value: isinstance(value, str))
+_SIZE = _whole(1, 2**31 - 1)
+_SHARE = _number("a share from 0 to below 1", lambda value: 0 <= value < 1)
+
+RULES = {
+    "data": _TEXT,
+    "target": _TEXT,
+    "backend": _TEXT,
+    "hidden": Rule(f"a list of at most {MOST_LAYERS} sizes, each {_SIZE.words}", _are_sizes),
+    "activation": _TEXT,
+    "epochs": _SIZE,
+    "batch_size": _SIZE,
+    "lr": _number("above 0 and no more than float32 holds", lambda value: 0 < value <= _LARGEST_FLOAT32),
+    "momentum": _number("at least 0 and below 1", lambda value: 0 <= value < 1),
+    "seed": _whole(0, 2**63 - 1),
+    "dtype": _TEXT,
+    "precision": _TEXT,
+    "validation": _SHARE,
+    "patience": _SIZE,
+    "max_bytes": _whole(1, 2**63 - 1),
+    "max_classes": _SIZE,
+}
+CHOICES = {"activation": ACTIVATIONS, "dtype": DTYPES}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The options that decide a run's result, with their defaults."""
+    """The options that decide a run's result, with their defaults, each as `RULES` and `CHOICES` allow it."""
 
     data: str
     target: str | None = None
@@ -33,23 +84,29 @@ class TrainConfig:
     precision: str = "float32"
     validation: float | None = None
     patience: int | None = None
+    max_bytes: int | None = None
+    max_classes: int | None = None
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise UsageError(unknown("activation", self.activation, ACTIVATIONS))
-        if self.dtype not in ("float32", "float64"):
-            raise UsageError(unknown("dtype", self.dtype, ("float32", "float64")))
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be 1 or more, but is {getattr(self, name)}")
-        if self.seed < 0:
-            raise UsageError(f"seed must be 0 or more, but is {self.seed}")
-        if any(size < 1 for size in self.hidden):
-            raise UsageError(f"every hidden layer needs a size of 1 or more, but hidden is {list(self.hidden)}")
-        if self.patience is not None and self.patience < 1:
-            raise UsageError(f"patience must be 1 or more, but is {self.patience}")
-        if self.validation is not None and not 0 <= self.validation < 1:
-            raise UsageError(f"validation must be a share from 0 to below 1, but is {self.validation}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None or field.default is not None:
+                _check(field.name, value)
+
+
+def _check(name: str, value: Any) -> None:
+    if not RULES[name].holds(value):
+        raise UsageError(f"{name} must be {RULES[name].words}, but is {_shown(value)}")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise UsageError(unknown(name, value, CHOICES[name]))
+
+
+def _shown(value: Any) -> str:
+    try:
+        return reprlib.repr(value)
+    # Python writes out no more than some thousand digits.
+    except ValueError:
+        return "a number of too many digits"
 
 
 def defaults() -> dict[str, Any]:
@@ -102,30 +159,26 @@ def _toml_value(value: Any) -> str:
 
 
 def _read(path: Path, known: list[str]) -> dict[str, Any]:
+    # It brings NumPy, which `--help` need not wait for.
+    from anynet.datasets.reading import open_file
+
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open_file(path) as file:
+            content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML file: {error}") from None
+    # Dotted keys take time and memory by the square of their number.
+    if len(content) > LARGEST_FILE:
+        raise UsageError(f"{path} is no config of a run: it has more than {LARGEST_FILE:,} bytes")
+    try:
+        values = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no TOML file: {textwrap.shorten(str(error), 150)}") from None
     for key, value in values.items():
         if key not in known:
             raise UsageError(f"{path}: {unknown('key', key, known)}")
-        if not _fits(key, value):
-            raise UsageError(f"{path}: {key} = {_toml_value(value)} has the wrong type; expected {_EXPECTED[key]}")
+        try:
+            _check(key, value)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
     return values
-
-
-_EXPECTED = {
-    "hidden": "a list of whole numbers",
-    **dict.fromkeys(("data", "target", "backend", "activation", "dtype", "precision"), "text"),
-    **dict.fromkeys(("epochs", "batch_size", "seed", "patience"), "a whole number"),
-    **dict.fromkeys(("lr", "momentum", "validation"), "a number"),
-}
-
-
-def _fits(key: str, value: Any) -> bool:
-    types: dict[str, tuple[type, ...]] = {"text": (str,), "a whole number": (int,), "a number": (int, float)}
-    if key == "hidden":
-        return isinstance(value, list) and all(type(size) is int for size in value)
-    return type(value) in types[_EXPECTED[key]]

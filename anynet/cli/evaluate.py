@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 
 from anynet import datasets
 from anynet.cli.backends import say_backend
@@ -21,12 +22,14 @@ def run(arguments: argparse.Namespace) -> int:
     data = check_data(
         datasets.load(arguments.data, target, features=task.features, classes=task.classes)
         if is_table
-        else datasets.load(arguments.data, target)
+        else datasets.load(arguments.data, target, max_bytes=arguments.max_bytes)
     )
     x, y = (data.x, data.y) if data.y_test is None else (data.x_test, data.y_test)
     if y is None:
         raise DataError(f"{arguments.data} has no targets to compare with")
     result = measure(model, task, x, y)
+    if bad := [name for name, value in result.items() if not math.isfinite(value)]:
+        raise DataError(f"the {bad[0]} is {result[bad[0]]}: the model's outputs for {arguments.data} are too large")
     if arguments.json:
         print(json.dumps({"samples": len(x), **result}))
     else:

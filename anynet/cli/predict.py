@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = Model.load(find_model(arguments.model), backend=say_backend(arguments.backend))
     task = task_in(model)
     features = task.features if arguments.data.endswith(".csv") else None
-    data = check_data(datasets.load(arguments.data, features=features))
+    data = check_data(datasets.load(arguments.data, features=features, max_bytes=arguments.max_bytes))
     header, rows = _predictions(model, task, data.x if data.x_test is None else data.x_test)
     if arguments.json:
         print(json.dumps([dict(zip(header, row, strict=True)) for row in rows]))

@@ -30,6 +30,8 @@ METRICS = "metrics.jsonl"
 MODEL = "model.safetensors"
 CURVES = "curves.png"
 CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
+OURS = {CONFIG, ENVIRONMENT, METRICS, MODEL, CURVES, CHECKPOINTS, TENSORBOARD}
 
 
 class RunFolder(Callback):
@@ -103,7 +105,6 @@ class RunFolder(Callback):
             self._stack = stack.pop_all()
 
     def _make(self, stack: ExitStack) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # What a process that was killed left behind; one that lives has locked its own.
         for leftover in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.new"):
             with suppress(UsageError, FileNotFoundError), self._lock(leftover):
@@ -111,7 +112,7 @@ class RunFolder(Callback):
         made = None
         while made is None or not made.exists():
             made = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.new")
-            made.mkdir()
+            made.mkdir(parents=True)
             # Another process may be clearing away what it takes for left behind.
             with suppress(FileNotFoundError):
                 stack.enter_context(self._lock(made))
@@ -158,9 +159,20 @@ class RunFolder(Callback):
             if not interrupted:
                 shutil.rmtree(self.checkpoints, ignore_errors=True)
             if self._replaces:
+                self._keep_what_is_not_ours()
                 files.exchange(self.path, self.writing)
                 shutil.rmtree(self.writing, ignore_errors=True)
                 self.writing = self.path
+
+    def _keep_what_is_not_ours(self) -> None:
+        """Copy what a person has put into the run that is replaced; until the exchange it is there, too."""
+        for path in self.path.iterdir():
+            if path.name in OURS:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.copytree(path, self.writing / path.name, symlinks=True)
+            else:
+                shutil.copy2(path, self.writing / path.name, follow_symlinks=False)
 
     def abandon(self) -> None:
         """Leave a run that was to be replaced as it was, and let others in."""

@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from anynet import nn
-from anynet.datasets import Dataset
+from anynet.cli.config import TrainConfig
+from anynet.datasets import Dataset, load
 from anynet.datasets.on_disk import OnDisk, pieces
-from anynet.errors import DataError, ModelFileError
+from anynet.datasets.reading import machine_memory
+from anynet.datasets.tables import MOST_CLASSES
+from anynet.errors import DataError, ModelFileError, UsageError
 from anynet.nn import Layer, Loss
 from anynet.training import Model, schema
 from anynet.training.arrays import check_inputs, check_targets
 from anynet.training.streams import stream
 
-MOST_CLASSES = 10_000
+# First values, weights, gradient, momentum and what is computed on the way, measured on NumPy.
+_BYTES_A_WEIGHT = 40
 
 ACTIVATIONS: dict[str, tuple[Layer, Any]] = {
     "relu": (nn.ReLU(), nn.HeNormal()),
@@ -65,8 +70,17 @@ class Task(NamedTuple):
         return outputs * self.scale + self.mean
 
 
-def task_of(data: Dataset, target: str | None) -> Task:
-    """Classes where they are named or the targets are integers below `MOST_CLASSES`, else values."""
+def data_of(config: TrainConfig) -> Dataset:
+    """The data that a config names, looked at by `check_data`."""
+    data = load(config.data, config.target, max_bytes=config.max_bytes, max_classes=config.max_classes)
+    return check_data(data)
+
+
+def task_of(data: Dataset, target: str | None, max_classes: int | None = None) -> Task:
+    """Classes where they are named or the targets are integers below `max_classes`, else values.
+
+    That is `MOST_CLASSES` if it is left out.
+    """
     if data.y is None:
         hint = "; name the column to predict with --target" if data.features else ": give x and y"
         raise DataError(f"{data.name} has no targets to train on{hint}")
@@ -75,7 +89,7 @@ def task_of(data: Dataset, target: str | None) -> Task:
         return Task(features, target, list(data.classes), [], [])
     if data.y.dtype.kind not in "fiub":
         raise DataError(f"the targets must be class numbers or values, but their dtype is {data.y.dtype}")
-    if data.y.dtype.kind in "iub" and data.y.max() < MOST_CLASSES:
+    if data.y.dtype.kind in "iub" and data.y.max() < (max_classes or MOST_CLASSES):
         if data.y.min() < 0:
             raise DataError(f"labels must be 0, 1, 2, ..., but row {int(np.argmin(data.y))} has {data.y.min()}")
         return Task(features, target, [str(i) for i in range(int(data.y.max()) + 1)], [], [])
@@ -175,7 +189,20 @@ def check_part(network: nn.Sequential, task: Task, trained_on: Any, x: Any, y: A
 
 
 def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) -> nn.Sequential:
-    """A fully connected network that takes x as it is: bytes scaled to 0..1, other columns standardised."""
+    """A fully connected network that takes x as it is: bytes scaled to 0..1, other columns standardised.
+
+    Raises
+    ------
+    UsageError
+        When this machine has not enough memory to train it.
+    """
+    sizes = (math.prod(x.shape[1:]), *hidden, task.outputs)
+    weights = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+    if (needed := weights * _BYTES_A_WEIGHT) > (memory := machine_memory()):
+        raise UsageError(
+            f"a network of {weights:,} weights takes some {needed / 2**30:,.0f} GiB to train, but this machine has "
+            f"{memory / 2**30:,.0f}; make hidden layers smaller (--hidden)"
+        )
     function, weight = ACTIVATIONS[activation]
     if x.dtype == np.uint8:
         inputs: list[Layer] = [nn.Rescale(1 / 255), nn.Flatten()]

@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from anynet import datasets
 from anynet.backends import select
 from anynet.cli import INTERRUPTED
 from anynet.cli.backends import say_backend
 from anynet.cli.config import TrainConfig, resolve
-from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, RunFolder
-from anynet.cli.task import Task, blurred_columns, check_data, check_part, measure, network_for, split, task_of
+from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFolder
+from anynet.cli.task import Task, blurred_columns, check_part, data_of, measure, network_for, split, task_of
 from anynet.datasets import Dataset
 from anynet.errors import UsageError
 from anynet.nn import SGD, Linear, LinearDecay, Sequential
@@ -37,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     path = Path(arguments.out) if "out" in arguments else resumed
     # A folder that cannot be is said before data are read.
     folder = RunFolder(path, "", config, "overwrite" in arguments, bool(resumed)) if path else None
-    data = check_data(datasets.load(config.data, config.target))
-    task = task_of(data, config.target)
+    data = data_of(config)
+    task = task_of(data, config.target, config.max_classes)
     test = None if data.y_test is None else (data.x_test, data.y_test)
     data, held_out = split(data, _validation(config, test), config.seed)
     network = network_for(data.x, task, config.hidden, config.activation)
@@ -121,7 +120,7 @@ def _fit(
     validation = (watched[0], task.encode(watched[1])) if watched else None
     targets = task.encode(data.y)
     watchers = [EarlyStopping(patience=config.patience)] if config.patience else []
-    shown = [TensorBoard(folder.writing / "tensorboard")] if arguments.tensorboard else []
+    shown = [TensorBoard(folder.writing / TENSORBOARD)] if arguments.tensorboard else []
     try:
         model.fit(
             data.x,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import reprlib
 from collections.abc import Sequence
+from functools import partial
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import numpy as np
 
 from anynet.datasets.builtin import circles, mnist
 from anynet.datasets.dataset import Dataset
-from anynet.datasets.idx import read_idx
-from anynet.datasets.npy import has_rows, map_npy, read_npy, read_npz
+from anynet.datasets.idx import idx_shape, read_idx
+from anynet.datasets.npy import map_npy, npy_header, read_npy, read_npz
 from anynet.datasets.on_disk import OnDisk
+from anynet.datasets.reading import check_limit
 from anynet.datasets.tables import read_csv
 from anynet.errors import DataError, ShapeError, unknown
 
@@ -29,6 +31,8 @@ def load(
     *,
     features: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
+    max_bytes: int | None = None,
+    max_classes: int | None = None,
 ) -> Dataset:
     """Data by name or by path.
 
@@ -38,75 +42,105 @@ def load(
     A pattern such as ``x-*.npy`` stands for all files it matches, one after the other. Those, and a .npy file of
     256 MiB or more, stay on disk and are read as they are needed.
     `features` and `classes` are those of a CSV file whose meaning is already known.
+    What is compressed may unpack to `max_bytes`, which are 10 times as many as the file has, but at least 256 MiB, if
+    left out; the target of a CSV file may name `max_classes`, as `read_csv` takes them.
 
     Raises
     ------
     DataError
         When there is no such data, or it cannot be read.
+    UsageError
+        When a limit is no whole number, 1 or more.
 
     >>> load("circles").y[:5]
     array([1, 1, 1, 1, 0])
     """
+    check_limit("max_bytes", max_bytes)
+    check_limit("max_classes", max_classes)
     source = str(source)
     if source.endswith(".csv"):
-        return read_csv(source, target, features=features, classes=classes)
+        return read_csv(source, target, features=features, classes=classes, max_classes=max_classes)
     if target is not None:
         raise DataError(f"a target names a column of a CSV file, but {source} is none")
     if source in BUILTIN:
         return BUILTIN[source]()
-    return _read_npz(Path(source)) if source.endswith(".npz") else _read_pair(source)
+    return _read_npz(Path(source), max_bytes) if source.endswith(".npz") else _read_pair(source, max_bytes)
 
 
-def _read_pair(source: str) -> Dataset:
+def _read_pair(source: str, max_bytes: int | None) -> Dataset:
     parts = source.split(",")
     if len(parts) > 2 or not all(parts):
         raise DataError(f"expected a file, or two as X,Y, but got {source!r}")
     if len(parts) == 1 and not os.path.exists(source) and not set(".*/") & set(source):
         raise DataError(unknown("dataset", source, BUILTIN) + "; or the path of a .csv, .npz, .npy or IDX file")
-    x, *y = [_read_one(part) for part in parts]
+    shapes = [_shape_of(part, max_bytes) for part in parts]
+    _check_rows(source, shapes[0], shapes[1] if len(shapes) > 1 else None)
+    x, *y = [_read_one(part, max_bytes) for part in parts]
     y = [np.asarray(values) for values in y]
-    _check(source, x, *y)
+    for name, values in zip("xy", (x, *y), strict=False):
+        _check_finite(source, name, values)
     return Dataset(Path(parts[0]).name.split(".")[0].rstrip("*-_") or "data", x, *y)
 
 
-def _read_one(part: str) -> Any:
-    """One file's array, or that of all files a pattern matches, in the order of their names."""
-    if "*" in part and not os.path.exists(part):
-        paths = sorted(glob(part))
-        if not paths or not all(path.endswith(".npy") for path in paths):
-            raise DataError(f"{part} should match .npy files, but matches {reprlib.repr(paths) if paths else 'none'}")
-        return OnDisk([map_npy(Path(path)) for path in paths])
+def _shape_of(part: str, max_bytes: int | None) -> tuple[int, ...]:
+    """The shape of one file's array, or of that of many files, as their headers tell it."""
+    if _is_pattern(part):
+        return _mapped(part).shape
+    path = Path(part)
+    return npy_header(path).shape if path.suffix == ".npy" else idx_shape(path, max_bytes)
+
+
+def _read_one(part: str, max_bytes: int | None) -> Any:
+    if _is_pattern(part):
+        return _mapped(part)
     path = Path(part)
     if path.suffix != ".npy":
-        return read_idx(path)
-    large = path.is_file() and path.stat().st_size >= STAYS_ON_DISK and has_rows(path)
-    return OnDisk([map_npy(path)]) if large else read_npy(path)
+        return read_idx(path, max_bytes=max_bytes)
+    header = npy_header(path)
+    return OnDisk([map_npy(path)]) if header.by_row and header.bytes >= STAYS_ON_DISK else read_npy(path)
 
 
-def _read_npz(path: Path) -> Dataset:
-    x, y, x_test, y_test = read_npz(path, ("x", "y", "x_test", "y_test"))
-    _check(path, x, y)
-    if x_test is None and y_test is None:
-        return Dataset(path.stem, x, y)
-    for name, train, test in (("x", x, x_test), ("y", y, y_test)):
+def _is_pattern(part: str) -> bool:
+    return "*" in part and not os.path.exists(part)
+
+
+def _mapped(pattern: str) -> OnDisk:
+    """The arrays of all files that a pattern matches, in the order of their names."""
+    paths = sorted(glob(pattern))
+    if not paths or not all(path.endswith(".npy") for path in paths):
+        raise DataError(f"{pattern} should match .npy files, but matches {reprlib.repr(paths) if paths else 'none'}")
+    return OnDisk([map_npy(Path(path)) for path in paths])
+
+
+def _read_npz(path: Path, max_bytes: int | None) -> Dataset:
+    arrays = read_npz(path, ("x", "y", "x_test", "y_test"), partial(_check_shapes, path), max_bytes)
+    for name, values in arrays.items():
+        _check_finite(path, name, values)
+    return Dataset(path.stem, *map(arrays.get, ("x", "y", "x_test", "y_test")))
+
+
+def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    _check_rows(path, shapes["x"], shapes.get("y"))
+    if not {"x_test", "y_test"} & set(shapes):
+        return
+    for name in ("x", "y"):
+        train, test = shapes.get(name), shapes.get(f"{name}_test")
         if (train is None) != (test is None):
             there, missing = (name, f"{name}_test") if test is None else (f"{name}_test", name)
             raise DataError(f"{path} holds {there} but no {missing}")
-        if train is not None and train.shape[1:] != test.shape[1:]:
-            shapes = f"each row of {name} has shape {train.shape[1:]}, but of {name}_test {test.shape[1:]}"
-            raise ShapeError(f"{path}: {shapes}")
-    _check(path, x_test, y_test, "_test")
-    return Dataset(path.stem, x, y, x_test, y_test)
+        if train and test and train[1:] != test[1:]:
+            raise ShapeError(f"{path}: each row of {name} has shape {train[1:]}, but of {name}_test {test[1:]}")
+    _check_rows(path, shapes["x_test"], shapes.get("y_test"), "_test")
 
 
-def _check(source: object, x: Any, y: Any = None, part: str = "") -> None:
-    for name, values in (("x", x), ("y", y)):
-        # What lies on disk is looked at once, when it is trained on.
-        if values is None or isinstance(values, OnDisk) or values.dtype.kind != "f":
-            continue
-        if not np.isfinite(values).all():
-            at = tuple(np.argwhere(~np.isfinite(values))[0])
-            found = f"{name}{part} holds {values[at]} in row {at[0]}"
-            raise DataError(f"{source}: {found}: every value must be a finite number")
-    if y is not None and len(y) != len(x):
-        raise ShapeError(f"{source}: x{part} has {len(x)} rows, but y{part} has {len(y)}")
+def _check_rows(source: object, x: tuple[int, ...], y: tuple[int, ...] | None = None, part: str = "") -> None:
+    if y is not None and x[0] != y[0]:
+        raise ShapeError(f"{source}: x{part} has {x[0]} rows, but y{part} has {y[0]}")
+
+
+def _check_finite(source: object, name: str, values: Any) -> None:
+    # What lies on disk is looked at once, when it is trained on.
+    if not isinstance(values, OnDisk) and values.dtype.kind == "f" and not np.isfinite(values).all():
+        at = tuple(np.argwhere(~np.isfinite(values))[0])
+        found = f"{name} holds {values[at]} in row {at[0]}"
+        raise DataError(f"{source}: {found}: every value must be a finite number")

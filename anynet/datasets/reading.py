@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import reprlib
@@ -15,16 +16,31 @@ from typing import Any
 
 import numpy as np
 
-from anynet.errors import DataError
+from anynet.errors import DataError, UsageError
 
+MOST_UNPACKED = 256 << 20
+MOST_EXPANSION = 10
 _BYTES_AT_ONCE = 1 << 20
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[BufferedReader]:
+    """A file, open for reading; a pipe or a device, which may have no end, is an OSError."""
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(str(path), "rb", opener=without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file, but a pipe or a device")
+        yield file
 
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[BufferedReader]:
     """The open file; whatever goes wrong with it is a DataError that names it."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             if not file.peek(1):
                 raise DataError(f"{path} is empty")
             yield file
@@ -32,33 +48,64 @@ def reading(path: Path, kind: str) -> Iterator[BufferedReader]:
         raise
     except MemoryError:
         raise DataError(f"{path} does not fit into memory") from None
-    # Damaged bytes make csv, gzip, zipfile and NumPy raise errors of a dozen kinds.
+    # Damaged bytes make csv, zlib, zipfile and NumPy raise errors of a dozen kinds.
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"cannot read {path}: {error.strerror}") from None
         raise DataError(f"{path} is damaged or no {kind}: {textwrap.shorten(str(error), 150)}") from error
 
 
-def size_of(file: BufferedReader) -> float:
-    """How many bytes are in a file, infinite for a pipe."""
-    status = os.fstat(file.fileno())
-    return status.st_size if stat.S_ISREG(status.st_mode) else math.inf
+def size_of(file: BufferedReader) -> int:
+    """How many bytes are in a file."""
+    return os.fstat(file.fileno()).st_size
 
 
-def read_numbers(
-    name: str, stream: Any, dtype: Any, shape: tuple[int, ...], most: float, fortran_order: bool = False
-) -> Any:
+def check_limit(name: str, limit: int | None) -> None:
+    """Raise a UsageError where a limit is neither None nor a whole number, 1 or more."""
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise UsageError(f"{name} must be a whole number, 1 or more, but is {limit!r}")
+
+
+def check_unpacked(name: str, claimed: int, packed: int, max_bytes: int | None) -> None:
+    """Raise a DataError where what is compressed claims to unpack to more bytes than it may.
+
+    They are `max_bytes`, or else 10 times as many as the file has, and 256 MiB where these are more.
+    """
+    most = max(MOST_UNPACKED, MOST_EXPANSION * packed) if max_bytes is None else max_bytes
+    if claimed > most:
+        raise DataError(
+            f"{name} has {packed:,} bytes and claims to unpack to {claimed:,}, but may to {most:,} at most; "
+            f"if you trust it, allow more with max_bytes (--max-bytes {claimed})"
+        )
+
+
+def machine_memory() -> float:
+    """How many bytes of memory this machine has, or the container that we are in; infinite where it does not say."""
+    try:
+        most = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf
+    try:
+        return min(most, float(Path("/sys/fs/cgroup/memory.max").read_text()))
+    # There is no such limit, or it is the word "max".
+    except (OSError, ValueError):
+        return most
+
+
+def read_numbers(name: str, stream: Any, dtype: Any, shape: tuple[int, ...], fortran_order: bool = False) -> Any:
     """The rest of a stream as an array of this machine's byte order.
 
     Raises
     ------
     DataError
-        When there are not exactly as many bytes as the shape says, or it says more than `most`.
+        When there are not exactly as many bytes as the shape says, or it says more than there is memory.
     """
-    expected = _size_said(name, dtype, shape)
+    expected = size_said(name, dtype, shape)
+    if expected > machine_memory():
+        raise DataError(f"{name} does not fit into memory: it says that it holds {expected:,} bytes")
     data = bytearray()
     # The shape is only a claim, so memory is taken as bytes arrive.
-    while len(data) < expected <= most and (some := stream.read(min(_BYTES_AT_ONCE, expected - len(data)))):
+    while len(data) < expected and (some := stream.read(min(_BYTES_AT_ONCE, expected - len(data)))):
         data += some
     check_shape(name, dtype, shape, len(data) + len(stream.read(1)))
     array = np.frombuffer(data, dtype)
@@ -67,9 +114,9 @@ def read_numbers(
     return array.reshape(shape, order="F" if fortran_order else "C")
 
 
-def check_shape(name: str, dtype: Any, shape: tuple[int, ...], found: float) -> None:
+def check_shape(name: str, dtype: Any, shape: tuple[int, ...], found: int) -> None:
     """Raise a DataError where a file does not hold exactly as many bytes of numbers as its shape says."""
-    expected = _size_said(name, dtype, shape)
+    expected = size_said(name, dtype, shape)
     said = f"{reprlib.repr(shape)} of {dtype.name}"
     if found < expected:
         raise DataError(f"{name} is truncated: it is too short for its shape {said}")
@@ -77,7 +124,8 @@ def check_shape(name: str, dtype: Any, shape: tuple[int, ...], found: float) -> 
         raise DataError(f"{name} is damaged: it is too long for its shape {said}")
 
 
-def _size_said(name: str, dtype: Any, shape: tuple[int, ...]) -> int:
+def size_said(name: str, dtype: Any, shape: tuple[int, ...]) -> int:
+    """How many bytes of numbers a shape says there are; a DataError where there are none."""
     if not shape or min(shape) < 1:
         raise DataError(f"{name} holds no samples: its shape is {reprlib.repr(shape)} of {dtype.name}")
     return math.prod(shape) * int(dtype.itemsize)

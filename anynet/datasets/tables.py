@@ -7,17 +7,20 @@ import io
 import math
 import reprlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from anynet.datasets.dataset import Dataset
-from anynet.datasets.reading import reading
+from anynet.datasets.reading import check_limit, reading
 from anynet.errors import DataError, unknown
 
+MOST_CLASSES = 1000
 MOST_NUMBERED_CLASSES = 20
+MOST_COLUMNS = 100_000
+LONGEST_ROW = 4 << 20
 
 
 def read_csv(
@@ -26,11 +29,12 @@ def read_csv(
     *,
     features: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
+    max_classes: int | None = None,
 ) -> Dataset:
     """A table whose first line names its columns.
 
-    A target column of numbers, some of them with a fraction or more than 20 of them different, holds values to
-    predict; otherwise it names classes, and class numbers follow the sorted names.
+    A target column of numbers, some of them with a fraction or more than `max_classes` of them different, holds
+    values to predict; otherwise it names classes, and class numbers follow the sorted names.
 
     Parameters
     ----------
@@ -41,19 +45,26 @@ def read_csv(
         The columns of x, in this order; all but the target if left out.
     classes : sequence of str, optional
         The known class names; empty if the target is a value.
+    max_classes : int, optional
+        How many classes the target may name; 1,000 if left out, but 20 where all of them are numbers.
 
     Raises
     ------
     DataError
-        When the file is missing or empty, a row is ragged, a column unknown, or a feature is no finite number.
+        When the file is missing or empty, a row is ragged, a column unknown, a feature is no finite number, or the
+        target names more classes than it may.
+    UsageError
+        When `max_classes` is no whole number, 1 or more.
     """
+    check_limit("max_classes", max_classes)
     path = Path(path)
     with reading(path, "CSV file") as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         rows = _rows(path, text)
         header = _header(path, rows)
         names = _feature_names(path, header, target, features)
         columns = [header[name] for name in names]
-        x, labels = array("d"), None if target is None else _Target(target, header[target], classes)
+        labels = None if target is None else _Target(target, header[target], classes, max_classes)
+        x = array("d")
         for line, cells in rows:
             try:
                 if len(cells) != len(header):
@@ -71,15 +82,25 @@ def read_csv(
     return Dataset(path.stem, np.frombuffer(x).reshape(-1, len(names)), y, classes=found, features=tuple(names))
 
 
-def _rows(path: Path, text: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
     """Each row that is not blank, with the number of the line it starts on."""
-    reader = csv.reader(text, strict=True)
-    line = 1
+    line, length = 1, 0
+
+    def lines() -> Iterator[str]:
+        nonlocal length
+        while part := text.readline(LONGEST_ROW + 1):
+            length += len(part)
+            if length > LONGEST_ROW:
+                most = f"a row may have {LONGEST_ROW:,} characters at most"
+                raise DataError(f"{path}, line {line}: {most}; give wider data as a .npy file")
+            yield part
+
+    reader = csv.reader(lines(), strict=True)
     try:
         for cells in reader:
             if cells:
                 yield line, cells
-            line = reader.line_num + 1
+            line, length = reader.line_num + 1, 0
     except csv.Error as error:
         raise DataError(f"{path}, line {line}: {error}") from None
 
@@ -89,12 +110,15 @@ def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> dict[str, int]
     _, cells = next(rows, (0, []))
     if not cells:
         raise DataError(f"{path} is empty")
+    if len(cells) > MOST_COLUMNS:
+        many = f"has {len(cells):,} columns, but a table may have {MOST_COLUMNS:,} at most"
+        raise DataError(f"{path} {many}; give wider data as a .npy file")
     header: dict[str, int] = {}
     for position, name in enumerate(map(_on_one_line, cells)):
         if not name:
             raise DataError(f"{path}: column {position + 1} has no name")
         if name in header:
-            raise DataError(f"{path} names two columns {name!r}")
+            raise DataError(f"{path} names two columns {reprlib.repr(name)}")
         header[name] = position
     return header
 
@@ -118,9 +142,10 @@ def _feature_names(path: Path, header: dict[str, int], target: str | None, featu
 class _Target:
     """The target column as it is read: it names classes until a number shows that it holds values."""
 
-    def __init__(self, name: str, column: int, classes: Sequence[str] | None) -> None:
+    def __init__(self, name: str, column: int, classes: Sequence[str] | None, max_classes: int | None) -> None:
         self.name = name
         self.column = column
+        self.most, self.most_numbered = max_classes or MOST_CLASSES, max_classes or MOST_NUMBERED_CLASSES
         self.closed = classes is not None
         self.classes = {text: number for number, text in enumerate(classes or ())}
         self.labels = array("i")
@@ -144,16 +169,24 @@ class _Target:
             raise DataError(unknown("class", text[:40], self.classes))
         number = _number(text)
         if not text or (number is not None and not math.isfinite(number)):
-            raise DataError(f"column {self.name!r}: expected a class or a finite number, but found {text!r}")
+            raise DataError(
+                f"column {self.name!r}: expected a class or a finite number, but found {reprlib.repr(text)}"
+            )
         if number is None:
             self.first_word = self.first_word or f"line {line} has {reprlib.repr(text)}"
         elif number in self.numbers:
-            twice = f"class {self.numbers[number]!r} is also written {text!r}"
+            twice = f"class {reprlib.repr(self.numbers[number])} is also written {reprlib.repr(text)}"
             self.misspelt = self.misspelt or f"line {line}: column {self.name!r}: {twice}"
         else:
             self.numbers[number] = text
-        if (number is None or number.is_integer()) and len(self.numbers) <= MOST_NUMBERED_CLASSES:
+        if (number is None or number.is_integer()) and len(self.numbers) <= self.most_numbered:
             self.classes[text] = len(self.classes)
+            if len(self.classes) > self.most:
+                many = f"names more than {self.most:,} classes, as if each row had its own name"
+                raise DataError(
+                    f"column {self.name!r} {many}; predict another column, or allow more with max_classes "
+                    f"(--max-classes N)"
+                )
         elif self.first_word:
             raise DataError(f"column {self.name!r} holds values to predict, but {self.first_word}")
         else:

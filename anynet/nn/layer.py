@@ -92,6 +92,9 @@ class Layer(Protocol):
     it for its own sake. One that turns bytes into floats itself may say ``takes_bytes = True``, one that draws
     random numbers from the context ``draws = True``, and one whose buffers change as it trains ``advances = True``:
     its ``advance(xp, p, saved)`` returns the new ones.
+
+    What else it draws from, such as np.random, NumPy's arrays see anew in each step, but a step that JAX compiles or a
+    GPU captures keeps what was drawn first: draw from the context.
     """
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]: ...

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
+import numpy as np
+
 from anynet.errors import UsageError, unknown
 from anynet.training.metrics import higher_is_better
 
@@ -170,7 +172,8 @@ class EarlyStopping(Callback):
         shapes = {name: array.shape for name, array in arrays.items()}
         if best is None and epoch is None and not arrays:
             return
-        if not isinstance(best, (int, float)) or type(epoch) is not int or shapes != self._shapes:
+        fits = shapes == self._shapes and all(np.isfinite(array).all() for array in arrays.values())
+        if not isinstance(best, (int, float)) or type(epoch) is not int or not fits:
             raise ValueError(f"EarlyStopping cannot go on from best={best!r} in epoch {epoch!r}, and such weights")
         self.best, self.best_epoch, self._arrays = best, epoch, arrays
 

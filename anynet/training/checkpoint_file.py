@@ -91,6 +91,8 @@ class Checkpoint:
         Of one sample.
     asked : dict of int
         What `fit` was told: `samples`, `batch_size`, and `asked`, the number of epochs.
+    measures : bool
+        Whether it was given validation data.
 
     Attributes
     ----------
@@ -103,12 +105,12 @@ class Checkpoint:
         When the file is missing or damaged, or was written by another training than this.
     """
 
-    def __init__(self, path: Path, model: Model, shape: Shape, asked: dict[str, int]) -> None:
+    def __init__(self, path: Path, model: Model, shape: Shape, asked: dict[str, int], measures: bool) -> None:
         self.path = path
         self._arrays, self._description = read(path)
         with _blamed(path):
             self._refuse_other_parts(model)
-            self.course = self._course(asked)
+            self.course = self._course(asked, measures)
             self._kept = self._checked(model, shape)
 
     def _refuse_other_parts(self, model: Model) -> None:
@@ -117,7 +119,7 @@ class Checkpoint:
             if found != json.loads(json.dumps(expected)):
                 raise CheckpointError(f"{self.path} was written by a model with another {part}: {reprlib.repr(found)}")
 
-    def _course(self, asked: dict[str, int]) -> Course:
+    def _course(self, asked: dict[str, int], measures: bool) -> Course:
         there = Course(**{**self._description["course"], "losses": [self._arrays["losses"]], "unread": []})
         for name, what in {"samples": "samples", "batch_size": "rows a batch", "asked": "epochs"}.items():
             if getattr(there, name) != asked[name]:
@@ -129,7 +131,8 @@ class Checkpoint:
         if not (
             there.rows <= there.samples
             and epoch <= there.epochs <= there.first + there.asked
-            and len(there.history) == epoch - there.first
+            and [record["epoch"] for record in there.history] == list(range(there.first + 1, epoch + 1))
+            and all(("val_loss" in record) == measures for record in there.history)
             and self._arrays["losses"].shape == (batches,)
             and np.isfinite(self._arrays["losses"]).all()
         ):
@@ -161,14 +164,19 @@ class Checkpoint:
 
     def restore(self, model: Model) -> None:
         """Bring a model that is in training to where the checkpoint was written."""
+        self._before = snapshot.taken(model)
         with _blamed(self.path):
             model._go_on_from(self._kept)
 
-    def restore_callbacks(self, callbacks: Callbacks) -> None:
-        """Bring those callbacks there whose kind and name are in the checkpoint."""
-        with _blamed(self.path):
-            for key, callback, state in self._states(callbacks):
-                callback.load_state_dict({**state, "arrays": _under(f"callbacks/{key}/", self._arrays)})
+    def restore_callbacks(self, callbacks: Callbacks, model: Model) -> None:
+        """Bring those callbacks there whose kind and name are in the checkpoint, or the model back where it was."""
+        try:
+            with _blamed(self.path):
+                for key, callback, state in self._states(callbacks):
+                    callback.load_state_dict({**state, "arrays": _under(f"callbacks/{key}/", self._arrays)})
+        except CheckpointError:
+            model._go_on_from(self._before)
+            raise
 
     def _states(self, callbacks: Callbacks) -> list[tuple[str, Callback, dict[str, Any]]]:
         states = self._description["callbacks"]

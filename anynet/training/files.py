@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from anynet.errors import WriteError
+from anynet.errors import AnynetError, WriteError
 
 # A file that was being written so long ago is what a killed process left behind.
 LEFT_BEHIND_SECONDS = 3600.0
@@ -83,7 +83,7 @@ def writing(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except WriteError:
+    except AnynetError:
         raise
     except (OSError, ValueError) as error:
         raise WriteError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error

@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from anynet.backends import Backend, select
-from anynet.backends.base import Step
-from anynet.errors import UsageError
-from anynet.nn import Layer, Layout, Loss, Optimizer
-from anynet.nn.checks import check_layer, check_shape
+from anynet.errors import DataError, UsageError
+from anynet.nn import Layout
 from anynet.nn.layer import Shape
 from anynet.training import inspection, model_file, snapshot
 from anynet.training.arrays import check_inputs, check_targets, check_weights
-from anynet.training.batches import Chunk
 from anynet.training.callbacks import Callback, Callbacks, Record
 from anynet.training.checkpoint_file import Checkpoint
 from anynet.training.checkpoints import Checkpoints
 from anynet.training.checks import (
-    check_arrays,
     check_callbacks,
-    check_loss,
-    check_optimizer,
     check_validation,
     check_whole,
 )
 from anynet.training.course import Course, follow
 from anynet.training.feeds import feed
-from anynet.training.parts import Part
+from anynet.training.owned_network import OwnedNetwork
 from anynet.training.reading import measures, outputs
-from anynet.training.state import SharedState, State, fresh, state_of
-from anynet.training.step import evaluation_step, prediction_step, training_step
-from anynet.training.streams import stream
+from anynet.training.state import State
 from anynet.training.summary import Summary, short, summary
 
-if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
 
-_BELONGS_TO_WEIGHTS = {
-    "network": "make another Model, and carry over what fits with build(input_shape, arrays)",
-    "backend": "model.on(backend) is the same model on another",
-}
-
-
-class Model:
+class Model(OwnedNetwork):
     """A network that trains.
 
     The weights are made at the first call that shows the shape of a sample, or by `build`. They are drawn on
@@ -88,180 +70,6 @@ class Model:
     >>> model.predict(np.asarray([[0.5]])).round(2)
     array([[2.5]], dtype=float32)
     """
-
-    network: Part[Layer] = Part()
-    loss: Part[Loss] = Part()
-    optimizer: Part[Optimizer] = Part()
-    backend: Part[Backend] = Part()
-    seed: Part[int] = Part()
-
-    def __init__(
-        self,
-        network: Layer,
-        loss: Loss,
-        optimizer: Optimizer,
-        *,
-        backend: str | Backend = "numpy",
-        dtype: DTypeLike = "float32",
-        seed: int = 0,
-    ) -> None:
-        self.input_shape: Shape | None = None
-        self._shared: SharedState
-        self._parts: dict[str, Any] = {}
-        self.network = network
-        self.loss = loss
-        self.optimizer = optimizer
-        self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
-        self.seed = seed
-        self.epoch = 0
-        self.steps_before = 0
-        self.metadata: dict[str, Any] = {}
-        self.course: Course | None = None
-        self._building = threading.RLock()
-
-    def build(self, input_shape: Shape, arrays: Mapping[str, Any] | None = None) -> Model:
-        """Make the weights for samples of this shape, without the batch axis.
-
-        Parameters
-        ----------
-        input_shape : tuple of int
-        arrays : dict of arrays, optional
-            Weights by name, as in `parameters`; those that are not there are drawn from the seed.
-
-        Raises
-        ------
-        ShapeError
-            When the layers do not fit the shape, or each other, or an array does not fit its parameter.
-        UsageError
-            When the network has no parameter of such a name, or the model is being trained.
-        """
-        shape = check_shape(input_shape)
-        layout = Layout(self.network, shape, self.backend.pack_limit)
-        given = check_arrays(arrays or {}, layout, self.backend.dtype_name, complete=False)
-        if any(entry.name not in given for entry in (*layout.parameters, *layout.buffers)):
-            given = {**layout.initial(np, stream(self.seed, "weights")), **given}
-        self._set(shape, layout, given)
-        return self
-
-    def _set(self, shape: Shape, layout: Layout, arrays: Mapping[str, Any]) -> None:
-        state = state_of(self.backend, layout, self.optimizer, arrays)
-        with self._building:
-            if self.input_shape is not None:
-                self._shared.refuse_others()
-            self._shared = SharedState(self.backend, state)
-            self.layout = layout
-            self._make_steps()
-            self.input_shape = shape
-
-    def _make_steps(self) -> None:
-        backend, parts = self.backend, (self.network, self.loss)
-        decays = self.layout.decays(np) if self.optimizer.weight_decay else ()
-        decays = tuple(backend.asarray(decay) for decay in decays)
-        self._train = training_step(
-            backend, *parts, self.optimizer, self.layout, decays, seed=self.seed, steps_before=self.steps_before
-        )
-        self._evaluate = evaluation_step(backend, *parts, self.layout)
-        self._predict = prediction_step(backend, self.network, self.layout)
-
-    def _need_weights(self) -> None:
-        if self.input_shape is None:
-            raise UsageError("the model has no weights yet: fit it first, or build(input_shape)")
-
-    @property
-    def state(self) -> State:
-        """What training changes; it belongs to training, so `read_state` is for everybody else."""
-        self._need_weights()
-        return self._shared.state
-
-    @state.setter
-    def state(self, state: State) -> None:
-        self._shared.replace(state)
-
-    def read_state(self) -> State:
-        """The state as of the last batches that are done; its arrays are never changed afterwards, nor may be."""
-        self._need_weights()
-        return self._shared.read()
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Every parameter and buffer by name, copied to NumPy arrays, such as ``0.weight``."""
-        return snapshot.named(self, self.read_state())
-
-    def put(self, arrays: Mapping[str, Any]) -> None:
-        """Set parameters and buffers by name, all of them, as `parameters` gives them; all else stays as it is.
-
-        In a callback, training goes on with what was put.
-
-        Raises
-        ------
-        ShapeError, DataError
-            When an array has another shape than its parameter, or holds what is no finite number.
-        UsageError
-            When names are unknown or missing, or the model is being trained in another thread.
-        """
-        self._need_weights()
-        checked = check_arrays(arrays, self.layout, self.backend.dtype_name)
-        parameters, buffers = (
-            tuple(self.backend.asarray(block, copy=True) for block in part) for part in self.layout.blocks(np, checked)
-        )
-        self.state = self.state._replace(parameters=parameters, buffers=buffers)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return snapshot.taken(self)
-
-    def __setstate__(self, kept: dict[str, Any]) -> None:
-        self._restore(kept, select("numpy", kept["dtype"]))
-
-    def on(self, backend: Backend) -> Model:
-        """The same model, with all that it remembers, on another backend."""
-        model = object.__new__(Model)
-        model._restore(snapshot.taken(self), backend)
-        return model
-
-    def _restore(self, kept: Mapping[str, Any], backend: Backend) -> None:
-        parts = kept["network"], kept["loss"], kept["optimizer"]
-        Model.__init__(self, *parts, backend=backend, seed=kept["seed"])
-        self.epoch, self.metadata = kept["epoch"], kept["metadata"]
-        if kept["input_shape"] is not None:
-            shape = kept["input_shape"]
-            self._set(shape, Layout(self.network, shape, backend.pack_limit), kept["arrays"])
-            self._go_on_from(kept)
-
-    def _go_on_from(self, kept: Mapping[str, Any]) -> None:
-        """Become, within a training, the model of which this was taken."""
-        self._parts["seed"] = kept["seed"]
-        self.epoch, self.steps_before, self.metadata = kept["epoch"], kept["steps_before"], kept["metadata"]
-        self._make_steps()
-        snapshot.put_back(self, kept)
-
-    @staticmethod
-    def _checked(name: str, part: Any) -> Any:
-        if name == "seed":
-            return check_whole("seed", part, least=0)
-        if name == "network":
-            check_layer(part, "the network")
-        elif name == "loss":
-            check_loss(part)
-        elif name == "optimizer":
-            check_optimizer(part)
-        return part
-
-    def _assign(self, name: str, part: Any) -> None:
-        """Make something a part; another loss, optimizer or seed counts from the next `fit` on."""
-        part = self._checked(name, part)
-        if self.input_shape is None:
-            self._parts[name] = part
-            return
-        if self._shared.in_training:
-            raise UsageError(f"the model is being trained with the {name} that it has: assign another afterwards")
-        if name in _BELONGS_TO_WEIGHTS and part != getattr(self, name):
-            raise UsageError(f"the model has weights, so its {name} stays: {_BELONGS_TO_WEIGHTS[name]}")
-        if name == "optimizer" and part != self.optimizer:
-            slots, learning_rate, step = fresh(self.backend, part, self.state.parameters)
-            self.state = self.state._replace(slots=slots, learning_rate=learning_rate, step=step)
-            self.steps_before = 0
-        self._parts[name] = part
-        self._make_steps()
 
     def fit(
         self,
@@ -323,7 +131,7 @@ class Model:
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
         validation = None if validation_data is None else self._check(shape, *check_validation(validation_data))[1:]
         asked = {"asked": epochs, "samples": len(x), "batch_size": batch_size}
-        checkpoint = None if resume is None else Checkpoint(Path(resume), self, shape, asked)
+        checkpoint = None if resume is None else Checkpoint(Path(resume), self, shape, asked, validation is not None)
         self._ensure_built(shape)
         with ExitStack() as stack:
             stack.enter_context(self.training())
@@ -342,25 +150,11 @@ class Model:
             stack.enter_context(told.until_the_end(self))
             go_on = told.tell("on_fit_begin", self, course.epochs - self.epoch, len(x))
             if checkpoint:
-                checkpoint.restore_callbacks(told)
+                checkpoint.restore_callbacks(told, self)
             if go_on:
                 most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
                 follow(self, course, source, weight, validation, told, writer, most_steps)
         return course.history
-
-    def training(self) -> AbstractContextManager[None]:
-        """The time in which this thread alone may change the model; a UsageError where it is being trained already."""
-        self._need_weights()
-        return self._shared.training()
-
-    def train_on(self, batches: Chunk, data: tuple[Any, ...], step: Step | None = None) -> Any:
-        """Take a step for each batch, in training; the loss of each, which the device may be working on still."""
-
-        def steps(state: State) -> tuple[State, Any]:
-            state, metrics = self.backend.run(step or self._train, state, batches.arrays, data)
-            return state, metrics["loss"]
-
-        return self._shared.change(steps)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
         """The mean loss, and accuracy where the loss decides between classes.
@@ -403,11 +197,6 @@ class Model:
         target = check_targets(y, len(x), self.loss, out_shape)
         return x.shape[1:], x, target, check_weights(sample_weight, len(x))
 
-    def _ensure_built(self, shape: Shape) -> None:
-        with self._building:
-            if self.input_shape is None:
-                self.build(shape)
-
     def save(self, path: str | Path) -> None:
         """Write description, weights and metadata to one safetensors file, all of it or nothing.
 
@@ -415,9 +204,16 @@ class Model:
         ------
         UsageError
             When there are no weights yet, or a part of the model cannot be described in a file.
+        DataError
+            When a weight is not finite.
+        WriteError
+            When the file cannot be written.
         """
         state = self.read_state()
-        model_file.write(Path(path), snapshot.named(self, state), self.description(state))
+        arrays = snapshot.named(self, state)
+        if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+            raise DataError(f"{bad[0]} is not finite, and a file of it could not be loaded: train anew, more slowly")
+        model_file.write(Path(path), arrays, self.description(state))
 
     def description(self, state: State) -> dict[str, Any]:
         """All but the weights, as what JSON can hold."""

@@ -136,7 +136,7 @@ def parts(model: Any) -> dict[str, Any]:
 _PART = {"is": schema.TEXT}
 _SCHEMA = {
     **dict.fromkeys(("network", "loss", "optimizer"), _PART),
-    "input_shape": [schema.LENGTH],
+    "input_shape": schema.SHAPE,
     "dtype": schema.one_of("float32", "float64"),
     **dict.fromkeys(("seed", "epoch", "step"), schema.WHOLE),
     "metadata": schema.MAPPING,
@@ -153,12 +153,14 @@ def _check_header(header: dict[str, Any]) -> None:
 
 
 def check(arrays: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
-    """Refuse arrays that are not the ones the network needs."""
+    """Refuse arrays that are not the ones the network needs, or hold what is no finite number."""
     for name in sorted({*arrays, *shapes}):
         found = f"{name} of shape {arrays[name].shape}" if name in arrays else f"no {name}"
         needed = f"{name} of shape {shapes[name]}" if name in shapes else f"no {name}"
         if found != needed:
             raise ModelFileError(f"it holds {found}, but its network needs {needed}")
+        if not np.isfinite(arrays[name]).all():
+            raise ModelFileError(f"its {name} holds numbers that are not finite")
 
 
 @contextmanager

@@ -28,6 +28,13 @@ MAPPING = Kind("names with values", lambda value: isinstance(value, dict))
 NUMBERS = Kind("names with numbers", lambda value: isinstance(value, dict) and all(map(NUMBER.holds, value.values())))
 
 
+# NumPy's arrays have no more axes than 64, one of them for the samples.
+SHAPE = Kind(
+    "a list of at most 63 whole numbers, 1 or more",
+    lambda value: isinstance(value, list) and len(value) < 64 and all(map(LENGTH.holds, value)),
+)
+
+
 def one_of(*values: str) -> Kind:
     return Kind(" or ".join(values), lambda value: value in values)
 

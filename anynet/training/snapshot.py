@@ -13,24 +13,24 @@ from anynet.nn.layout import by_name
 from anynet.training.state import State
 
 if TYPE_CHECKING:
-    from anynet.training.model import Model
+    from anynet.training.owned_network import OwnedNetwork
 
 _PLAIN = ("network", "loss", "optimizer", "seed", "epoch", "steps_before", "metadata", "input_shape")
 
 
-def named(model: Model, state: State) -> dict[str, Any]:
+def named(model: OwnedNetwork, state: State) -> dict[str, Any]:
     """Parameters and buffers as NumPy arrays by name."""
     tree = model.layout.unpack(model.backend.xp, state.parameters, state.buffers)
     return {name: np.array(model.backend.to_numpy(array)) for name, array in by_name(tree).items()}
 
 
-def shapes(model: Model, input_shape: Shape) -> tuple[dict[str, Shape], dict[str, Shape]]:
+def shapes(model: OwnedNetwork, input_shape: Shape) -> tuple[dict[str, Shape], dict[str, Shape]]:
     """The shape of each parameter, and of each buffer, by name."""
     layout = Layout(model.network, input_shape, model.backend.pack_limit)
     return layout.shapes(layout.parameters), layout.shapes(layout.buffers)
 
 
-def taken(model: Model) -> dict[str, Any]:
+def taken(model: OwnedNetwork) -> dict[str, Any]:
     """Everything by name, in arrays of the host: weights, buffers, what the optimizer remembers, where it is."""
     kept = {**{name: getattr(model, name) for name in _PLAIN}, "dtype": model.backend.dtype_name}
     if model.input_shape is None:
@@ -46,7 +46,7 @@ def taken(model: Model) -> dict[str, Any]:
     return kept
 
 
-def put_back(model: Model, kept: Mapping[str, Any]) -> None:
+def put_back(model: OwnedNetwork, kept: Mapping[str, Any]) -> None:
     """Give a model that has weights the arrays that were taken of another, however its backend lays out blocks."""
     backend = model.backend
     parameters, buffers = (tuple(map(_owned(backend), part)) for part in model.layout.blocks(np, kept["arrays"]))
