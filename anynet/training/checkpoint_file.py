@@ -21,11 +21,11 @@ from anynet.training.course import Course
 if TYPE_CHECKING:
     from anynet.training.model import Model
 
-_RECORD = {"epoch": schema.WHOLE, **dict.fromkeys(("loss", "seconds", "samples_per_second"), schema.NUMBER)}
+_RECORD = {"epoch", "loss", "seconds", "samples_per_second"}
 _COURSE = {
     **dict.fromkeys(("first", "asked", "epochs", "samples", "rows"), schema.WHOLE),
     "batch_size": schema.LENGTH,
-    "history": [_RECORD],
+    "history": [schema.NUMBERS],
 }
 _STATES = schema.Kind("the state of each callback", lambda states: isinstance(states, (dict, list)))
 _SCHEMA = {"steps_before": schema.STEPS, "course": _COURSE, "callbacks": _STATES}
@@ -131,6 +131,7 @@ class Checkpoint:
         if not (
             there.rows <= there.samples
             and epoch <= there.epochs <= there.first + there.asked
+            and all(record.keys() >= _RECORD for record in there.history)
             and [record["epoch"] for record in there.history] == list(range(there.first + 1, epoch + 1))
             and all(("val_loss" in record) == measures for record in there.history)
             and self._arrays["losses"].shape == (batches,)
