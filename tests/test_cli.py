@@ -22,6 +22,8 @@ import pytest
 
 from anynet.cli import main
 from anynet.cli.config import TrainConfig, to_toml
+from anynet.cli.task import network_for, task_of
+from anynet.datasets import Dataset
 
 TABLE = "height,width,kind\n" + "".join(
     f"{a},{b},{'tall' if a > b else 'wide'}\n" for a, b in np.random.default_rng(0).normal(5, 2, (200, 2)).round(3)
@@ -476,6 +478,24 @@ def test_overwrite_replaces_a_run_and_leaves_other_files_alone() -> None:
 def test_a_config_is_toml_whatever_its_text_holds() -> None:
     name = 'a "quoted" \\ path\twith \x7f and ünïcode.csv'
     assert tomllib.loads(to_toml(TrainConfig(name, target="y"), "0"))["data"] == name
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1.0, 1e38])
+def test_data_of_any_size_are_described_without_floating_point_errors(size: float) -> None:
+    x, y = np.random.default_rng(0).uniform(-1, 1, (2, 60, 2)) * size
+    with np.errstate(all="raise"):
+        task = task_of(Dataset("some", x, y), None)
+        encoded, decoded = task.encode(y), task.decode(task.encode(y))
+        task.encode(np.full((1, 2), 1e308))
+        network_for(x, task, (4,), "relu")
+    assert np.isfinite(encoded).all()
+    np.testing.assert_allclose(decoded, y, rtol=1e-9)
+
+
+def test_targets_too_large_to_compute_with_are_refused(capsys: Any) -> None:
+    Path("table.csv").write_text("a,y\n" + "".join(f"{i},{i}e300\n" for i in range(50)))
+    assert anynet("train", "table.csv", "--target", "y", "--backend", "numpy") == 3
+    assert_one_clear_line(capsys, "the target holds 1e.300 in row 1: every value must be between")
 
 
 def test_diverging_training_is_a_failure_with_advice(capsys: Any) -> None:
