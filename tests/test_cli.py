@@ -498,6 +498,17 @@ def test_targets_too_large_to_compute_with_are_refused(capsys: Any) -> None:
     assert_one_clear_line(capsys, "the target holds 1e.300 in row 1: every value must be between")
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_plain_line(capsys: Any) -> None:
+    np.savez("data.npz", x=np.random.default_rng(0).normal(size=(60, 2)), y=np.ones(60, int))
+    assert anynet("train", "data.npz", "--backend", "numpy", "--hidden", "4", "--epochs", "1", "--validation", "0") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warn" in line.lower()]
+    assert lines == [
+        "anynet train: warning: all 60 targets are class 1: a network only learns to say so always; "
+        "are rows of other classes missing?"
+    ]
+
+
 def test_diverging_training_is_a_failure_with_advice(capsys: Any) -> None:
     Path("line.csv").write_text("a,b\n" + "".join(f"{i},{i * 1.5}\n" for i in range(50)))
     options = ("--backend", "numpy", "--lr", "1e9", "--epochs", "9")

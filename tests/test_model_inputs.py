@@ -300,6 +300,30 @@ def test_weights_of_very_different_sizes_keep_what_float32_can_tell() -> None:
         assert one == pytest.approx(other, rel=1e-6)
 
 
+ONE_CLASS = [
+    (CLASS, np.full(6, 2), "all 6 targets are class 2: "),
+    (YES, np.zeros((6, 3)), "all 6 targets are class 0: "),
+    (YES, ONES, "all 6 targets are class 1: "),
+]
+
+
+@pytest.mark.parametrize(("loss", "target", "message"), ONE_CLASS)
+def test_targets_of_one_class_are_warned_of_once_in_training_alone(loss: Any, target: Any, message: str) -> None:
+    trained = model(loss)
+    with pytest.warns(UserWarning, match=message) as caught:
+        trained.fit(X, target, epochs=3, validation_data=(X, target))
+    assert [warning.filename for warning in caught] == [__file__]
+    trained.evaluate(X, target)
+
+
+@pytest.mark.parametrize(
+    ("loss", "x", "target"),
+    [(CLASS, X[:1], LABELS[:1]), (YES, X, ONES / 2), (VALUE, X, ONES), (CLASS, X, LABELS), (YES, X, ONES * [0, 1, 1])],
+)
+def test_nothing_is_warned_of_where_there_is_something_to_learn(loss: Any, x: Any, target: Any) -> None:
+    model(loss).fit(x, target)
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i8", "u1", "?", "u8", "g"])
 def test_what_comes_in_is_looked_at_without_floating_point_errors(dtype: str) -> None:
     x = np.asarray([[0, 1], [1, 0]], dtype)

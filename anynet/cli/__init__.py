@@ -6,6 +6,7 @@ import argparse
 import importlib
 import io
 import sys
+import warnings
 from collections.abc import Sequence
 
 from anynet import __version__
@@ -32,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     command = importlib.import_module(f"anynet.cli.{parsed.command}")
     try:
-        return int(command.run(parsed))
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda text, *_: print(f"anynet {parsed.command}: warning: {text}", file=sys.stderr)
+            return int(command.run(parsed))
     except AnynetError as error:
         print(f"anynet {parsed.command}: {error}", file=sys.stderr)
         if isinstance(error, DataError):

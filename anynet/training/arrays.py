@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,18 @@ def check_weights(weight: Any, samples: int) -> Any:
         return ones
     with np.errstate(under="ignore"):
         return np.ldexp(weight, -np.frexp(weight.max())[1])
+
+
+def warn_of_one_class(target: Any, loss: Loss) -> None:
+    """Warn the caller of the caller where every target is the same class, from which nothing can be learnt."""
+    if loss.target_kind == "value" or len(target) < 2 or target.min() != target.max():
+        return
+    only = target.min()
+    if loss.target_kind == "class" or only in (0, 1):
+        same = f"all {len(target)} targets are class {int(only)}"
+        warnings.warn(
+            f"{same}: a network only learns to say so always; are rows of other classes missing?", stacklevel=3
+        )
 
 
 def _masked(values: Any) -> int:

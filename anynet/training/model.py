@@ -14,7 +14,7 @@ from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.layer import Shape
 from anynet.training import checkpoints as checkpoint_files
 from anynet.training import model_file, snapshot
-from anynet.training.arrays import check_inputs, check_targets, check_weights
+from anynet.training.arrays import check_inputs, check_targets, check_weights, warn_of_one_class
 from anynet.training.batches import chunks
 from anynet.training.callbacks import Callback, Record
 from anynet.training.checkpoints import Checkpoints
@@ -212,6 +212,7 @@ class Model:
             if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
                 raise UsageError(f"{name} must be a whole number, 1 or more, but is {number!r}")
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
+        warn_of_one_class(target, self.loss)
         validation = self._check(shape, *validation_data)[1:] if validation_data else None
         self._ensure_built(shape)
         watchers = list(callbacks)
