@@ -27,8 +27,13 @@ import pytest
 from anynet import Model
 from anynet.cli import main
 from anynet.cli.config import TrainConfig, to_toml
+<<<<<<< HEAD
 from anynet.nn import SGD, Linear, MSELoss
 from anynet.training import Progress
+=======
+from anynet.cli.task import network_for, task_of
+from anynet.datasets import Dataset
+>>>>>>> h-data
 
 TABLE = "height,width,kind\n" + "".join(
     f"{a},{b},{'tall' if a > b else 'wide'}\n" for a, b in np.random.default_rng(0).normal(5, 2, (200, 2)).round(3)
@@ -633,6 +638,35 @@ def test_overwrite_replaces_a_run_and_leaves_other_files_alone() -> None:
 def test_a_config_is_toml_whatever_its_text_holds() -> None:
     name = 'a "quoted" \\ path\twith \x7f and ünïcode.csv'
     assert tomllib.loads(to_toml(TrainConfig(name, target="y"), "0"))["data"] == name
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1.0, 1e38])
+def test_data_of_any_size_are_described_without_floating_point_errors(size: float) -> None:
+    x, y = np.random.default_rng(0).uniform(-1, 1, (2, 60, 2)) * size
+    with np.errstate(all="raise"):
+        task = task_of(Dataset("some", x, y), None)
+        encoded, decoded = task.encode(y), task.decode(task.encode(y))
+        task.encode(np.full((1, 2), 1e308))
+        network_for(x, task, (4,), "relu")
+    assert np.isfinite(encoded).all()
+    np.testing.assert_allclose(decoded, y, rtol=1e-9)
+
+
+def test_targets_too_large_to_compute_with_are_refused(capsys: Any) -> None:
+    Path("table.csv").write_text("a,y\n" + "".join(f"{i},{i}e300\n" for i in range(50)))
+    assert anynet("train", "table.csv", "--target", "y", "--backend", "numpy") == 3
+    assert_one_clear_line(capsys, "the target holds 1e.300 in row 1: every value must be between")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_plain_line(capsys: Any) -> None:
+    np.savez("data.npz", x=np.random.default_rng(0).normal(size=(60, 2)), y=np.ones(60, int))
+    assert anynet("train", "data.npz", "--backend", "numpy", "--hidden", "4", "--epochs", "1", "--validation", "0") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warn" in line.lower()]
+    assert lines == [
+        "anynet train: warning: all 60 targets are class 1: a network only learns to say so always; "
+        "are rows of other classes missing?"
+    ]
 
 
 def test_diverging_training_is_a_failure_with_advice(capsys: Any) -> None:

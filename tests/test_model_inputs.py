@@ -8,6 +8,7 @@ from typing import Any
 import hypothesis.extra.numpy as arrays_of
 import hypothesis.strategies as st
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 
@@ -20,6 +21,7 @@ from anynet.training.arrays import check_inputs, check_targets, check_weights
 X = np.random.default_rng(2).normal(size=(6, 2))
 LABELS = np.asarray([0, 1, 2, 0, 1, 2])
 CLASS, YES, VALUE = CrossEntropyLoss(), BCEWithLogitsLoss(), MSELoss()
+MASKED = "holds masked values (%d): fill them, as with .filled(0), or leave out their rows"
 BETWEEN = "every value must be between -3.4e+38 and 3.4e+38"
 
 
@@ -51,6 +53,15 @@ INPUTS = {
     "x holds nan in row 4: every value must be a finite number": with_value(math.nan, 4),
     "x holds -inf in row 2: every value must be a finite number": with_value(-math.inf, 2),
     f"x holds 1e+39 in row 3: {BETWEEN}": with_value(1e39, 3),
+    f"x {MASKED % 4}": np.ma.array(X, mask=[[True, False]] * 4 + [[False, False]] * 2),
+    f"x {MASKED % 1}": [[1.0, np.ma.masked], *X[1:].tolist()],
+    f"x {MASKED % 6}": [np.ma.array(row, mask=[True, False]) for row in X],
+    "x holds 9007199254740993 in row 0: float64 holds every whole number only up to 9007199254740992; scale": np.full(
+        (6, 2), 2**53 + 1
+    ),
+    "x holds 18446744073709551615 in row 5: float64 holds every": np.asarray(
+        [[0, 0]] * 5 + [[0, 2**64 - 1]], np.uint64
+    ),
     "there are no samples: x has shape (0, 2)": X[:0],
     "the samples hold no numbers: x has shape (6, 0)": X[:, :0],
 }
@@ -106,6 +117,8 @@ TARGETS = [
     (YES, LABELS > 1, ShapeError, OUTPUT + "BCEWithLogitsLoss needs a target of shape (6, 3), but got (6,)"),
     (VALUE, ONES[:, :2], ShapeError, OUTPUT + "MSELoss needs a target of shape (6, 3), but got (6, 2)"),
     (VALUE, ONES * 1e39, DataError, f"the target holds 1e+39 in row 0: {BETWEEN}"),
+    (VALUE, np.ma.array(ONES, mask=ONES), DataError, f"the target {MASKED % 18}"),
+    (CLASS, np.ma.array(LABELS, mask=LABELS == 2), DataError, f"the target {MASKED % 2}"),
 ]  # fmt: skip
 
 
@@ -134,7 +147,8 @@ def test_targets_may_differ_by_axes_of_length_1(shape: tuple[int, ...]) -> None:
         ([-1] * 6, DataError, "sample weights must be 0 or more, and not all 0"),
         ([0] * 6, DataError, "sample weights must be 0 or more, and not all 0"),
         ([math.nan] * 6, DataError, "sample_weight holds nan in row 0: every value must be a finite number"),
-        ([1e308] * 6, DataError, f"sample_weight holds 1e+308 in row 0: {BETWEEN}"),
+        ([1, math.inf] * 3, DataError, "sample_weight holds inf in row 1: every value must be a finite number"),
+        (np.ma.array([1] * 6, mask=[0, 1] * 3), DataError, f"sample_weight {MASKED % 3}"),
         (["1"] * 6, DataError, "sample_weight must hold numbers, but its dtype is <U1"),
         ([1] * 5, ShapeError, "x has 6 samples, so sample_weight must have shape (6,), not (5,)"),
         (1, ShapeError, "x has 6 samples, so sample_weight must have shape (6,), not ()"),
@@ -220,5 +234,100 @@ def test_inputs_are_taken_exactly_when_float32_can_hold_them(numbers: Any) -> No
         raised(DataError, lambda: check_inputs(numbers))
 
 
+def test_a_mask_that_hides_nothing_is_let_through() -> None:
+    masked = [np.ma.array(array) for array in (X, LABELS, np.ones(6))]
+    plain, other = model(), model()
+    plain.fit(X, LABELS, sample_weight=np.ones(6))
+    other.fit(masked[0], masked[1], sample_weight=masked[2])
+    np.testing.assert_array_equal(other.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [("Int64", "x holds nan in row 1"), ("Float64", "x holds nan in row 1"), ("boolean", "x must hold numbers")],
+)
+def test_missing_values_of_a_pandas_column_are_refused(dtype: str, message: str) -> None:
+    column = pandas.array([True, None, False, True, False, True], dtype=dtype)
+    assert raised(DataError, lambda: model().fit(pandas.DataFrame({"a": column}), LABELS)).startswith(message)
+
+
+def test_masked_validation_data_are_refused_before_training() -> None:
+    masked = np.ma.array(X, mask=X > 0)
+    for held_out in ((masked, LABELS), (X, np.ma.array(LABELS, mask=LABELS == 2)), (X, LABELS, masked[:, 0])):
+        assert "masked values" in raised(
+            DataError, lambda held_out=held_out: model().fit(X, LABELS, validation_data=held_out)
+        )
+
+
+def test_class_numbers_beyond_float64_are_still_told_apart() -> None:
+    message = raised(DataError, lambda: model().fit(X, LABELS + 2**60))
+    assert message == f"{OUT_OF_RANGE}0 has {2**60}"
+
+
 def test_weights_left_out_are_ones() -> None:
     np.testing.assert_array_equal(check_weights(None, 3), np.ones(3))
+
+
+def outcome(weight: Any, dtype: str = "float32") -> tuple[Any, ...]:
+    """All that weights have a part in."""
+    trained = Model(Sequential(Linear(3)), CLASS, SGD(0.1), dtype=dtype)
+    history = trained.fit(X, LABELS, epochs=2, batch_size=4, sample_weight=weight, validation_data=(X, LABELS, weight))
+    measures = [{name: value for name, value in record.items() if "second" not in name} for record in history]
+    return measures, trained.evaluate(X, LABELS, weight), trained.parameters["0.weight"].tolist()
+
+
+UNEVEN = np.asarray([1.0, 0.3, 2.5, 0.0, 0.7, 1.0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("exponent", [-1050, -996, -130, -1, 3, 127, 996, 1021])
+def test_weights_matter_only_beside_each_other(exponent: int, dtype: str) -> None:
+    weight = UNEVEN if exponent > -1000 else np.ldexp(np.ldexp(UNEVEN, exponent), -exponent)
+    assert outcome(np.ldexp(weight, exponent), dtype) == outcome(weight, dtype)
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 0.1, 1e38, 1e300, np.finfo(np.float64).max])
+def test_equal_weights_of_any_size_are_as_good_as_none(size: float) -> None:
+    assert outcome(np.full(6, size)) == outcome(None)
+
+
+def test_weights_of_very_different_sizes_keep_what_float32_can_tell() -> None:
+    found, expected = outcome([1e300, 1e-300, 1e300, 1.0, 1e38, 1e300]), outcome([1, 0, 1, 0, 0, 1])
+    for one, other in zip((*found[0], found[1]), (*expected[0], expected[1]), strict=True):
+        assert one == pytest.approx(other, rel=1e-6)
+
+
+ONE_CLASS = [
+    (CLASS, np.full(6, 2), "all 6 targets are class 2: "),
+    (YES, np.zeros((6, 3)), "all 6 targets are class 0: "),
+    (YES, ONES, "all 6 targets are class 1: "),
+]
+
+
+@pytest.mark.parametrize(("loss", "target", "message"), ONE_CLASS)
+def test_targets_of_one_class_are_warned_of_once_in_training_alone(loss: Any, target: Any, message: str) -> None:
+    trained = model(loss)
+    with pytest.warns(UserWarning, match=message) as caught:
+        trained.fit(X, target, epochs=3, validation_data=(X, target))
+    assert [warning.filename for warning in caught] == [__file__]
+    trained.evaluate(X, target)
+
+
+@pytest.mark.parametrize(
+    ("loss", "x", "target"),
+    [(CLASS, X[:1], LABELS[:1]), (YES, X, ONES / 2), (VALUE, X, ONES), (CLASS, X, LABELS), (YES, X, ONES * [0, 1, 1])],
+)
+def test_nothing_is_warned_of_where_there_is_something_to_learn(loss: Any, x: Any, target: Any) -> None:
+    model(loss).fit(x, target)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i8", "u1", "?", "u8", "g"])
+def test_what_comes_in_is_looked_at_without_floating_point_errors(dtype: str) -> None:
+    x = np.asarray([[0, 1], [1, 0]], dtype)
+    with np.errstate(all="raise"):
+        check_inputs(x)
+        check_targets(x[:, 0], 2, CLASS, (2,))
+        check_targets(x, 2, YES, (2,))
+        check_weights(np.asarray([1e-320, 1e300]), 2)
+        for value in (math.nan, math.inf, 1e39):
+            raised(DataError, lambda value=value: check_inputs(np.full((2, 2), value)))

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = importlib.import_module(f"anynet.cli.{parsed.command}")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: _say(parsed.command, str(message))
+            warnings.showwarning = lambda text, *_, **__: _say(parsed.command, f"warning: {text}")
             code = int(command.run(parsed))
             sys.stdout.flush()
             return code

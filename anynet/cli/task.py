@@ -18,8 +18,13 @@ from anynet.datasets.reading import machine_memory
 from anynet.datasets.tables import MOST_CLASSES
 from anynet.errors import DataError, ModelFileError, UsageError
 from anynet.nn import Layer, Loss
+<<<<<<< HEAD
 from anynet.training import Model, schema
 from anynet.training.arrays import check_inputs, check_targets
+=======
+from anynet.training import Model
+from anynet.training.arrays import check_inputs, check_numbers, check_targets
+>>>>>>> h-data
 from anynet.training.streams import stream
 
 # First values, weights, gradient, momentum and what is computed on the way, measured on NumPy.
@@ -63,11 +68,14 @@ class Task(NamedTuple):
 
     def encode(self, y: Any) -> Any:
         """Targets as the loss takes them."""
-        return y if self.classes else (_rows(y) - self.mean) / self.scale
+        # What becomes infinite is found when it is trained on.
+        with np.errstate(all="ignore"):
+            return y if self.classes else (_rows(y) - self.mean) / self.scale
 
     def decode(self, outputs: Any) -> Any:
         """A network's outputs as values in the units of the targets."""
-        return outputs * self.scale + self.mean
+        with np.errstate(all="ignore"):
+            return outputs * self.scale + self.mean
 
 
 def data_of(config: TrainConfig) -> Dataset:
@@ -87,8 +95,7 @@ def task_of(data: Dataset, target: str | None, max_classes: int | None = None) -
     features = list(data.features) if data.features else None
     if data.classes:
         return Task(features, target, list(data.classes), [], [])
-    if data.y.dtype.kind not in "fiub":
-        raise DataError(f"the targets must be class numbers or values, but their dtype is {data.y.dtype}")
+    check_numbers(data.y, "the target")
     if data.y.dtype.kind in "iub" and data.y.max() < (max_classes or MOST_CLASSES):
         if data.y.min() < 0:
             raise DataError(f"labels must be 0, 1, 2, ..., but row {int(np.argmin(data.y))} has {data.y.min()}")
@@ -213,6 +220,7 @@ def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) ->
     return nn.Sequential(*inputs, *inner, nn.Linear(task.outputs, weight))
 
 
+@np.errstate(all="ignore")
 def measure(model: Model, task: Task, x: Any, y: Any) -> dict[str, float]:
     """Loss with accuracy, or with R squared and the error in the targets' own units."""
     result = model.evaluate(x, task.encode(y))
@@ -231,6 +239,7 @@ def _rows(values: Any) -> Any:
     return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
 
 
+@np.errstate(under="ignore")
 def _mean_and_spread(x: Any) -> tuple[Any, Any]:
     """The mean and the standard deviation of each column, 1 for one that is constant but for rounding.
 

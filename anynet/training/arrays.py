@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,38 @@ from anynet.nn import Loss
 from anynet.nn.layer import Shape
 
 _LARGEST = np.finfo(np.float32).max.astype(np.float64)
+_LARGEST_WEIGHT = np.finfo(np.float64).max
+# float64 holds every whole number up to here.
+_LARGEST_WHOLE = 2**53
+
+
+def check_numbers(values: Any, name: str, largest: Any = _LARGEST) -> Any:
+    """What a person gives as a host array of finite numbers, or `OnDisk`, whatever library it comes from.
+
+    Raises
+    ------
+    DataError
+        When something is missing, masked, or no number between -largest and largest.
+    """
+    if values is None:
+        raise DataError(f"{name} is missing")
+    array: Any = _on_disk(values)
+    try:
+        masked = _masked(values)
+        array = to_numpy(values) if array is None and not masked else array
+    # What cannot be an array, or cannot leave its library, is a ValueError to NumPy and other things elsewhere.
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if masked:
+        raise DataError(
+            f"{name} holds masked values ({masked}): fill them, as with .filled(0), or leave out their rows"
+        )
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{name} must hold numbers, but its dtype is {array.dtype}")
+    if array.dtype.kind == "f":
+        for start, piece in pieces(array):
+            _check_finite(piece, name, start, largest)
+    return array
 
 
 def check_inputs(x: Any, shape: Shape | None = None) -> Any:
@@ -31,7 +64,7 @@ def check_inputs(x: Any, shape: Shape | None = None) -> Any:
     >>> check_inputs([[1, 2]]).dtype
     dtype('float64')
     """
-    x = _numbers(x, "x")
+    x = check_numbers(x, "x")
     if x.ndim == 0:
         raise ShapeError("x must have one row for each sample, but is a single number")
     if len(x) == 0:
@@ -40,7 +73,7 @@ def check_inputs(x: Any, shape: Shape | None = None) -> Any:
         raise DataError(f"the samples hold no numbers: x has shape {x.shape}")
     if shape is not None and x.shape[1:] != shape:
         raise ShapeError(f"the network takes samples of shape {shape}, but x has samples of shape {x.shape[1:]}")
-    return x if x.dtype.kind == "f" or x.dtype == np.uint8 else x.astype(np.float64)
+    return x if x.dtype == np.uint8 else _floats(x, "x")
 
 
 def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> Any:
@@ -54,12 +87,12 @@ def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> An
         When the number of rows or the shape of each does not fit.
     """
     name = type(loss).__name__
-    target = np.asarray(_numbers(target, "the target"))
+    target = np.asarray(check_numbers(target, "the target"))
     if target.ndim == 0 or len(target) != samples:
         raise ShapeError(f"x has {samples} samples, so the target must have as many rows, but has shape {target.shape}")
     if loss.target_kind == "class":
         return _check_labels(target, name, out_shape)
-    target = target.astype(np.float64) if target.dtype.kind != "f" else target
+    target = _floats(target, "the target")
     if _without_ones(target.shape[1:]) != _without_ones(out_shape):
         raise ShapeError(
             f"the network's output has shape {out_shape} for each sample, so {name} needs a target of shape "
@@ -71,33 +104,66 @@ def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> An
 
 
 def check_weights(weight: Any, samples: int) -> Any:
-    """Sample weights as float64, ones where there are none."""
+    """Sample weights as float64, the largest between 0.5 and 1; ones where there are none, or all are alike.
+
+    They matter only beside each other, and a power of two changes no rounding, so that the same weights of any size
+    give the same bytes, and float32 neither overflows nor loses them all.
+
+    Raises
+    ------
+    DataError
+        When one is negative or no finite number, or all are 0.
+    ShapeError
+        When there is not one for each sample.
+
+    >>> check_weights([1e300, 5e299], samples=2).round(3)
+    array([0.747, 0.373])
+    """
+    # All the same one, so that memory does not grow with the samples.
+    ones = np.broadcast_to(np.ones(1), (samples,))
     if weight is None:
-        # All the same one, so that memory does not grow with the samples.
-        return np.broadcast_to(np.ones(1), (samples,))
-    weight = np.asarray(_numbers(weight, "sample_weight"), dtype=np.float64)
+        return ones
+    weight = np.asarray(check_numbers(weight, "sample_weight", _LARGEST_WEIGHT), dtype=np.float64)
     if weight.shape != (samples,):
         raise ShapeError(f"x has {samples} samples, so sample_weight must have shape ({samples},), not {weight.shape}")
     if (weight < 0).any() or not weight.any():
         raise DataError("sample weights must be 0 or more, and not all 0")
-    return weight
+    if weight.min() == weight.max():
+        return ones
+    with np.errstate(under="ignore"):
+        return np.ldexp(weight, -np.frexp(weight.max())[1])
 
 
-def _numbers(values: Any, name: str) -> Any:
-    if values is None:
-        raise DataError(f"{name} is missing")
-    array = _on_disk(values)
-    try:
-        array = to_numpy(values) if array is None else array
-    # What cannot be an array, or cannot leave its library, is a ValueError to NumPy and other things elsewhere.
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise DataError(f"{name} must be a rectangular array of numbers: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{name} must hold numbers, but its dtype is {array.dtype}")
+def warn_of_one_class(target: Any, loss: Loss) -> None:
+    """Warn the caller of the caller where every target is the same class, from which nothing can be learnt."""
+    if loss.target_kind == "value" or len(target) < 2 or target.min() != target.max():
+        return
+    only = target.min()
+    if loss.target_kind == "class" or only in (0, 1):
+        same = f"all {len(target)} targets are class {int(only)}"
+        warnings.warn(
+            f"{same}: a network only learns to say so always; are rows of other classes missing?", stacklevel=3
+        )
+
+
+def _masked(values: Any) -> int:
+    """How many values a NumPy masked array, or a list of them, hides; as a plain array they would be seen again."""
+    if isinstance(values, (list, tuple)):
+        return sum(map(_masked, values))
+    return int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
+
+
+def _floats(array: Any, name: str) -> Any:
+    """Floats as they are, booleans and whole numbers as float64."""
     if array.dtype.kind == "f":
+        return array
+    if array.dtype.itemsize == 8:
         for start, piece in pieces(array):
-            _check_finite(piece, name, start)
-    return array
+            if piece.size and not (piece.min() >= -_LARGEST_WHOLE and piece.max() <= _LARGEST_WHOLE):
+                at = tuple(np.argwhere((piece < -_LARGEST_WHOLE) | (piece > _LARGEST_WHOLE))[0])
+                limit = f"float64 holds every whole number only up to {_LARGEST_WHOLE}"
+                raise DataError(f"{name} holds {piece[at]} in row {start + at[0]}: {limit}; scale or round it first")
+    return array.astype(np.float64)
 
 
 def _on_disk(values: Any) -> OnDisk | None:
@@ -114,11 +180,11 @@ def _is_file(value: Any) -> bool:
     return isinstance(value, Path) or (isinstance(value, str) and value.endswith(".npy"))
 
 
-def _check_finite(array: Any, name: str, first_row: int) -> None:
+def _check_finite(array: Any, name: str, first_row: int, largest: Any) -> None:
     # Through nan both comparisons fail; through a larger number than this float32 would become infinite.
-    if array.size and not (array.min() >= -_LARGEST and array.max() <= _LARGEST):
-        at = tuple(np.argwhere(~(np.abs(array) <= _LARGEST))[0])
-        limit = "a finite number" if not np.isfinite(array[at]) else f"between -{_LARGEST:.2g} and {_LARGEST:.2g}"
+    if array.size and not (array.min() >= -largest and array.max() <= largest):
+        at = tuple(np.argwhere(~(np.abs(array) <= largest))[0])
+        limit = "a finite number" if not np.isfinite(array[at]) else f"between -{largest:.2g} and {largest:.2g}"
         row = first_row + (at[0] if at else 0)
         raise DataError(f"{name} holds {array[at]} in row {row}: every value must be {limit}")
 
