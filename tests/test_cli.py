@@ -27,13 +27,10 @@ import pytest
 from anynet import Model
 from anynet.cli import main
 from anynet.cli.config import TrainConfig, to_toml
-<<<<<<< HEAD
-from anynet.nn import SGD, Linear, MSELoss
-from anynet.training import Progress
-=======
 from anynet.cli.task import network_for, task_of
 from anynet.datasets import Dataset
->>>>>>> h-data
+from anynet.nn import SGD, Linear, MSELoss
+from anynet.training import Progress
 
 TABLE = "height,width,kind\n" + "".join(
     f"{a},{b},{'tall' if a > b else 'wide'}\n" for a, b in np.random.default_rng(0).normal(5, 2, (200, 2)).round(3)

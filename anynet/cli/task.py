@@ -18,13 +18,8 @@ from anynet.datasets.reading import machine_memory
 from anynet.datasets.tables import MOST_CLASSES
 from anynet.errors import DataError, ModelFileError, UsageError
 from anynet.nn import Layer, Loss
-<<<<<<< HEAD
 from anynet.training import Model, schema
-from anynet.training.arrays import check_inputs, check_targets
-=======
-from anynet.training import Model
 from anynet.training.arrays import check_inputs, check_numbers, check_targets
->>>>>>> h-data
 from anynet.training.streams import stream
 
 # First values, weights, gradient, momentum and what is computed on the way, measured on NumPy.

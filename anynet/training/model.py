@@ -12,18 +12,10 @@ import numpy as np
 from anynet.errors import DataError, UsageError
 from anynet.nn import Layout
 from anynet.nn.layer import Shape
-<<<<<<< HEAD
 from anynet.training import inspection, model_file, snapshot
-from anynet.training.arrays import check_inputs, check_targets, check_weights
+from anynet.training.arrays import check_inputs, check_targets, check_weights, warn_of_one_class
 from anynet.training.callbacks import Callback, Callbacks, Record
 from anynet.training.checkpoint_file import Checkpoint
-=======
-from anynet.training import checkpoints as checkpoint_files
-from anynet.training import model_file, snapshot
-from anynet.training.arrays import check_inputs, check_targets, check_weights, warn_of_one_class
-from anynet.training.batches import chunks
-from anynet.training.callbacks import Callback, Record
->>>>>>> h-data
 from anynet.training.checkpoints import Checkpoints
 from anynet.training.checks import (
     check_callbacks,
@@ -137,14 +129,10 @@ class Model(OwnedNetwork):
         epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
         told = Callbacks(check_callbacks(callbacks))
         shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
-<<<<<<< HEAD
+        warn_of_one_class(target, self.loss)
         validation = None if validation_data is None else self._check(shape, *check_validation(validation_data))[1:]
         asked = {"asked": epochs, "samples": len(x), "batch_size": batch_size}
         checkpoint = None if resume is None else Checkpoint(Path(resume), self, shape, asked, validation is not None)
-=======
-        warn_of_one_class(target, self.loss)
-        validation = self._check(shape, *validation_data)[1:] if validation_data else None
->>>>>>> h-data
         self._ensure_built(shape)
         with ExitStack() as stack:
             stack.enter_context(self.training())
