@@ -656,7 +656,7 @@ def test_targets_too_large_to_compute_with_are_refused(capsys: Any) -> None:
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_warning_is_one_plain_line(capsys: Any) -> None:
+def test_data_of_one_class_are_warned_of_in_one_plain_line(capsys: Any) -> None:
     np.savez("data.npz", x=np.random.default_rng(0).normal(size=(60, 2)), y=np.ones(60, int))
     assert anynet("train", "data.npz", "--backend", "numpy", "--hidden", "4", "--epochs", "1", "--validation", "0") == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "warn" in line.lower()]
