@@ -498,7 +498,7 @@ def test_a_warning_is_one_plain_line(capsys: Any, monkeypatch: pytest.MonkeyPatc
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert anynet("backends") == 0
-    assert capsys.readouterr().err == "anynet backends: the wind is rising\n"
+    assert capsys.readouterr().err == "anynet backends: warning: the wind is rising\n"
 
 
 def test_what_tensorboard_needs_is_said_before_anything_is_done(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
