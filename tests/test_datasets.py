@@ -389,6 +389,14 @@ def test_two_files_whose_rows_do_not_fit_are_not_read(tmp_path: Path) -> None:
     assert peak(lambda: complaint(f"{x},{y}")) < 4 << 20
 
 
+def test_a_file_that_changes_between_two_looks_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = written(tmp_path, "x.npy", NPY), written(tmp_path, "y.npy", npy(np.zeros(3)))
+    monkeypatch.setattr("anynet.datasets.files._shape_of", lambda *_: (2,))
+    assert complaint(f"{x},{y}") == "FILE: x has 2 rows, but y has 3"
+
+
 PACKED = {
     "x.gz": (gzip.compress(idx("u1", (2**31,)) + NOISE), 2**31),
     "x.npz": (npz(x=LARGE, junk=NOISE, sizes={"x": len(LARGE) + 3 * 10**9}), len(LARGE) + 3 * 10**9),

@@ -73,13 +73,13 @@ def _read_pair(source: str, max_bytes: int | None) -> Dataset:
         raise DataError(f"expected a file, or two as X,Y, but got {source!r}")
     if len(parts) == 1 and not os.path.exists(source) and not set(".*/") & set(source):
         raise DataError(unknown("dataset", source, BUILTIN) + "; or the path of a .csv, .npz, .npy or IDX file")
-    shapes = [_shape_of(part, max_bytes) for part in parts]
-    _check_rows(source, shapes[0], shapes[1] if len(shapes) > 1 else None)
-    x, *y = [_read_one(part, max_bytes) for part in parts]
-    y = [np.asarray(values) for values in y]
-    for name, values in zip("xy", (x, *y), strict=False):
-        _check_finite(source, name, values)
-    return Dataset(Path(parts[0]).name.split(".")[0].rstrip("*-_") or "data", x, *y)
+    names = ("x", "y")[: len(parts)]
+    _check_shapes(source, {name: _shape_of(part, max_bytes) for name, part in zip(names, parts, strict=True)})
+    arrays = {name: _read_one(part, max_bytes) for name, part in zip(names, parts, strict=True)}
+    if "y" in arrays:
+        arrays["y"] = np.asarray(arrays["y"])
+    _check_arrays(source, arrays)
+    return Dataset(Path(parts[0]).name.split(".")[0].rstrip("*-_") or "data", *arrays.values())
 
 
 def _shape_of(part: str, max_bytes: int | None) -> tuple[int, ...]:
@@ -114,12 +114,11 @@ def _mapped(pattern: str) -> OnDisk:
 
 def _read_npz(path: Path, max_bytes: int | None) -> Dataset:
     arrays = read_npz(path, ("x", "y", "x_test", "y_test"), partial(_check_shapes, path), max_bytes)
-    for name, values in arrays.items():
-        _check_finite(path, name, values)
+    _check_arrays(path, arrays)
     return Dataset(path.stem, *map(arrays.get, ("x", "y", "x_test", "y_test")))
 
 
-def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+def _check_shapes(path: object, shapes: dict[str, tuple[int, ...]]) -> None:
     _check_rows(path, shapes["x"], shapes.get("y"))
     if not {"x_test", "y_test"} & set(shapes):
         return
@@ -138,9 +137,12 @@ def _check_rows(source: object, x: tuple[int, ...], y: tuple[int, ...] | None = 
         raise ShapeError(f"{source}: x{part} has {x[0]} rows, but y{part} has {y[0]}")
 
 
-def _check_finite(source: object, name: str, values: Any) -> None:
-    # What lies on disk is looked at once, when it is trained on.
-    if not isinstance(values, OnDisk) and values.dtype.kind == "f" and not np.isfinite(values).all():
-        at = tuple(np.argwhere(~np.isfinite(values))[0])
-        found = f"{name} holds {values[at]} in row {at[0]}"
-        raise DataError(f"{source}: {found}: every value must be a finite number")
+def _check_arrays(source: object, arrays: dict[str, Any]) -> None:
+    # A file may have changed after its header was looked at.
+    _check_shapes(source, {name: values.shape for name, values in arrays.items()})
+    for name, values in arrays.items():
+        # What lies on disk is looked at once, when it is trained on.
+        if not isinstance(values, OnDisk) and values.dtype.kind == "f" and not np.isfinite(values).all():
+            at = tuple(np.argwhere(~np.isfinite(values))[0])
+            found = f"{name} holds {values[at]} in row {at[0]}"
+            raise DataError(f"{source}: {found}: every value must be a finite number")
