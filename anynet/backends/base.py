@@ -18,13 +18,6 @@ Array: TypeAlias = Any
 Step: TypeAlias = Callable[[Any, tuple[Array, ...]], tuple[Any, dict[str, Array]]]
 
 
-def _name_of(dtype: DTypeLike) -> str:
-    name = getattr(dtype, "name", getattr(dtype, "__name__", dtype))
-    if not isinstance(name, str) or name not in ("float32", "float64"):
-        raise BackendError(f"dtype must be float32 or float64, but is {shown(dtype)}")
-    return name
-
-
 class Backend:
     """Whose arrays, where, in which dtype, and how a training step is run.
 
@@ -193,3 +186,10 @@ class Backend:
 
     def synchronize(self) -> None:
         """Wait until everything asked of the device is done."""
+
+
+def _name_of(dtype: DTypeLike) -> str:
+    name = getattr(dtype, "name", getattr(dtype, "__name__", dtype))
+    if not isinstance(name, str) or name not in ("float32", "float64"):
+        raise BackendError(f"dtype must be float32 or float64, but is {shown(dtype)}")
+    return name

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
-from anynet.backends.base import Array, Backend
+from anynet.backends.base import Array, Backend, Step
+from anynet.backends.trees import leaves
 from anynet.errors import BackendError
+
+# With so few multiplications in a step, PyTorch's threads gain nothing, and where others work on the same cores they
+# lose nearly all of their speed, because they wait for each other without pause.
+FEW_MULTIPLICATIONS = 50_000_000
 
 
 class TorchBackend(Backend):
-    """PyTorch through array-api-compat, on the CPU or any device PyTorch knows, as in ``torch:cuda:0``."""
+    """PyTorch through array-api-compat, on the CPU or any device PyTorch knows, as in ``torch:cuda:0``.
+
+    Small steps are computed by one thread. Large ones use PyTorch's threads, which wait without pause: on a machine
+    that is busy with other work, set ``OMP_WAIT_POLICY=passive`` in the environment before PyTorch is imported.
+    """
 
     name = "torch"
     package = "torch"
@@ -54,8 +66,42 @@ class TorchBackend(Backend):
 
         return torch.cuda.mem_get_info(self.device)[0] / 2 if self.device.type == "cuda" else super().resident_bytes()
 
+    def run(
+        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+    ) -> tuple[Any, dict[str, Array]]:
+        # The largest block holds the parameters; each meets each row once forward and twice backward.
+        numbers = max((math.prod(leaf.shape) for leaf in leaves(state)), default=0)
+        few = 3 * math.prod(batches[0].shape[1:2]) * numbers < FEW_MULTIPLICATIONS
+        with _one_thread() if few else nullcontext():
+            return super().run(step, state, batches, data)
+
     def synchronize(self) -> None:
         import torch
 
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The time in which this thread computes on one core: a setting of OpenMP that each thread has of its own."""
+    import torch
+
+    # PyTorch sets it the first time that a thread asks, and never again.
+    torch.get_num_threads()
+    before = [library.num_threads for library in _openmp()]
+    for library in _openmp():
+        library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        for library, threads in zip(_openmp(), before, strict=True):
+            library.set_num_threads(threads)
+
+
+@cache
+def _openmp() -> list[Any]:
+    """The libraries of threads that are loaded; PyTorch's own is, by the time that anything is asked for here."""
+    from threadpoolctl import ThreadpoolController
+
+    return list(ThreadpoolController().select(user_api="openmp").lib_controllers)
