@@ -74,8 +74,9 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     ": did you mean '--epochs'?"
     """
     # Looking for what is close takes long where there is much.
-    few = islice(known, _MOST_COMPARED)
-    close = difflib.get_close_matches(str(name), few, n=1) if len(str(name)) < _LONGEST else []
+    if len(str(name)) >= _LONGEST:
+        return ""
+    close = difflib.get_close_matches(str(name), list(islice(known, _MOST_COMPARED)), n=1)
     return f": did you mean {close[0]!r}?" if close else ""
 
 

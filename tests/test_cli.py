@@ -291,10 +291,12 @@ DATA = [
 ]
 
 
+# Each is read as far as the files of a run, which cannot be written.
 UNWRITABLE = [
-    (["train", "circles", "--backend", "numpy", "--out", "table.csv/run"], "cannot write table.csv/run: Not a dir"),
-    (["train", "circles", "--backend", "numpy", "--out", "x" * 300], "File name too long"),
-    (["train", "circles", "--backend", "numpy", "--out", "/proc/run"], "cannot write /proc/run: No such file"),
+    ["train", "circles", "--epochs", "1", "--out", "table.csv/run"],
+    ["train", "circles", "--epochs", "1", "--out", "x" * 300],
+    ["train", "circles", "--epochs", "1", "--out", "/proc/run"],
+    ["train", "--resume", "stopped"],
 ]
 
 
@@ -450,14 +452,6 @@ def test_wrong_usage_is_one_clear_line_and_exit_code_2(
     assert sorted(Path().rglob("*")) == before
 
 
-@pytest.mark.parametrize(("arguments", "words"), UNWRITABLE, ids=lambda part: part[-1][:30])
-def test_a_place_that_cannot_be_written_is_one_clear_line_and_exit_code_1(
-    capsys: Any, bad_files: None, arguments: Any, words: str
-) -> None:
-    assert anynet(*arguments) == 1
-    assert_one_clear_line(capsys, words)
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"), DATA, ids=lambda part: " ".join(part) if isinstance(part, list) else ""
 )
@@ -472,15 +466,18 @@ def test_wrong_data_is_one_clear_line_and_exit_code_3(capsys: Any, bad_files: No
     assert sorted(Path().rglob("*")) == before
 
 
-def test_nor_can_a_run_that_is_resumed(capsys: Any) -> None:
-    options = ("--epochs", "1", "--backend", "numpy")
-    assert anynet("train", "circles", *options, "--out", "stopped") == 0
-    Path("stopped/model.safetensors").unlink()
-    for name in ("model.safetensors", "checkpoints"):
-        Path("stopped", name).mkdir()
-    capsys.readouterr()
-    assert anynet("train", "--resume", "stopped") == 1
-    assert_one_clear_line(capsys, "cannot write stopped/model.safetensors: Is a directory")
+@pytest.mark.parametrize("arguments", UNWRITABLE, ids=" ".join)
+def test_a_disk_that_cannot_be_written_is_one_clear_line_and_exit_code_1(
+    capsys: Any, bad_files: None, arguments: list[str]
+) -> None:
+    if "--resume" in arguments:
+        assert anynet("train", "circles", "--epochs", "1", "--backend", "numpy", "--out", "stopped") == 0
+        Path("stopped/model.safetensors").unlink()
+        Path("stopped/model.safetensors").mkdir()
+        Path("stopped/checkpoints").mkdir()
+        capsys.readouterr()
+    assert anynet(*arguments, "--backend", "numpy") == 1
+    assert_one_clear_line(capsys, f"anynet train: cannot write {arguments[-1]}")
 
 
 def test_no_space_for_the_result_is_a_failure_and_nobody_who_reads_it_none(capsys: Any) -> None:

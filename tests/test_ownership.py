@@ -276,6 +276,18 @@ class TestOneTrainingAfterTheOther:
         ):
             assert len(new_model().fit(X, Y, epochs=9, callbacks=callbacks)) == 3
 
+    def test_a_measure_is_a_number_whichever_librarys(self) -> None:
+        def put(value: Any) -> Callback:
+            class Put(Callback):
+                def on_epoch_end(self, model: Model, record: Record) -> None:
+                    record["mine"] = value
+
+            return Put()
+
+        assert type(new_model().fit(X, Y, callbacks=[put(np.float32(0.5))])[0]["mine"]) is float
+        with pytest.raises(UsageError, match="a callback has put 'good' into a record as mine: give a number"):
+            new_model().fit(X, Y, callbacks=[put("good")])
+
     def test_a_measure_of_unknown_direction_wants_a_mode(self) -> None:
         for make in (EarlyStopping, lambda monitor: Checkpoints("run", best=monitor)):
             with pytest.raises(UsageError, match="mode="):

@@ -21,14 +21,14 @@ from anynet.training.course import Course
 if TYPE_CHECKING:
     from anynet.training.model import Model
 
-_RECORD = {"epoch": schema.WHOLE, **dict.fromkeys(("loss", "seconds", "samples_per_second"), schema.NUMBER)}
+_RECORD = {"epoch", "loss", "seconds", "samples_per_second"}
 _COURSE = {
     **dict.fromkeys(("first", "asked", "epochs", "samples", "rows"), schema.WHOLE),
     "batch_size": schema.LENGTH,
-    "history": [_RECORD],
+    "history": [schema.NUMBERS],
 }
 _STATES = schema.Kind("the state of each callback", lambda states: isinstance(states, (dict, list)))
-_SCHEMA = {"steps_before": schema.WHOLE, "course": _COURSE, "callbacks": _STATES}
+_SCHEMA = {"steps_before": schema.STEPS, "course": _COURSE, "callbacks": _STATES}
 
 
 def write(path: Path, model: Model, callbacks: Callbacks) -> None:
@@ -131,6 +131,7 @@ class Checkpoint:
         if not (
             there.rows <= there.samples
             and epoch <= there.epochs <= there.first + there.asked
+            and all(record.keys() >= _RECORD for record in there.history)
             and [record["epoch"] for record in there.history] == list(range(there.first + 1, epoch + 1))
             and all(("val_loss" in record) == measures for record in there.history)
             and self._arrays["losses"].shape == (batches,)
@@ -157,7 +158,7 @@ class Checkpoint:
         if learning_rate.shape != ():
             raise ValueError(f"its learning rate has shape {learning_rate.shape}")
         step = self._description["step"] - self._description["steps_before"]
-        if not 0 <= step < 2**31:
+        if step < 0:
             raise ValueError(f"it has taken {step} steps")
         kept["numbers"] = [learning_rate, np.asarray(step, np.int32)]
         return kept

@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from anynet.errors import TrainingDiverged
+from anynet.errors import TrainingDiverged, UsageError
+from anynet.nn.checks import python_number
 from anynet.training.batches import batch_shares
 from anynet.training.callbacks import Callbacks, Record
 from anynet.training.feeds import Resident, Streamed
@@ -126,6 +127,7 @@ def follow(
             course.history.append(record)
             if not callbacks.tell("on_epoch_end", model, record):
                 course.epochs = model.epoch
+            record.update(_numbers(record))
             rest()
 
 
@@ -161,6 +163,14 @@ def _epoch(
     if name := _not_finite(model):
         raise _diverged(model, f"{name} is not finite after epoch {model.epoch}")
     return loss
+
+
+def _numbers(record: Record) -> Record:
+    """The measures, among them what callbacks have added, as Python's numbers, which a checkpoint can hold."""
+    numbers = {name: python_number(value) for name, value in record.items()}
+    if others := [name for name, number in numbers.items() if number is None]:
+        raise UsageError(f"a callback has put {record[others[0]]!r} into a record as {others[0]}: give a number")
+    return cast(Record, numbers)
 
 
 def _speed(started: float, rows: int) -> Record:

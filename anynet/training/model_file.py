@@ -138,7 +138,8 @@ _SCHEMA = {
     **dict.fromkeys(("network", "loss", "optimizer"), _PART),
     "input_shape": schema.SHAPE,
     "dtype": schema.one_of("float32", "float64"),
-    **dict.fromkeys(("seed", "epoch", "step"), schema.WHOLE),
+    **dict.fromkeys(("seed", "epoch"), schema.WHOLE),
+    "step": schema.STEPS,
     "metadata": schema.MAPPING,
 }
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 from anynet.errors import DataError
 
 LARGEST = 2**63 - 1
+# They are counted in 32 bits on every library.
+MOST_STEPS = 2**31 - 1
 
 
 class Kind(NamedTuple):
@@ -22,6 +24,7 @@ Schema: TypeAlias = "Kind | list[Any] | Mapping[str, Any]"
 
 WHOLE = Kind("a whole number, 0 or more", lambda value: type(value) is int and 0 <= value <= LARGEST)
 LENGTH = Kind("a whole number, 1 or more", lambda value: type(value) is int and 1 <= value <= LARGEST)
+STEPS = Kind(f"a whole number from 0 to {MOST_STEPS}", lambda value: type(value) is int and 0 <= value <= MOST_STEPS)
 NUMBER = Kind("a number", lambda value: type(value) in (int, float))
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 MAPPING = Kind("names with values", lambda value: isinstance(value, dict))

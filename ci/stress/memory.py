@@ -16,7 +16,7 @@ from anynet.backends import Backend, select
 from anynet.errors import BackendError
 from anynet.training import Model
 
-MOST_GROWN = 4 << 20
+MOST_GROWN = 2 << 20
 # By then all that is kept for good is there.
 FEW = 100
 BATCH = 16
