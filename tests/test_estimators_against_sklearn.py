@@ -191,6 +191,13 @@ def _end(estimator: Any, x: Any, y: Any) -> str:
     return ""
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("kind", ["values", "two classes"])
+def test_inputs_beyond_float32_do_not_stop_early_stopping(kind: str) -> None:
+    theirs, ours = (_end(e, 1e200 * X, TARGETS[kind]) for e in pair(kind, early_stopping=True, max_iter=3))
+    assert ours == theirs
+
+
 def test_lbfgs_that_finds_no_loss_says_so() -> None:
     with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
         MLPRegressor(solver="lbfgs", random_state=0).fit((X * 1e30).astype(np.float32), VALUES * 1e30)

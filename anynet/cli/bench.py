@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -23,8 +24,8 @@ FEWEST_TURNS = 3
 
 def run(arguments: argparse.Namespace) -> int:
     config = resolve({"data": "mnist", **vars(arguments)})
-    if arguments.seconds <= 0:
-        raise UsageError(f"seconds must be above 0, but is {arguments.seconds:g}")
+    if not 0 < arguments.seconds < math.inf:
+        raise UsageError(f"seconds must be above 0 and finite, but is {arguments.seconds:g}")
     # array-api-strict checks what is computed; nobody trains with it.
     names = arguments.backends.split(",") if arguments.backends else [name for name in usable() if name != "strict"]
     models, x, y = _models(config, names)

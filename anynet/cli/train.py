@@ -28,6 +28,8 @@ Part = tuple[Any, Any] | None
 def run(arguments: argparse.Namespace) -> int:
     if arguments.tensorboard:
         TensorBoard.library()
+    if not arguments.checkpoint_seconds >= 0:
+        raise UsageError(f"checkpoint_seconds must be 0 or more, but is {arguments.checkpoint_seconds:g}")
     resumed = Path(arguments.resume) if "resume" in arguments else None
     config = _config_of(resumed, arguments) if resumed else resolve(_or_mnist(vars(arguments)))
     optimizer = SGD(lr=config.lr, momentum=config.momentum)
