@@ -67,13 +67,19 @@ class TorchBackend(Backend):
         return torch.cuda.mem_get_info(self.device)[0] / 2 if self.device.type == "cuda" else super().resident_bytes()
 
     def run(
-        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()
+        self,
+        step: Step,
+        state: Any,
+        batches: tuple[Array, ...],
+        data: tuple[Array, ...] = (),
+        *,
+        donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         # The largest block holds the parameters; each meets each row once forward and twice backward.
         numbers = max((math.prod(leaf.shape) for leaf in leaves(state)), default=0)
         few = 3 * math.prod(batches[0].shape[1:2]) * numbers < FEW_MULTIPLICATIONS
         with _one_thread() if few else nullcontext():
-            return super().run(step, state, batches, data)
+            return super().run(step, state, batches, data, donate=donate)
 
     def synchronize(self) -> None:
         import torch
