@@ -656,7 +656,7 @@ def test_data_of_any_size_are_described_without_floating_point_errors(size: floa
 def test_targets_too_large_to_compute_with_are_refused(capsys: Any) -> None:
     Path("table.csv").write_text("a,y\n" + "".join(f"{i},{i}e300\n" for i in range(50)))
     assert anynet("train", "table.csv", "--target", "y", "--backend", "numpy") == 3
-    assert_one_clear_line(capsys, "the target holds 1e.300 in row 1: every value must be between")
+    assert_one_clear_line(capsys, "the target holds 1e+300 in row 1: every value must be between")
 
 
 @pytest.mark.filterwarnings("default")
