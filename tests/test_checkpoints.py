@@ -195,7 +195,7 @@ def test_a_signal_ends_training_after_the_batches_at_hand_with_a_checkpoint(
 
 
 def test_so_many_are_kept_and_what_was_left_half_written_is_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / ".checkpoint-001-000000007.safetensors.123.part").write_bytes(b"half")
+    (tmp_path / f".checkpoint-001-000000007.safetensors.{123:016x}.part").write_bytes(b"half")
     fit(new_model(), checkpoints=Checkpoints(tmp_path, every_seconds=0, keep=3))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"checkpoint-001-{step:09d}.safetensors" for step in (14, 20, 21)

@@ -85,6 +85,7 @@ class TestGradients:
         ],
         ids=["batch normalization", "dropout"],
     )
+    @pytest.mark.filterwarnings("ignore:all 1500 targets are class")
     def test_they_are_those_of_the_next_training_step(self, backend_name: str, network: Any, rows: int) -> None:
         trained = model(backend_name, network)
         trained.fit(IMAGES, LABELS)
@@ -144,6 +145,7 @@ def test_a_loss_that_is_put_in_place_of_another_is_the_one_that_is_differentiate
     np.testing.assert_allclose(line.gradients(x, y)["weight"], of_mean["weight"] / 2)
 
 
+@pytest.mark.needs("jax")
 def test_looking_again_compiles_nothing_again() -> None:
     calls = []
 
@@ -152,7 +154,6 @@ def test_looking_again_compiles_nothing_again() -> None:
             calls.append(1)
             return super().forward(*arguments)
 
-    pytest.importorskip("jax")
     looked = model("jax", network=Sequential(Linear(3), Counted()))
     looked.activations(IMAGES[:, 0])
     count = len(calls)

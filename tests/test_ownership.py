@@ -16,7 +16,7 @@ import pytest
 from anynet import Model, nn
 from anynet.backends import select
 from anynet.errors import CheckpointError, DataError, ShapeError, UsageError
-from anynet.training import Callback, Checkpoints, EarlyStopping, StopTraining
+from anynet.training import Callback, Checkpoints, EarlyStopping, StopTraining, files
 from anynet.training.callbacks import Record
 from anynet.training.checkpoint_file import read
 from anynet.training.checkpoints import latest
@@ -149,6 +149,28 @@ class TestChanging:
         assert refused == [UsageError] * 4
         assert contents(model) == contents(alone)
 
+    @pytest.mark.parametrize("event", EVENTS)
+    def test_building_anew_in_a_callback_is_refused(self, event: str) -> None:
+        with pytest.raises(UsageError, match="build it anew afterwards, or put other weights"):
+            new_model().fit(X, Y, callbacks=[Call(event, lambda m: m.build((6,)))])
+
+    def test_stopping_at_the_end_hides_no_error(self) -> None:
+        def fail(model: Model) -> None:
+            raise RuntimeError("mine")
+
+        def stop(model: Model) -> None:
+            raise StopTraining
+
+        with pytest.raises(RuntimeError, match="mine"):
+            new_model().fit(X, Y, callbacks=[Call("on_batches_end", fail), Call("on_fit_end", stop)])
+
+    def test_an_optimizer_that_is_equal_to_the_old_one_begins_anew_too(self) -> None:
+        model = new_model()
+        model.fit(X, Y)
+        model.optimizer = nn.Adam(0.01)
+        assert int(model.state.step) == 0
+        assert all((slot == 0).all() for slots in model.state.slots for slot in slots.values())
+
     @pytest.mark.parametrize("event", ["on_fit_begin", "on_batches_end", "on_epoch_end"])
     def test_what_a_callback_puts_is_trained_on(self, event: str, backend_name: str) -> None:
         def clip(model: Model) -> None:
@@ -187,7 +209,7 @@ class TestChanging:
         callbacks = [Call("on_fit_end", ended.append), Call(event, fail), Call("on_fit_end", ended.append)]
         with pytest.raises(RuntimeError, match=event):
             model.fit(X, Y, callbacks=callbacks)
-        assert ended == [model, model]
+        assert ended == [model] * (1 if event == "on_fit_begin" else 2)
         assert model.course is None
         assert len(model.fit(X, Y, epochs=2)) == 2
 
@@ -265,6 +287,18 @@ class TestOneTrainingAfterTheOther:
         assert contents(first) != contents(second)
         assert stopping.best_epoch in (1, 2)
 
+    def test_early_stopping_that_was_never_begun_puts_nothing_back(self) -> None:
+        def fail(model: Model) -> None:
+            raise RuntimeError
+
+        stopping = EarlyStopping("loss")
+        new_model().fit(X, Y, callbacks=[stopping])
+        model = new_model(optimizer=nn.SGD(0.1)).build((6,))
+        before = contents(model)
+        with pytest.raises(RuntimeError):
+            model.fit(X, Y, callbacks=[Call("on_fit_begin", fail), stopping])
+        assert contents(model) == before
+
     def test_a_measure_is_watched_wherever_the_callback_that_makes_it_stands(self) -> None:
         class Count(Callback):
             def on_epoch_end(self, model: Model, record: Record) -> None:
@@ -325,6 +359,30 @@ class TestOneTrainingAfterTheOther:
         with pytest.warns(UserWarning, match="an older checkpoint is taken"), pytest.raises(CheckpointError):
             latest(tmp_path)
 
+    def test_what_lies_beyond_where_a_training_has_gone_on_from_goes_first(self, tmp_path: Path) -> None:
+        checkpoints = Checkpoints(tmp_path, every_seconds=1e9, every_steps=1, keep=2)
+        new_model().fit(X, Y, batch_size=64, checkpoints=checkpoints)
+        good, damaged = sorted(tmp_path.glob("checkpoint-*"))
+        damaged.write_bytes(b"damaged")
+        with pytest.warns(UserWarning, match="an older checkpoint is taken"):
+            assert latest(tmp_path) == good
+        new_model().fit(X, Y, batch_size=64, checkpoints=checkpoints, resume=good)
+        assert latest(tmp_path) == damaged
+
+    def test_files_of_others_in_its_folder_stay(self, tmp_path: Path) -> None:
+        for name in (".thesis.pdf.part", ".model.0123456789abcdef.part"):
+            (tmp_path / name).write_text("mine")
+        new_model().fit(X, Y, checkpoints=Checkpoints(tmp_path))
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def test_a_resume_that_is_refused_leaves_the_model_as_it_was(self, tmp_path: Path) -> None:
+        new_model().fit(X, Y, checkpoints=Checkpoints(tmp_path, every_seconds=0))
+        model = new_model().build((6,))
+        before = contents(model)
+        with files.locked(tmp_path), pytest.raises(UsageError, match="another training is writing checkpoints"):
+            model.fit(X, Y, checkpoints=Checkpoints(tmp_path), resume=latest(tmp_path))
+        assert (contents(model), model.epoch) == (before, 0)
+
     def test_of_two_trainings_in_one_folder_the_second_is_refused(self, tmp_path: Path) -> None:
         checkpoints = Checkpoints(tmp_path)
         again = Call("on_epoch_end", lambda _: new_model().fit(X, Y, checkpoints=checkpoints))
@@ -343,6 +401,14 @@ def test_a_loaded_optimizer_takes_steps_of_the_usual_size(tmp_path: Path, backen
     # Adam's first step is the learning rate, whatever the gradient.
     step = max(abs(array - before[name]).max() for name, array in loaded.parameters.items())
     assert step == pytest.approx(0.01, rel=0.01)
+
+
+def test_what_is_drawn_at_random_goes_on_after_loading(tmp_path: Path) -> None:
+    model = Model(nn.Sequential(nn.Dropout(0.5), nn.Linear(2)), nn.CrossEntropyLoss(), nn.SGD(1e-9))
+    model.fit(X, Y)
+    model.save(tmp_path / "model.safetensors")
+    loaded = Model.load(tmp_path / "model.safetensors")
+    assert loaded.gradients(X, Y)["1.weight"].tobytes() == model.gradients(X, Y)["1.weight"].tobytes()
 
 
 def test_slots_of_another_shape_than_their_block_are_refused() -> None:

@@ -185,6 +185,24 @@ class TestRunFolder:
         Path("run").rename(".run.old")
         assert anynet("evaluate", "run", "circles", "--backend", "numpy") == 0
 
+    def test_a_kill_after_the_exchange_leaves_nothing_in_the_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(files, "_exchanged_by_the_system", lambda one, other: False)
+        for name in ("run", ".run.old"):
+            assert anynet(*TRAIN, "--epochs", "1", "--out", name) == 0
+        assert anynet(*TRAIN, "--epochs", "2", "--out", "run", "--overwrite") == 0
+        assert [path.name for path in Path().iterdir()] == ["run"]
+
+    def test_a_run_that_cannot_replace_another_is_kept_beside_it(self, capsys: Any) -> None:
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+        os.mkfifo("run/pipe")
+        Path("run/folder").mkdir()
+        os.mkfifo("run/folder/pipe")
+        assert anynet(*TRAIN, "--epochs", "2", "--out", "run", "--overwrite") == 1
+        assert "the new run is in run-" in capsys.readouterr().err
+        assert len(records("run")) == 1
+        (other,) = Path().glob("run-*")
+        assert len(records(str(other))) == 2
+
     def test_runs_without_a_name_that_begin_at_once_take_different_ones(self) -> None:
         first, second = started(*TRAIN, "--epochs", "2"), started(*TRAIN, "--epochs", "2")
         for process in (first, second):
@@ -210,7 +228,7 @@ def test_saving_to_one_path_from_several_threads_leaves_one_of_them_whole(tmp_pa
 
 
 def test_what_a_killed_process_left_half_written_is_cleared_away_by_the_next(tmp_path: Path) -> None:
-    path, left, recent = (tmp_path / name for name in ("model", ".model.12.part", ".model.34.part"))
+    path, left, recent = (tmp_path / name for name in ("model", f".model.{12:016x}.part", f".model.{34:016x}.part"))
     for leftover in (left, recent):
         leftover.write_bytes(b"half")
     os.utime(left, (0, 0))

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.blas import one_thread
@@ -45,7 +46,7 @@ class NumPyBackend(Backend):
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         super().__init__(device, dtype, precision)
         self._replays: dict[Any, Replay | None] = {}
-        self._changing: set[Step] = set()
+        self._changing: WeakSet[Step] = WeakSet()
         self._lock = Lock()
 
     @staticmethod

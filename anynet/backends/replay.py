@@ -225,6 +225,9 @@ class Replay:
         self.multiplications = sum(note.multiplications for note in notes)
         self._prove(given)
         self._prove_on_another_batch(step, state)
+        if self.changes_state:
+            # The memory of a state that is only copied from.
+            self._given = []
 
     def _follow(
         self, step: Callable[[Any, Any], Any], state: Any, given: list[Any]
@@ -287,7 +290,7 @@ class Replay:
     def fits(self, state: Any) -> bool:
         """Whether this state can be copied to where it is changed, or is the one that is read."""
         there = leaves(state)
-        if len(there) != len(self._given):
+        if len(there) != len(self._own):
             return False
         if self.changes_state:
             return all((x.shape, x.dtype) == (own.shape, own.dtype) for x, own in zip(there, self._own, strict=True))

@@ -18,7 +18,7 @@ import numpy as np
 from anynet import __version__
 from anynet.backends import BACKENDS
 from anynet.cli.config import TrainConfig, to_toml
-from anynet.errors import UsageError
+from anynet.errors import UsageError, WriteError
 from anynet.training import Callback, files
 
 if TYPE_CHECKING:
@@ -159,10 +159,19 @@ class RunFolder(Callback):
             if not interrupted:
                 shutil.rmtree(self.checkpoints, ignore_errors=True)
             if self._replaces:
-                self._keep_what_is_not_ours()
-                files.exchange(self.path, self.writing)
-                shutil.rmtree(self.writing, ignore_errors=True)
-                self.writing = self.path
+                self._replace()
+
+    def _replace(self) -> None:
+        try:
+            self._keep_what_is_not_ours()
+            files.exchange(self.path, self.writing)
+        except OSError as error:
+            # What has been trained is not thrown away for it.
+            kept = self.writing.rename(self.path.with_name(f"{self.path.name}-{secrets.token_hex(4)}"))
+            self.writing = self.path
+            raise WriteError(f"cannot replace {self.path}: {error}; the new run is in {kept}") from error
+        shutil.rmtree(self.writing, ignore_errors=True)
+        self.writing = self.path
 
     def _keep_what_is_not_ours(self) -> None:
         """Copy what a person has put into the run that is replaced; until the exchange it is there, too."""
@@ -206,7 +215,8 @@ def _free_path(name: str) -> Path:
 def find_model(text: str) -> Path:
     """The model file of a run folder, or the file itself."""
     path = Path(text)
-    files.restore(path)
+    with files.writing(path):
+        files.restore(path)
     return path / MODEL if path.is_dir() else path
 
 

@@ -69,12 +69,15 @@ class Callbacks:
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self.given = list(callbacks)
+        self._begun: list[Callback] = []
         self._in_order = sorted(self.given, key=lambda callback: callback.last)
 
     def tell(self, event: str, *what: Any) -> bool:
         """Call this method of each; False if one of them wants to stop."""
         go_on = True
         for callback in self._in_order:
+            if event == "on_fit_begin":
+                self._begun.append(callback)
             try:
                 getattr(callback, event)(*what)
             except StopTraining:
@@ -86,9 +89,14 @@ class Callbacks:
         """The time after which each hears that training is over, whatever the others do with it."""
         with ExitStack() as ends:
             for callback in reversed(self._in_order):
-                ends.enter_context(suppress(StopTraining))
-                ends.callback(callback.on_fit_end, model)
+                ends.callback(self._end, callback, model)
             yield
+
+    def _end(self, callback: Callback, model: Model) -> None:
+        # Whoever has not begun would end another training.
+        if any(callback is begun for begun in self._begun):
+            with suppress(StopTraining):
+                callback.on_fit_end(model)
 
     def by_name(self) -> dict[str, Callback]:
         """Each by its kind and name, such as ``EarlyStopping(val_loss)``."""
@@ -163,6 +171,7 @@ class EarlyStopping(Callback):
     def on_fit_end(self, model: Model) -> None:
         if self._arrays:
             model.put(self._arrays)
+            self._arrays = {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_epoch": self.best_epoch, "arrays": self._arrays}

@@ -98,6 +98,8 @@ class Checkpoint:
     ----------
     course : Course
         How far the training had come.
+    step : int
+        How many steps the optimizer had taken.
 
     Raises
     ------
@@ -112,6 +114,7 @@ class Checkpoint:
             self._refuse_other_parts(model)
             self.course = self._course(asked, measures)
             self._kept = self._checked(model, shape)
+        self.step = int(self._kept["numbers"][1])
 
     def _refuse_other_parts(self, model: Model) -> None:
         for part, expected in model_file.parts(model).items():
@@ -130,6 +133,8 @@ class Checkpoint:
         epoch = self._description["epoch"]
         if not (
             there.rows <= there.samples
+            and (there.rows % there.batch_size == 0 or there.rows == there.samples)
+            and isinstance(there.training, str)
             and epoch <= there.epochs <= there.first + there.asked
             and all(record.keys() >= _RECORD for record in there.history)
             and [record["epoch"] for record in there.history] == list(range(there.first + 1, epoch + 1))

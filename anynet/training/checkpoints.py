@@ -7,7 +7,7 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,14 +93,16 @@ class Checkpoints:
         """
         with files.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with files.locked(self.folder):
-                with files.writing(self.folder):
-                    files.sweep(self.folder)
-                    writer = Writer(self, course, step, _number_for(self.folder, resumed))
-                yield writer
-        except BlockingIOError:
-            raise UsageError(f"another training is writing checkpoints to {self.folder}; name another") from None
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(files.locked(self.folder))
+            except BlockingIOError:
+                raise UsageError(f"another training is writing checkpoints to {self.folder}; name another") from None
+            with files.writing(self.folder):
+                for prefix in (".checkpoint-", f".{BEST}."):
+                    files.sweep(self.folder, prefix)
+                writer = Writer(self, course, step, _number_for(self.folder, resumed))
+            yield writer
 
 
 class Writer:
@@ -124,24 +126,25 @@ class Writer:
         enough = settings.every_steps and step - self._written_step >= settings.every_steps
         if at_once or due or enough:
             name = f"checkpoint-{self.number:03d}-{step:09d}.safetensors"
-            self._try(settings.folder / name, model, callbacks)
+            self._try(settings.folder / name, model, callbacks, step)
             self._written_at, self._written_step = time.monotonic(), step
 
-    def _try(self, path: Path, model: Model, callbacks: Callbacks) -> None:
+    def _try(self, path: Path, model: Model, callbacks: Callbacks, step: int | None = None) -> None:
         try:
             write(path, model, callbacks)
-            with files.writing(self.settings.folder):
-                self._let_go()
+            if step is not None:
+                with files.writing(self.settings.folder):
+                    self._let_go(step)
         except WriteError as error:
             if self.settings.must_succeed:
                 raise
             warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
 
-    def _let_go(self) -> None:
-        """Delete the oldest, and those of an earlier training as soon as there is one of this."""
+    def _let_go(self, step: int) -> None:
+        """Delete the oldest, those of another training, and those beyond where this one has gone on from."""
         found = _found(self.settings.folder)
-        mine = [path for number, _, path in found if number == self.number]
-        others = [path for number, _, path in found if number != self.number] if mine else []
+        mine = [path for number, written, path in found if number == self.number and written <= step]
+        others = [path for number, written, path in found if number != self.number or written > step]
         if others and not self._is_mine(self.settings.folder / BEST):
             others.append(self.settings.folder / BEST)
         for old in (*mine[: -self.settings.keep], *others):

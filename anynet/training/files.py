@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +16,7 @@ from anynet.errors import AnynetError, WriteError
 
 # A file that was being written so long ago is what a killed process left behind.
 LEFT_BEHIND_SECONDS = 3600.0
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part$")
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _RENAME_SWAP = 2
@@ -27,8 +30,9 @@ def write_atomically(path: Path, data: bytes) -> None:
     WriteError
     """
     with writing(path):
-        sweep(path, LEFT_BEHIND_SECONDS)
-        temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}.part")
+        prefix = f".{path.name[:200]}."
+        sweep(path.parent, prefix, LEFT_BEHIND_SECONDS)
+        temporary = path.with_name(f"{prefix}{secrets.token_hex(8)}.part")
         try:
             # Exclusive creation follows no link.
             with open(temporary, "xb") as file:
@@ -47,11 +51,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.close(folder)
 
 
-def sweep(path: Path, older_than: float = 0.0) -> None:
-    """Clear away what killed processes left half written beside a file, or in a folder if that is named."""
-    folder, start = (path, ".") if path.is_dir() else (path.parent, f".{path.name[:200]}.")
+def sweep(folder: Path, prefix: str, older_than: float = 0.0) -> None:
+    """Clear away what killed processes left half written in a folder, of files whose names begin so."""
     for name in os.listdir(folder):
-        if name.startswith(start) and name.endswith(".part"):
+        if name.startswith(prefix) and _TEMPORARY.search(name):
             # Another may be sweeping, too.
             with suppress(FileNotFoundError):
                 if time.time() - os.lstat(folder / name).st_mtime >= older_than:
@@ -106,15 +109,28 @@ def locked(folder: Path) -> Iterator[None]:
     with writing(folder):
         number = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(number)
         try:
             yield
         finally:
             # Children that were forked meanwhile hold the file, too.
-            fcntl.flock(number, fcntl.LOCK_UN)
+            with suppress(OSError):
+                fcntl.flock(number, fcntl.LOCK_UN)
     finally:
         with suppress(OSError):
             os.close(number)
+
+
+def _lock(number: int) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        # Not every file system has locks.
+        return
 
 
 def exchange(one: Path, other: Path) -> None:
@@ -133,6 +149,8 @@ def restore(path: Path) -> None:
     """Give a folder its name back where a process was killed in the middle of `exchange`."""
     if not path.exists() and _aside(path).is_dir():
         os.rename(_aside(path), path)
+    elif _aside(path).is_dir():
+        shutil.rmtree(_aside(path))
 
 
 def _aside(path: Path) -> Path:

@@ -39,7 +39,9 @@ def gradients(model: Model, x: Any, y: Any, sample_weight: Any = None) -> dict[s
     """The gradient of the loss of one batch, by the name of the parameter; see `Model.gradients`."""
     shape, x, target, weight = model._check(model.input_shape, x, y, sample_weight)
     model._ensure_built(shape)
-    step = _kept(model, gradient_step, model.backend, model.network, model.loss, model.layout, model.seed)
+    step = _kept(
+        model, gradient_step, model.backend, model.network, model.loss, model.layout, model.seed, model.steps_before
+    )
     batch = (np.asarray(array)[None] for array in (x, target, weight / weight.sum()))
     arrays = tuple(model.backend.asarray(array) for array in batch)
     found = _read(model.backend, step, model.read_state(), arrays)
@@ -62,9 +64,9 @@ def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     return step
 
 
-def gradient_step(backend: Backend, network: Layer, loss: Loss, layout: Layout, seed: int) -> Step:
+def gradient_step(backend: Backend, network: Layer, loss: Loss, layout: Layout, seed: int, steps_before: int) -> Step:
     """The step that gives the gradient of a batch's loss, by parameter, as a training step would use it."""
-    differentiate = loss_and_gradient(backend, network, loss, layout, seed=seed)
+    differentiate = loss_and_gradient(backend, network, loss, layout, seed=seed, steps_before=steps_before)
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         _, blocks, _ = differentiate(state, batch)

@@ -136,15 +136,15 @@ class Model(OwnedNetwork):
         self._ensure_built(shape)
         with ExitStack() as stack:
             stack.enter_context(self.training())
-            if checkpoint:
-                checkpoint.restore(self)
             last = self.epoch + epochs
             course = checkpoint.course if checkpoint else Course(self.epoch, epochs, last, len(x), batch_size)
             writer = None
             if checkpoints:
-                step = int(self.backend.to_numpy(self.state.step))
+                step = checkpoint.step if checkpoint else int(self.backend.to_numpy(self.state.step))
                 resumed = checkpoint.path if checkpoint else None
                 writer = stack.enter_context(checkpoints.writer(course, step, resumed))
+            if checkpoint:
+                checkpoint.restore(self)
             self.course = course
             stack.callback(setattr, self, "course", None)
             source = feed(self.backend, (x, target))

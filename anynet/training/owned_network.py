@@ -107,14 +107,17 @@ class OwnedNetwork:
         given = check_arrays(arrays or {}, layout, self.backend.dtype_name, complete=False)
         if any(entry.name not in given for entry in (*layout.parameters, *layout.buffers)):
             given = {**layout.initial(np, stream(self.seed, "weights")), **given}
+        is_built = self.input_shape is not None
         self._set(shape, layout, given)
+        if is_built:
+            self.epoch = self.steps_before = 0
         return self
 
     def _set(self, shape: Shape, layout: Layout, arrays: Mapping[str, Any]) -> None:
         state = state_of(self.backend, layout, self.optimizer, arrays)
         with self._building:
-            if self.input_shape is not None:
-                self._shared.refuse_others()
+            if self.input_shape is not None and self._shared.in_training:
+                raise UsageError("the model is being trained: build it anew afterwards, or put other weights")
             self._shared = SharedState(self.backend, state)
             self.layout = layout
             self._make_steps()
@@ -142,10 +145,13 @@ class OwnedNetwork:
 
     @state.setter
     def state(self, state: State) -> None:
-        self._shared.replace(state)
+        self._shared.replace(lambda _: state)
 
     def read_state(self) -> State:
-        """The state as of the last batches that are done; its arrays are never changed afterwards, nor may be."""
+        """The state as of the last batches that are done; its arrays may not be changed.
+
+        Nor are they changed afterwards, but in a callback, where they are those that training goes on with.
+        """
         self._need_weights()
         return self._shared.read()
 
@@ -171,7 +177,7 @@ class OwnedNetwork:
         parameters, buffers = (
             tuple(self.backend.asarray(block, copy=True) for block in part) for part in self.layout.blocks(np, checked)
         )
-        self.state = self.state._replace(parameters=parameters, buffers=buffers)
+        self._shared.replace(lambda state: state._replace(parameters=parameters, buffers=buffers))
 
     def __getstate__(self) -> dict[str, Any]:
         return snapshot.taken(self)
@@ -223,9 +229,13 @@ class OwnedNetwork:
             raise UsageError(f"the model is being trained with the {name} that it has: assign another afterwards")
         if name in _BELONGS_TO_WEIGHTS and part != getattr(self, name):
             raise UsageError(f"the model has weights, so its {name} stays: {_BELONGS_TO_WEIGHTS[name]}")
-        if name == "optimizer" and part != self.optimizer:
-            slots, learning_rate, step = fresh(self.backend, part, self.state.parameters)
-            self.state = self.state._replace(slots=slots, learning_rate=learning_rate, step=step)
+        if name == "optimizer" and part is not self.optimizer:
+            begun = ("slots", "learning_rate", "step")
+            self._shared.replace(
+                lambda state: state._replace(
+                    **dict(zip(begun, fresh(self.backend, part, state.parameters), strict=True))
+                )
+            )
             self.steps_before = 0
         self._parts[name] = part
         self._make_steps()

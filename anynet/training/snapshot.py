@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def shapes(model: OwnedNetwork, input_shape: Shape) -> tuple[dict[str, Shape], d
 def taken(model: OwnedNetwork) -> dict[str, Any]:
     """Everything by name, in arrays of the host: weights, buffers, what the optimizer remembers, where it is."""
     kept = {**{name: getattr(model, name) for name in _PLAIN}, "dtype": model.backend.dtype_name}
+    kept["metadata"] = copy.deepcopy(model.metadata)
     if model.input_shape is None:
         return kept
     state = model.read_state()

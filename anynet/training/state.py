@@ -85,7 +85,7 @@ class SharedState:
         self._waiting: list[Future[State]] = []
 
     def read(self) -> State:
-        """The state as of the last batches that are done.
+        """The state as of the last batches that are done; in the thread that trains, only until the next ones.
 
         Raises
         ------
@@ -103,8 +103,8 @@ class SharedState:
             self._waiting.append(answer)
         return answer.result()
 
-    def replace(self, state: State) -> None:
-        """Go on with another state.
+    def replace(self, change: Callable[[State], State]) -> None:
+        """Go on with what a function makes of the state.
 
         Raises
         ------
@@ -112,16 +112,12 @@ class SharedState:
             While another thread trains, which would overwrite it.
         """
         with self._lock:
-            self.refuse_others()
-            self.state = state
-
-    def refuse_others(self) -> None:
-        """Raise a UsageError where the caller may not change anything, since training is going on elsewhere."""
-        if self._trainer is not None and (self._changing or not self._is_mine()):
-            raise UsageError(
-                "the model is being trained in another thread, which would overwrite this: wait for its end, or do it "
-                "in a callback of that training"
-            )
+            if self._trainer is not None and (self._changing or not self._is_mine()):
+                raise UsageError(
+                    "the model is being trained in another thread, which would overwrite this: wait for its end, or "
+                    "do it in a callback of that training"
+                )
+            self.state = change(self.state)
 
     @property
     def in_training(self) -> bool:

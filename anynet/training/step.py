@@ -28,11 +28,11 @@ def training_step(
 
     `decays` marks, block by block, the numbers that decoupled weight decay and `l2` shrink; it is empty where
     there is neither. With `clip_norm`, a gradient longer than that is scaled down to it (Pascanu et al. 2013). A
-    schedule goes on from `steps_before`, steps that the optimizer does not remember.
+    schedule, and what is drawn at random, go on from `steps_before`, steps that the optimizer does not remember.
     Batches are those of `loss_and_gradient`.
     """
     xp = backend.xp
-    differentiate = loss_and_gradient(backend, network, loss, layout, decays, l2, seed)
+    differentiate = loss_and_gradient(backend, network, loss, layout, decays, l2, seed, steps_before)
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         value, gradients, buffers = differentiate(state, batch)
@@ -63,6 +63,7 @@ def loss_and_gradient(
     decays: tuple[Array, ...] = (),
     l2: float = 0.0,
     seed: int = 0,
+    steps_before: int = 0,
 ) -> Callable[[State, tuple[Array, ...]], tuple[Array, Blocks, Blocks]]:
     """The loss of a batch, its gradient as blocks, and the buffers that come of it.
 
@@ -76,7 +77,8 @@ def loss_and_gradient(
     def differentiate(state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
         x, target, weight = batch[:3]
         p = layout.unpack(xp, state.parameters, state.buffers)
-        ctx = Context(training=True, seed=seed, step=state.step)
+        step = state.step + steps_before if steps_before else state.step
+        ctx = Context(training=True, seed=seed, step=step)
         prediction, saved = network.forward(xp, p, floats(x), ctx)
         value, dprediction = loss(xp, prediction, target, weight)
         buffers = state.buffers
