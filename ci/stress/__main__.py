@@ -97,7 +97,7 @@ def _options() -> argparse.Namespace:
         ("mutations", 50_000, "files of signed"),
         ("damages", 20_000, "files of damaged"),
         ("threads-fits", 1000, "fits of threads, on each backend"),
-        ("overwrites", 500, "trials of overwrites"),
+        ("overwrites", 500, "SIGKILLs of overwrites"),
         ("kills", 300, "SIGKILLs of kills"),
         ("interrupts", 100, "SIGINTs of kills"),
         ("steps", 10_000, "steps of memory"),
