@@ -51,7 +51,7 @@ def _files(
     made = make(root)
     if options.case is not None:
         return [mutations.show(part, made, root, options.case, options.seed, Path.cwd())]
-    return [mutations.attack(part, made, root, times or len(made), options.seed, options.seconds)]
+    return [mutations.attack(part, made, root, len(made) if times is None else times, options.seed, options.seconds)]
 
 
 PARTS: dict[str, Part] = {

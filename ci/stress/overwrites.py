@@ -51,7 +51,7 @@ def attack(root: Path, kills: int, seed: int, seconds: float) -> Outcome:
     last_changes = _last_changes(root / "counted" / "run")
     kinds = ["killed"] * kills + ["two at once", "while one goes on"] * (kills // 10)
     random.Random(seed).shuffle(kinds)
-    half = -(-len(kinds) // 2)
+    half = -(-len(kinds) // 2) or 1
     trials = [Trial(i, kind, i // half) for i, kind in enumerate(kinds)]
 
     def work(trial: Trial) -> list[str]:
