@@ -51,7 +51,7 @@ def _files(
     made = make(root)
     if options.case is not None:
         return [mutations.show(part, made, root, options.case, options.seed, Path.cwd())]
-    return [mutations.attack(part, made, root, times or len(made), options.seed, options.seconds)]
+    return [mutations.attack(part, made, root, len(made) if times is None else times, options.seed, options.seconds)]
 
 
 PARTS: dict[str, Part] = {
@@ -97,7 +97,7 @@ def _options() -> argparse.Namespace:
         ("mutations", 50_000, "files of signed"),
         ("damages", 20_000, "files of damaged"),
         ("threads-fits", 1000, "fits of threads, on each backend"),
-        ("overwrites", 500, "trials of overwrites"),
+        ("overwrites", 500, "SIGKILLs of overwrites"),
         ("kills", 300, "SIGKILLs of kills"),
         ("interrupts", 100, "SIGINTs of kills"),
         ("steps", 10_000, "steps of memory"),

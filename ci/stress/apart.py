@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,12 @@ from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar, cast
+
+from tqdm import tqdm
+
+# A process that is killed may hold this lock, which those forked with it would share, and then wait for.
+tqdm.set_lock(threading.RLock())
+tqdm.monitor_interval = 0
 
 Case = TypeVar("Case")
 
@@ -42,7 +49,7 @@ def each(
     """Each case with what `work` makes of it, or how its process `Died`, as they are done.
 
     A process works on `in_a_row` cases, one after the other, and is killed once it has been silent for `patience`
-    seconds; the cases it leaves are given to another. What `work` raises is raised here.
+    seconds, with all that it has forked; the cases it leaves are given to another. What `work` raises is raised here.
     """
     waiting = [list(cases[i : i + in_a_row]) for i in range(0, len(cases), in_a_row)]
     running: dict[Connection, _Worker] = {}
@@ -72,10 +79,10 @@ def each(
             for worker in running.values():
                 if time.monotonic() - worker.heard > patience:
                     worker.is_silent = True
-                    os.kill(worker.pid, signal.SIGKILL)
+                    os.killpg(worker.pid, signal.SIGKILL)
     finally:
         for worker in running.values():
-            os.kill(worker.pid, signal.SIGKILL)
+            os.killpg(worker.pid, signal.SIGKILL)
             os.waitpid(worker.pid, 0)
 
 
@@ -83,10 +90,13 @@ def _start(work: Callable[[Any], Any], cases: list[Any], others: Any) -> _Worker
     ours, theirs = Pipe(duplex=False)
     pid = os.fork()
     if pid:
+        # It leads a group, to be killed with all that it forks; told so here too, before it can be killed.
+        os.setpgid(pid, pid)
         theirs.close()
         return _Worker(pid, ours, cases)
     code = 1
     try:
+        os.setpgid(0, 0)
         for connection in (ours, *others):
             connection.close()
         for case in cases:

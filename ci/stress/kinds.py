@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import overwrites
+from commands import killed_at
 
 import anynet
 from anynet import cli, datasets, nn
@@ -249,7 +249,7 @@ def _stopped_run(root: Path) -> tuple[Path, Path]:
     """A run killed while it trained, with its only checkpoint; and beside it a finished one's model."""
     run, stopped = root / "run", root / "stopped"
     command("train", *_CIRCLES, "--out", str(run))
-    overwrites.killed_at(["train", *_CIRCLES, "--checkpoint-seconds", "0", "--out", str(stopped)], "checkpoint-", 4)
+    killed_at(["train", *_CIRCLES, "--checkpoint-seconds", "0", "--out", str(stopped)], "checkpoint-", 4)
     return run, max((stopped / "checkpoints").glob("checkpoint-*"))
 
 

@@ -7,31 +7,29 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 import tomllib
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from apart import Died, each
+from commands import begin, is_refusal, last_line, signal_self, wait
 from report import Outcome, followed, without_numbers
 
 from anynet import cli
 from anynet.training import Model
 
-_CHANGES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "shutil.rmtree")
 _METRICS = "metrics.jsonl"
 _SEEDS = (1, 2, 3)
 
 
 class Trial(NamedTuple):
     number: int
+    kind: str
     lane: int
 
 
@@ -43,165 +41,96 @@ class Run(NamedTuple):
     weights: tuple[tuple[str, bytes], ...]
 
 
-def attack(root: Path, times: int, seed: int, seconds: float) -> Outcome:
-    """Kill so many runs that replace another, most of them while they take its place."""
+def attack(root: Path, kills: int, seed: int, seconds: float) -> Outcome:
+    """So many kills of runs that replace another, and a tenth as many trials of each other kind."""
     outcome = Outcome("overwrites")
     sound = {n: _sound(root / f"sound-{n}", n) for n in _SEEDS}
-    for lane in (0, 1):
-        _anew(root / f"lane-{lane}" / "run")
+    folders = [root / f"lane-{lane}" / "run" for lane in (0, 1)]
+    for folder in folders:
+        _anew(folder)
     last_changes = _last_changes(root / "counted" / "run")
-    counts: Counter[str] = Counter()
+    kinds = ["killed"] * kills + ["two at once", "while one goes on"] * (kills // 10)
+    random.Random(seed).shuffle(kinds)
+    half = -(-len(kinds) // 2) or 1
+    trials = [Trial(i, kind, i // half) for i, kind in enumerate(kinds)]
 
-    def work(trial: Trial) -> tuple[str, list[str]]:
-        generator = random.Random(f"{seed} {trial.number}")
-        folder = root / f"lane-{trial.lane}" / "run"
-        kind = _KINDS[generator.choices((0, 1, 2), (8, 1, 1))[0]]
-        wrong = kind(folder, last_changes, generator)
+    def work(trial: Trial) -> list[str]:
+        folder = folders[trial.lane]
+        wrong = _KINDS[trial.kind](folder, last_changes, random.Random(f"{seed} {trial.number}"))
         wrong += _wrong_with(folder, sound)
         if wrong:
             _anew(folder)
-        return kind.__name__, wrong
+        return wrong
 
-    trials = [Trial(i, lane) for lane in (0, 1) for i in range(lane, times, 2)]
-    results = each(work, trials, in_a_row=-(-times // 2), patience=120)
-    for trial, result in followed(results, times, outcome.part, seconds):
-        if isinstance(result, Died):
-            outcome.lose(result.how)
+    counts: Counter[str] = Counter()
+    results = each(work, trials, in_a_row=half, patience=120)
+    for trial, wrong in followed(results, len(trials), outcome.part, seconds):
+        if isinstance(wrong, Died):
+            outcome.lose(wrong.how)
             continue
-        name, wrong = result
-        counts[name] += 1
+        counts[trial.kind] += 1
         for what in wrong:
-            outcome.lose(f"{name}: {what}", f"--parts overwrites --seed {seed} (trial {trial.number})")
-    for lane in (0, 1):
-        for left in _left_after_another(root / f"lane-{lane}" / "run"):
+            outcome.lose(f"{trial.kind}: {what}", f"--parts overwrites --seed {seed} (trial {trial.number})")
+    for folder in folders:
+        for left in _left_after_another(folder):
             outcome.lose(f"left behind, after another run: {left}")
-    return outcome.end(
-        f"{counts['killed']} kills of runs that replace another, {counts['two_at_once']} times two at once, "
-        f"{counts['while_one_goes_on']} times while one goes on"
-    )
+    return outcome.end("runs replaced: " + ", ".join(f"{times} {kind}" for kind, times in sorted(counts.items())))
 
 
-def killed_at(arguments: list[str], text: str, number: int) -> None:
-    """Run a command, killed just before it changes a file whose path holds `text` for the so-manyth time."""
-    code, _ = _wait(_begin(arguments, _signal_self(signal.SIGKILL, text, number)))
-    if code != -signal.SIGKILL:
-        raise AssertionError(f"anynet {' '.join(arguments)} was not killed, but ended with {code}")
+def _killed(folder: Path, last_changes: int, generator: random.Random) -> list[str]:
+    """Killed before it changes a file, mostly one of those that follow the last epoch; or at any moment."""
+    code = 0
+    while code != -signal.SIGKILL:
+        seed, how = generator.choice(_SEEDS), generator.random()
+        arguments = _arguments(seed, folder, "--overwrite")
+        if how < 0.15:
+            process = begin(arguments)
+            time.sleep(generator.uniform(0.02, 0.6))
+            os.kill(process.pid, signal.SIGKILL)
+        elif how < 0.3:
+            process = begin(arguments, signal_self(signal.SIGKILL, "", generator.randint(1, 30)))
+        else:
+            after = generator.randint(1, last_changes)
+            process = begin(arguments, signal_self(signal.SIGKILL, _METRICS, _epochs(seed) + 1, after))
+        code, said = wait(process)
+        # It may be done before it is killed.
+        if code not in (0, -signal.SIGKILL):
+            return [f"not killed, but exit code {code}: {last_line(said)}"]
+    return []
 
 
-def killed(folder: Path, last_changes: int, generator: random.Random) -> list[str]:
-    """Kill before a change of a file, mostly one of those that follow the last epoch; or at any moment."""
-    seed = generator.choice(_SEEDS)
-    arguments = _arguments(seed, folder, "--overwrite")
-    how = generator.random()
-    if how < 0.15:
-        process = _begin(arguments)
-        time.sleep(generator.uniform(0.02, 0.6))
-        os.kill(process.pid, signal.SIGKILL)
-    elif how < 0.3:
-        process = _begin(arguments, _signal_self(signal.SIGKILL, "", generator.randint(1, 30)))
-    else:
-        after = generator.randint(1, last_changes)
-        process = _begin(arguments, _signal_self(signal.SIGKILL, _METRICS, _epochs(seed) + 1, after))
-    code, said = _wait(process)
-    return [] if code in (0, -signal.SIGKILL) else [f"not killed, but exit code {code}: {_last_line(said)}"]
-
-
-def two_at_once(folder: Path, last_changes: int, generator: random.Random) -> list[str]:
+def _two_at_once(folder: Path, last_changes: int, generator: random.Random) -> list[str]:
     """Both may succeed, one after the other, or one is refused."""
-    processes = [_begin(_arguments(seed, folder, "--overwrite")) for seed in generator.sample(_SEEDS, 2)]
-    ended = [_wait(process) for process in processes]
+    processes = [begin(_arguments(seed, folder, "--overwrite")) for seed in generator.sample(_SEEDS, 2)]
+    ended = [wait(process) for process in processes]
     codes = sorted(code for code, _ in ended)
     if codes not in ([0, 0], [0, cli.USAGE_ERROR]):
-        return [f"they end with {codes}: {' '.join(_last_line(said) for _, said in ended)}"]
-    return [f"refused with {_last_line(said)}" for code, said in ended if code and not _is_refusal(said)]
+        return [f"they end with {codes}: {' '.join(last_line(said) for _, said in ended)}"]
+    return [f"refused with {last_line(said)}" for code, said in ended if code and not is_refusal(said)]
 
 
-def while_one_goes_on(folder: Path, last_changes: int, generator: random.Random) -> list[str]:
+def _while_one_goes_on(folder: Path, last_changes: int, generator: random.Random) -> list[str]:
     """One is halted in the middle of training, anew or in place of another; the other must be refused meanwhile."""
     if generator.random() < 0.5:
         shutil.rmtree(folder)
     one, other = generator.sample(_SEEDS, 2)
-    halt = _signal_self(signal.SIGSTOP, _METRICS, generator.randint(2, _epochs(one) + 1))
-    process = _begin(_arguments(one, folder, "--overwrite"), halt)
+    halt = signal_self(signal.SIGSTOP, _METRICS, generator.randint(2, _epochs(one) + 1))
+    process = begin(_arguments(one, folder, "--overwrite"), halt)
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     if not os.WIFSTOPPED(status):
-        return [f"the first ended by itself: {_last_line(process.said.read_text())}"]
-    code, said = _wait(_begin(_arguments(other, folder, "--overwrite")))
+        return [f"the first ended by itself: {last_line(process.said.read_text())}"]
+    code, said = wait(begin(_arguments(other, folder, "--overwrite")))
     os.kill(process.pid, signal.SIGCONT)
-    wrong = [] if code == cli.USAGE_ERROR and _is_refusal(said) else [f"another was let in, exit code {code}"]
-    code, said = _wait(process)
-    return wrong + ([f"the first then failed, exit code {code}: {_last_line(said)}"] if code else [])
+    wrong = [] if code == cli.USAGE_ERROR and is_refusal(said) else [f"another was let in, exit code {code}"]
+    code, said = wait(process)
+    return wrong + ([f"the first then failed, exit code {code}: {last_line(said)}"] if code else [])
 
 
-_KINDS: tuple[Callable[[Path, int, random.Random], list[str]], ...] = (killed, two_at_once, while_one_goes_on)
-
-
-class _Process(NamedTuple):
-    pid: int
-    said: Path
-
-
-def _begin(arguments: list[str], on_change: Callable[[str], None] | None = None) -> _Process:
-    """A command in a forked process, all its modules imported; `on_change` hears of each file it is about to change."""
-    said = Path(arguments[arguments.index("--out") + 1]).parent.parent / f"said-{os.getpid()}-{time.monotonic_ns()}"
-    said.parent.mkdir(parents=True, exist_ok=True)
-    pid = os.fork()
-    if pid:
-        return _Process(pid, said)
-    code = 1
-    try:
-        with open(said, "w", buffering=1) as err, redirect_stderr(err), redirect_stdout(StringIO()):
-            folder = str(Path(arguments[arguments.index("--out") + 1]).parent)
-            if on_change:
-                sys.addaudithook(partial(_heard, folder, on_change))
-            try:
-                code = cli.main(arguments)
-            except BaseException:
-                traceback.print_exc(file=err)
-    finally:
-        os._exit(code)
-
-
-def _heard(folder: str, on_change: Callable[[str], None], event: str, arguments: tuple[Any, ...]) -> None:
-    if event in _CHANGES and not (event == "open" and _only_reads(arguments)):
-        paths = [os.fspath(path) for path in arguments[:2] if isinstance(path, (str, os.PathLike))]
-        if any(path.startswith(folder) for path in paths):
-            on_change(" ".join(paths))
-
-
-def _only_reads(arguments: tuple[Any, ...]) -> bool:
-    flags = arguments[2] if len(arguments) > 2 else 0
-    return not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-
-
-def _wait(process: _Process) -> tuple[int, str]:
-    _, status = os.waitpid(process.pid, 0)
-    said = process.said.read_text() if process.said.exists() else ""
-    process.said.unlink(missing_ok=True)
-    return os.waitstatus_to_exitcode(status), said
-
-
-def _is_refusal(said: str) -> bool:
-    return "Traceback" not in said and said.splitlines()[-1].startswith("anynet train: ")
-
-
-def _last_line(said: str) -> str:
-    return without_numbers(said.strip().rpartition("\n")[2])
-
-
-def _signal_self(which: signal.Signals, text: str, number: int, after: int = 0) -> Callable[[str], None]:
-    """What signals its own process at the so-manyth change of a path with `text`, or so many changes after."""
-    matches, later = 0, 0
-
-    def count(path: str) -> None:
-        nonlocal matches, later
-        later += matches == number
-        matches += matches < number and text in path
-        if matches == number and later == after:
-            later += 1
-            os.kill(os.getpid(), which)
-
-    return count
+_KINDS: dict[str, Callable[[Path, int, random.Random], list[str]]] = {
+    "killed": _killed,
+    "two at once": _two_at_once,
+    "while one goes on": _while_one_goes_on,
+}
 
 
 def _epochs(seed: int) -> int:
@@ -218,7 +147,7 @@ def _anew(folder: Path) -> None:
     """A sound run, and nothing beside it."""
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.parent.mkdir(parents=True)
-    code, said = _wait(_begin(_arguments(_SEEDS[0], folder)))
+    code, said = wait(begin(_arguments(_SEEDS[0], folder)))
     if code:
         raise AssertionError(said)
 
@@ -239,7 +168,7 @@ def _last_changes(folder: Path) -> int:
         with open(listed, "a") as file:
             file.write(path + "\n")
 
-    code, said = _wait(_begin(_arguments(_SEEDS[1], folder, "--overwrite"), note))
+    code, said = wait(begin(_arguments(_SEEDS[1], folder, "--overwrite"), note))
     if code:
         raise AssertionError(said)
     paths = listed.read_text().splitlines()
@@ -271,7 +200,7 @@ def _wrong_with(folder: Path, sound: dict[int, Run]) -> list[str]:
 
 def _left_after_another(folder: Path) -> list[str]:
     """What lies about beside a run, and in it, once another has run there undisturbed."""
-    code, said = _wait(_begin(_arguments(_SEEDS[1], folder, "--overwrite")))
+    code, said = wait(begin(_arguments(_SEEDS[1], folder, "--overwrite")))
     if code:
         return [f"another run is refused: {said[-200:]}"]
     _anew_beside = folder.parent.parent / "clean" / "run"
