@@ -69,15 +69,12 @@ class Callbacks:
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self.given = list(callbacks)
-        self._begun: list[Callback] = []
         self._in_order = sorted(self.given, key=lambda callback: callback.last)
 
     def tell(self, event: str, *what: Any) -> bool:
         """Call this method of each; False if one of them wants to stop."""
         go_on = True
         for callback in self._in_order:
-            if event == "on_fit_begin":
-                self._begun.append(callback)
             try:
                 getattr(callback, event)(*what)
             except StopTraining:
@@ -92,11 +89,10 @@ class Callbacks:
                 ends.callback(self._end, callback, model)
             yield
 
-    def _end(self, callback: Callback, model: Model) -> None:
-        # Whoever has not begun would end another training.
-        if any(callback is begun for begun in self._begun):
-            with suppress(StopTraining):
-                callback.on_fit_end(model)
+    @staticmethod
+    def _end(callback: Callback, model: Model) -> None:
+        with suppress(StopTraining):
+            callback.on_fit_end(model)
 
     def by_name(self) -> dict[str, Callback]:
         """Each by its kind and name, such as ``EarlyStopping(val_loss)``."""
