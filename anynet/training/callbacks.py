@@ -180,7 +180,7 @@ class EarlyStopping(Callback):
         fits = shapes == self._shapes and all(np.isfinite(array).all() for array in arrays.values())
         if not isinstance(best, (int, float)) or type(epoch) is not int or not fits:
             raise ValueError(f"EarlyStopping cannot go on from best={best!r} in epoch {epoch!r}, and such weights")
-        self.best, self.best_epoch, self._arrays = best, epoch, arrays
+        self.best, self.best_epoch, self._arrays = float(best), epoch, arrays
 
 
 class Progress(Callback):
