@@ -138,7 +138,7 @@ class Checkpoint:
             and isinstance(there.training, str)
             and epoch <= there.epochs <= there.first + there.asked
             and all(record.keys() >= _RECORD for record in there.history)
-            and all(math.isfinite(record[name]) for record in there.history for name in _RECORD)
+            and all(math.isfinite(record.get(name, 0)) for record in there.history for name in (*_RECORD, "val_loss"))
             and [record["epoch"] for record in there.history] == list(range(there.first + 1, epoch + 1))
             and all(("val_loss" in record) == measures for record in there.history)
             and self._arrays["losses"].shape == (batches,)
