@@ -18,7 +18,7 @@ import pytest
 
 from anynet import Model, nn
 from anynet.cli import main
-from anynet.training import files
+from anynet.training import files, model_file
 
 TRAIN = ("train", "circles", "--backend", "numpy", "--epochs", "40", "--hidden", "16", "--batch-size", "16")
 
@@ -202,6 +202,32 @@ class TestRunFolder:
         assert len(records("run")) == 1
         (other,) = Path().glob("run-*")
         assert len(records(str(other))) == 2
+
+    def test_a_leftover_that_another_process_clears_away_first_is_no_error(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usual = files.locked
+
+        def cleared(folder: Path) -> Any:
+            shutil.rmtree(folder) if folder.name == ".run.0123.new" else None
+            return usual(folder)
+
+        Path(".run.0123.new").mkdir()
+        monkeypatch.setattr(files, "locked", cleared)
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+
+    def test_a_history_that_no_run_can_have_is_refused_in_words(self, capsys: Any) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("anynet.cli.run_folder.RunFolder.on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT))
+            assert anynet(*TRAIN, "--out", "run") == 130
+        Path("run/model.safetensors").unlink()
+        (path,) = Path("run/checkpoints").iterdir()
+        arrays, description = model_file.read(path)
+        description["course"]["history"][0]["mine"] = float("inf")
+        model_file.write(path, arrays, description)
+        assert anynet("train", "--resume", "run") == 3
+        assert "holds measures that are no finite numbers" in capsys.readouterr().err
 
     def test_runs_without_a_name_that_begin_at_once_take_different_ones(self) -> None:
         first, second = started(*TRAIN, "--epochs", "2"), started(*TRAIN, "--epochs", "2")

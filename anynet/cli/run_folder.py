@@ -18,7 +18,7 @@ import numpy as np
 from anynet import __version__
 from anynet.backends import BACKENDS
 from anynet.cli.config import TrainConfig, to_toml
-from anynet.errors import UsageError, WriteError
+from anynet.errors import CheckpointError, UsageError, WriteError
 from anynet.training import Callback, files
 
 if TYPE_CHECKING:
@@ -107,14 +107,14 @@ class RunFolder(Callback):
     def _make(self, stack: ExitStack) -> None:
         # What a process that was killed left behind; one that lives has locked its own.
         for leftover in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.new"):
-            with suppress(UsageError, FileNotFoundError), self._lock(leftover):
+            with suppress(UsageError, WriteError, FileNotFoundError), self._lock(leftover):
                 shutil.rmtree(leftover)
         made = None
         while made is None or not made.exists():
             made = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.new")
             made.mkdir(parents=True)
             # Another process may be clearing away what it takes for left behind.
-            with suppress(FileNotFoundError):
+            with suppress(WriteError):
                 stack.enter_context(self._lock(made))
         (made / ENVIRONMENT).write_text(json.dumps(_environment(self.config.backend), indent=1) + "\n")
         (made / CONFIG).write_bytes(to_toml(self.config, __version__).encode())
@@ -143,7 +143,10 @@ class RunFolder(Callback):
 
     def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
         self.history = list(model.course.history) if model.course else []
-        lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.history)
+        try:
+            lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.history)
+        except ValueError:
+            raise CheckpointError(f"{self.checkpoints} holds measures that are no finite numbers") from None
         files.write_atomically(self.writing / METRICS, lines.encode())
 
     def on_epoch_end(self, model: Model, record: dict[str, float]) -> None:
