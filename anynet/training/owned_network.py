@@ -31,8 +31,6 @@ _BELONGS_TO_WEIGHTS = {
     "network": "make another Model, and carry over what fits with build(input_shape, arrays)",
     "backend": "model.on(backend) is the same model on another",
 }
-
-
 T = TypeVar("T")
 
 
@@ -54,7 +52,7 @@ class Part(Generic[T]):
 
 
 class OwnedNetwork:
-    """What `Model` is made of; one thread at a time changes it, and any number read it."""
+    """The base of `Model`: its parts and weights, which one thread at a time changes, and any number read."""
 
     network: Part[Layer] = Part()
     loss: Part[Loss] = Part()

@@ -29,8 +29,6 @@ NUMBER = Kind("a number", lambda value: type(value) in (int, float))
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 MAPPING = Kind("names with values", lambda value: isinstance(value, dict))
 NUMBERS = Kind("names with numbers", lambda value: isinstance(value, dict) and all(map(NUMBER.holds, value.values())))
-
-
 # NumPy's arrays have no more axes than 64, one of them for the samples.
 SHAPE = Kind(
     "a list of at most 63 whole numbers, 1 or more",
