@@ -18,6 +18,7 @@ from anynet.nn.layer import Shape
 from anynet.training import model_file, schema, snapshot
 from anynet.training.callbacks import Callback, Callbacks
 from anynet.training.course import Course
+from anynet.training.metrics import metrics_of
 
 if TYPE_CHECKING:
     from anynet.training.model import Model
@@ -113,7 +114,8 @@ class Checkpoint:
         self._arrays, self._description = read(path)
         with _blamed(path):
             self._refuse_other_parts(model)
-            self.course = self._course(asked, measures)
+            measured = [f"val_{name}" for name in ("loss", *metrics_of(model.loss))] if measures else []
+            self.course = self._course(asked, {*_RECORD, *measured})
             self._kept = self._checked(model, shape)
         self.step = int(self._kept["numbers"][1])
 
@@ -123,7 +125,7 @@ class Checkpoint:
             if found != json.loads(json.dumps(expected)):
                 raise CheckpointError(f"{self.path} was written by a model with another {part}: {reprlib.repr(found)}")
 
-    def _course(self, asked: dict[str, int], measures: bool) -> Course:
+    def _course(self, asked: dict[str, int], measures: set[str]) -> Course:
         there = Course(**{**self._description["course"], "losses": [self._arrays["losses"]], "unread": []})
         for name, what in {"samples": "samples", "batch_size": "rows a batch", "asked": "epochs"}.items():
             if getattr(there, name) != asked[name]:
@@ -137,10 +139,10 @@ class Checkpoint:
             and (there.rows % there.batch_size == 0 or there.rows == there.samples)
             and isinstance(there.training, str)
             and epoch <= there.epochs <= there.first + there.asked
-            and all(record.keys() >= _RECORD for record in there.history)
-            and all(math.isfinite(record.get(name, 0)) for record in there.history for name in (*_RECORD, "val_loss"))
+            and all(record.keys() >= measures for record in there.history)
+            and all(math.isfinite(record[name]) for record in there.history for name in measures)
             and [record["epoch"] for record in there.history] == list(range(there.first + 1, epoch + 1))
-            and all(("val_loss" in record) == measures for record in there.history)
+            and all(("val_loss" in record) == ("val_loss" in measures) for record in there.history)
             and self._arrays["losses"].shape == (batches,)
             and np.isfinite(self._arrays["losses"]).all()
         ):

@@ -208,10 +208,14 @@ def _resumed(path: Path, name: str) -> Use:
 def _look_at_resumed(model: Model, history: list[dict[str, float]], path: Path) -> None:
     _check_finite(model)
     epochs = [record.get("epoch") for record in history]
-    if epochs != list(range(1, model.epoch + 1)) or not 0 < model.epoch <= _EPOCHS:
+    # A checkpoint may tell of a training that began after some epochs.
+    if epochs != list(range(model.epoch - len(epochs) + 1, model.epoch + 1)) or not 0 < model.epoch <= _EPOCHS:
         raise Wrong("resumed to a history of other epochs", model.epoch, epochs)
     for record in history:
-        if not (record.keys() >= _RECORD and all(map(_is_number, record.values()))):
+        # What a callback has measured may be undefined in an epoch.
+        ours = [value for name, value in record.items() if name in {*_RECORD, "val_accuracy"}]
+        others = [type(value) in (int, float) for value in record.values()]
+        if not (record.keys() >= _RECORD and all(map(_is_number, ours)) and all(others)):
             raise Wrong("resumed to a history of other records", record)
     _save_again(model, path)
 
