@@ -42,6 +42,8 @@ class Backend:
         Parameters of up to so many numbers are best kept together in one block.
     bytes_at_once, steps_at_once : int
         How much data, and how many steps, are best handed to one call of `run`.
+    interruptible : bool
+        Whether a run that an exception ends half way leaves the state that it was given.
 
     Raises
     ------
@@ -55,6 +57,7 @@ class Backend:
     pack_limit: ClassVar[float] = math.inf
     bytes_at_once: ClassVar[int] = 16 << 20
     steps_at_once: ClassVar[int] = 64
+    interruptible: ClassVar[bool] = True
 
     xp: Any
     device: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.host import as_float
@@ -24,10 +25,11 @@ class JAXBackend(Backend):
     pack_limit = 0
     # Starting a compiled run costs as much as a few small steps.
     steps_at_once = 512
+    interruptible = False
 
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         super().__init__(device, dtype, precision)
-        self._scans: dict[tuple[Step, bool], Any] = {}
+        self._scans: WeakKeyDictionary[Step, dict[bool, Any]] = WeakKeyDictionary()
 
     @staticmethod
     def load() -> Any:
@@ -84,15 +86,20 @@ class JAXBackend(Backend):
         return result
 
     def _compiled(self, step: Step, donate: bool) -> Any:
-        """The scan of a step, kept here and not in JAX's own global cache, so that it goes when the backend goes."""
+        """The scan of a step, kept here and not in JAX's own global cache, so that it goes when either goes."""
         import jax
 
+        weakly = ref(step)
+
         def scan(state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Any:
+            step = weakly()
+            assert step
             return jax.lax.scan(lambda state, batch: step(state, self.rows_taken(batch, data)), state, batches)
 
-        if (step, donate) not in self._scans:
-            self._scans[step, donate] = jax.jit(scan, donate_argnums=0 if donate else ())
-        return self._scans[step, donate]
+        scans = self._scans.setdefault(step, {})
+        if donate not in scans:
+            scans[donate] = jax.jit(scan, donate_argnums=0 if donate else ())
+        return scans[donate]
 
     def forget(self) -> None:
         self._scans.clear()

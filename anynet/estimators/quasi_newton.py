@@ -47,7 +47,7 @@ def minimize(estimator: Any, samples: Samples) -> None:
         moved = (backend.asarray(block[None]) for block in blocks_of(flat))
         nonlocal latest
         latest = flat.copy()
-        model.state, metrics = backend.run(step, model.state, (*batch, *moved))
+        _, metrics = backend.run(step, model.state, (*batch, *moved), donate=False)
         gradients = [backend.to_numpy(metrics[str(i)]).ravel() for i in range(len(shapes))]
         return float(backend.to_numpy(metrics["loss"])[0]), np.concatenate(gradients).astype(np.float64)
 

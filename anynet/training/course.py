@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from signal import SIGINT
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from anynet.errors import TrainingDiverged, UsageError
 from anynet.nn.checks import python_number
+from anynet.training import signals
 from anynet.training.batches import batch_shares
 from anynet.training.callbacks import Callbacks, Record
 from anynet.training.feeds import Resident, Streamed
@@ -104,14 +103,14 @@ def follow(
         After SIGINT and SIGTERM, once the batches at hand are done and a checkpoint is written; at once after a
         second SIGINT.
     """
-    with _signals_put_off() as signals:
+    with signals.noted() as came:
 
         def rest() -> None:
             """Between two stretches of batches nothing is half done."""
             if checkpoints:
-                checkpoints.look(model, callbacks, at_once=bool(signals))
-            if signals:
-                raise KeyboardInterrupt if signals[0] == signal.SIGINT else SystemExit(128 + signals[0])
+                checkpoints.look(model, callbacks, at_once=bool(came))
+            if came:
+                raise KeyboardInterrupt if came[0] == SIGINT else SystemExit(128 + came[0])
 
         while model.epoch < course.epochs:
             started = time.perf_counter()
@@ -206,28 +205,3 @@ def _learning_rate(model: Model, steps_ago: int) -> float:
     step = np.asarray(float(backend.to_numpy(model.state.step)) + model.steps_before - steps_ago)
     with backend.scope():
         return float(backend.to_numpy(rate(backend.xp, backend.asarray(step))))
-
-
-@contextmanager
-def _signals_put_off() -> Iterator[list[int]]:
-    """The time in which SIGINT and SIGTERM are noted down; only where nobody else has asked to handle them."""
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield noted
-        return
-
-    def note(number: int, frame: Any) -> None:
-        if noted:
-            raise KeyboardInterrupt
-        noted.append(number)
-
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    before = {number: signal.getsignal(number) for number in usual}
-    ours = [number for number in usual if before[number] == usual[number]]
-    for number in ours:
-        signal.signal(number, note)
-    try:
-        yield noted
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 import numpy as np
@@ -73,6 +73,8 @@ class OwnedNetwork:
         self.input_shape: Shape | None = None
         self._shared: SharedState
         self._parts: dict[str, Any] = {}
+        # Held while parts or weights are made anew, and when a training begins.
+        self._building = threading.RLock()
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
@@ -82,7 +84,6 @@ class OwnedNetwork:
         self.steps_before = 0
         self.metadata: dict[str, Any] = {}
         self.course: Course | None = None
-        self._building = threading.RLock()
 
     def build(self, input_shape: Shape, arrays: Mapping[str, Any] | None = None) -> Self:
         """Make the weights for samples of this shape, without the batch axis.
@@ -220,6 +221,10 @@ class OwnedNetwork:
     def _assign(self, name: str, part: Any) -> None:
         """Make something a part; another loss, optimizer or seed counts from the next `fit` on."""
         part = self._checked(name, part)
+        with self._building:
+            self._put_part(name, part)
+
+    def _put_part(self, name: str, part: Any) -> None:
         if self.input_shape is None:
             self._parts[name] = part
             return
@@ -239,14 +244,19 @@ class OwnedNetwork:
         self._make_steps()
 
     def _ensure_built(self, shape: Shape) -> None:
-        with self._building:
-            if self.input_shape is None:
-                self.build(shape)
+        if self.input_shape is None:
+            with self._building:
+                if self.input_shape is None:
+                    self.build(shape)
 
-    def training(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def training(self) -> Iterator[None]:
         """The time in which this thread alone may change the model; a UsageError where it is being trained already."""
         self._need_weights()
-        return self._shared.training()
+        with ExitStack() as stack:
+            with self._building:
+                stack.enter_context(self._shared.training())
+            yield
 
     def train_on(self, batches: Chunk, data: tuple[Any, ...], step: Step | None = None) -> Any:
         """Take a step for each batch, in training; the loss of each, which the device may be working on still."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,6 +18,7 @@ from anynet.backends.trees import leaves, rebuilt
 from anynet.errors import UsageError
 from anynet.nn import Layout, Optimizer
 from anynet.nn.layout import Blocks
+from anynet.training import signals
 
 T = TypeVar("T")
 
@@ -83,6 +86,7 @@ class SharedState:
         self._trainer: threading.Thread | None = None
         self._changing = False
         self._waiting: list[Future[State]] = []
+        _all.add(self)
 
     def read(self) -> State:
         """The state as of the last batches that are done; in the thread that trains, only until the next ones.
@@ -90,10 +94,11 @@ class SharedState:
         Raises
         ------
         UsageError
-            When the thread that trains asks in the middle of a step.
+            When the thread that trains asks in the middle of a step, or a process that was forked in the middle of one.
         """
         with self._lock:
             if self._trainer is None:
+                self._check_whole()
                 return self.state
             if not self._changing:
                 return self.state if self._is_mine() else self._copied()
@@ -117,6 +122,7 @@ class SharedState:
                     "the model is being trained in another thread, which would overwrite this: wait for its end, or "
                     "do it in a callback of that training"
                 )
+            self._check_whole()
             self.state = change(self.state)
 
     @property
@@ -136,6 +142,7 @@ class SharedState:
             if self._trainer is not None:
                 where = "and a callback of it cannot train it too" if self._is_mine() else "in another thread"
                 raise UsageError(f"the model is being trained already, {where}; train a copy: copy.deepcopy(model)")
+            self._check_whole()
             self._trainer = threading.current_thread()
         try:
             # Somebody may be reading the arrays there are.
@@ -151,8 +158,11 @@ class SharedState:
         """Change the state, which nobody else can read meanwhile; what else comes of it."""
         with self._lock:
             self._changing = True
+        # Between giving a state away and getting the next, an interrupt would lose both.
+        interrupts = nullcontext() if self._backend.interruptible else signals.held()
         try:
-            self.state, result = step(self.state)
+            with interrupts:
+                self.state, result = step(self.state)
         finally:
             self._finished()
         return result
@@ -170,9 +180,34 @@ class SharedState:
         for answer in waiting:
             answer.set_result(copy)
 
+    def _check_whole(self) -> None:
+        if self._changing:
+            raise UsageError(
+                "this process was forked while another thread was in the middle of a training step, so the weights are "
+                "half changed here: fork before the training or in a callback of it, or start the process by spawn"
+            )
+
+    def _forked(self) -> None:
+        """In a new process no other thread is left: none trains, and none holds the lock."""
+        self._lock, self._waiting = threading.Lock(), []
+        if not self._is_mine():
+            self._trainer = None
+
     def _is_mine(self) -> bool:
         return self._trainer is threading.current_thread()
 
     def _copied(self) -> State:
         state: State = rebuilt(self.state, map(self._backend.copy, leaves(self.state)))
         return state
+
+
+_all: weakref.WeakSet[SharedState] = weakref.WeakSet()
+
+
+def _fork_all() -> None:
+    for shared in _all:
+        shared._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fork_all)

@@ -1,0 +1,59 @@
+"""SIGINT and SIGTERM, put off until nothing is half done."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+
+@contextmanager
+def noted() -> Iterator[list[int]]:
+    """The time in which SIGINT and SIGTERM are noted down; only where nobody else has asked to handle them.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        At once, at the second of them.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    ours = [number for number, usual in _USUAL.items() if signal.getsignal(number) == usual]
+    with _handled(dict.fromkeys(ours, note)):
+        yield came
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """The time in which whoever handles SIGINT and SIGTERM is not told of them, but afterwards."""
+    came: list[tuple[int, Any]] = []
+    handlers: dict[int, Any] = {n: handler for n in _USUAL if callable(handler := signal.getsignal(n))}
+    try:
+        with _handled(dict.fromkeys(handlers, lambda number, frame: came.append((number, frame)))):
+            yield
+    finally:
+        for number, frame in came:
+            handlers[number](number, frame)
+
+
+@contextmanager
+def _handled(handlers: dict[int, Any]) -> Iterator[None]:
+    """The time in which these functions handle these signals, in the main thread, where alone Python does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
