@@ -185,6 +185,13 @@ class TestRunFolder:
         Path("run").rename(".run.old")
         assert anynet("evaluate", "run", "circles", "--backend", "numpy") == 0
 
+    def test_an_exchange_that_is_going_on_is_left_alone_by_who_reads(self) -> None:
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+        Path("run").rename(".run.old")
+        with files.locked(Path(".run.old")):
+            assert anynet("evaluate", "run", "circles", "--backend", "numpy") == 2
+        assert Path(".run.old").is_dir()
+
     def test_a_kill_after_the_exchange_leaves_nothing_in_the_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(files, "_exchanged_by_the_system", lambda one, other: False)
         for name in ("run", ".run.old"):

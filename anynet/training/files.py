@@ -136,7 +136,7 @@ def _lock(number: int) -> None:
 def exchange(one: Path, other: Path) -> None:
     """Let two folders beside each other change names, at once where the system can.
 
-    Elsewhere `one` is missing for a moment; `restore` finds it again if that moment is the last.
+    Elsewhere `one`, which its owner has locked, is missing for a moment; `restore` finds it again if that is the last.
     """
     if not _exchanged_by_the_system(one, other):
         aside = _aside(one)
@@ -146,11 +146,15 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def restore(path: Path) -> None:
-    """Give a folder its name back where a process was killed in the middle of `exchange`."""
-    if not path.exists() and _aside(path).is_dir():
-        os.rename(_aside(path), path)
-    elif _aside(path).is_dir():
-        shutil.rmtree(_aside(path))
+    """Give a folder its name back where a process was killed in the middle of `exchange`; not where it is at it."""
+    aside = _aside(path)
+    if not aside.is_dir():
+        return
+    with suppress(BlockingIOError, WriteError), locked(aside):
+        if path.exists():
+            shutil.rmtree(aside)
+        else:
+            os.rename(aside, path)
 
 
 def _aside(path: Path) -> Path:
