@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from anynet.backends import BACKENDS, auto, select
 from anynet.backends.blas import advice
+from anynet.cli.printing import as_json
 from anynet.errors import BackendError
 
 
@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [_describe(name) for name in BACKENDS]
     chosen, reason = auto()
     if arguments.json:
-        print(json.dumps({"backends": rows, "auto": chosen, "reason": reason, "advice": advice()}))
+        print(as_json({"backends": rows, "auto": chosen, "reason": reason, "advice": advice()}))
         return 0
     for row in rows:
         if row["usable"]:
