@@ -85,6 +85,7 @@ CONSTRUCTORS = {
     "Parameter, initializer": lambda wrong: nn.Parameter((3,), wrong),
     "Layout": lambda wrong: nn.Layout(wrong, (3,)),
     "Layout, shape": lambda wrong: nn.Layout(nn.Linear(3), wrong),
+    "Layout, one length": lambda wrong: nn.Layout(nn.Linear(3), (2, wrong)),
     "Model, network": model,
     "Model, loss": lambda wrong: model(loss=wrong),
     "Model, optimizer": lambda wrong: model(optimizer=wrong),
@@ -117,6 +118,20 @@ def test_whatever_is_given_works_or_is_refused_in_words(constructor: str, value:
 )
 def test_what_is_no_finite_number_is_no_rate(constructor: Any, value: str) -> None:
     assert " must be " in said(lambda: constructor(WRONG[value]))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Layout(Linear(3), (2**63,)),
+        lambda: nn.Layout(ReLU(), (10**30, 0)),
+        lambda: model().build((2**40, 2**40)),
+        lambda: nn.Layout(Linear(2**62), (8,)),
+        lambda: nn.Parameter((10**5000,), nn.Zeros()),
+    ],
+)
+def test_lengths_that_no_array_has_are_refused_in_words(make: Any) -> None:
+    assert said(make).endswith(", which is more numbers than an array can hold")
 
 
 @pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.asarray(0.5)])
