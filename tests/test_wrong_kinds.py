@@ -10,6 +10,7 @@ import pytest
 
 from anynet import nn
 from anynet.backends import select
+from anynet.backends.numpy import NumPyBackend
 from anynet.errors import AnynetError
 from anynet.nn import SGD, Adam, CrossEntropyLoss, Linear, LinearDecay, MSELoss, ReLU, Sequential
 from anynet.training import Callback, Model, Progress, gradcheck
@@ -238,6 +239,33 @@ def test_what_no_gradients_can_be_checked_of_is_refused_in_words(check: Any, wor
 def test_gradients_are_checked_at_inputs_of_any_kind_of_number(x: Any) -> None:
     assert gradcheck(Linear(2), x, seed=np.int64(1), elements=np.int64(2)).error < 1e-7
     assert gradcheck(Linear(1), x, [1] * len(x) if isinstance(x, list) else None, loss=MSELoss()).error < 1e-7
+
+
+class Talkative(NumPyBackend):
+    """Its library says all that it knows."""
+
+    def find_device(self, device: Any) -> Any:
+        raise RuntimeError("it is\nnot there. " + "Here is a manual.\n" * 1000)
+
+
+class Broken(Talkative):
+    def load(self) -> Any:
+        return self.find_device(None)
+
+
+def test_of_what_a_library_says_of_a_device_one_sentence_is_shown() -> None:
+    remedy = "; `anynet backends` lists what can be used"
+    assert said(lambda: Talkative("gpu")) == f"backend 'numpy' has no device 'gpu' here: it is not there{remedy}"
+    assert said(Talkative) == f"backend 'numpy' has no device here: it is not there{remedy}"
+    assert said(Broken).startswith("backend 'numpy' cannot be used here: it is not there; to install it")
+
+
+@pytest.mark.parametrize("device", ["fpga", "a" * 1000])
+def test_a_device_that_is_not_there_is_refused_in_one_short_line(backend_name: str, device: str) -> None:
+    message = said(lambda: select(f"{backend_name}:{device}"))
+    assert device[:9] in message
+    assert "\n" not in message
+    assert len(message) < 600
 
 
 def failing(xp: Any, step: Any) -> Any:
