@@ -128,6 +128,25 @@ def test_a_persons_own_arrays_are_read(source: str) -> None:
     assert anynet("predict", "run", source.split(",", maxsplit=1)[0]) == 0
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
+@pytest.mark.parametrize("labels", [False, True])
+def test_what_is_no_number_is_null_in_json(capsys: Any, labels: bool) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    y = x[:, 0] > 0 if labels else x[:, 0]
+    np.savez("data.npz", x=x, y=y, x_test=np.concatenate([x[:1], x[1:2] * 0 + 3e38]), y_test=y[:2])
+
+    def said(*arguments: str) -> Any:
+        return json.loads(output_of(capsys, *arguments, "--backend", "numpy", "--json"), parse_constant=pytest.fail)
+
+    result = said("train", "data.npz", "--hidden", "4", "--epochs", "1", "--validation", "0.2", "--out", "run")
+    assert result["test_loss"] is None
+    assert result["validation_loss"] > 0
+    name = "probability" if labels else "prediction"
+    first, second = (row[name] for row in said("predict", "run", "data.npz"))
+    assert isinstance(first, float)
+    assert second is None
+
+
 def test_every_backend_can_be_named(backend_name: str) -> None:
     assert anynet("train", "circles", "--backend", backend_name, "--epochs", "1", "--out", "run") == 0
 

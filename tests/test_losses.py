@@ -22,7 +22,7 @@ def case(request: pytest.FixtureRequest) -> cases.LossCase:
 def draw(case: cases.LossCase, dtype: str = "float64") -> tuple[Any, Any, Any]:
     generator = np.random.default_rng(3)
     shape = (ROWS, *case.shape)
-    prediction = cases.draw_prediction(generator, case.loss, shape).astype(dtype)
+    prediction = cases.draw_input(generator, case.loss, shape).astype(dtype)
     target = cases.draw_target(generator, case.loss, shape)
     weight = cases.draw_weight(generator, ROWS).astype(dtype)
     return prediction, target if target.dtype == np.int32 else target.astype(dtype), weight

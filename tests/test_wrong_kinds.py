@@ -10,9 +10,10 @@ import pytest
 
 from anynet import nn
 from anynet.backends import select
+from anynet.backends.numpy import NumPyBackend
 from anynet.errors import AnynetError
-from anynet.nn import SGD, Adam, Linear, LinearDecay, MSELoss, ReLU, Sequential
-from anynet.training import Callback, Model, Progress
+from anynet.nn import SGD, Adam, CrossEntropyLoss, Linear, LinearDecay, MSELoss, ReLU, Sequential
+from anynet.training import Callback, Model, Progress, gradcheck
 
 X = np.random.default_rng(2).normal(size=(6, 2))
 WRONG = {
@@ -85,6 +86,7 @@ CONSTRUCTORS = {
     "Parameter, initializer": lambda wrong: nn.Parameter((3,), wrong),
     "Layout": lambda wrong: nn.Layout(wrong, (3,)),
     "Layout, shape": lambda wrong: nn.Layout(nn.Linear(3), wrong),
+    "Layout, one length": lambda wrong: nn.Layout(nn.Linear(3), (2, wrong)),
     "Model, network": model,
     "Model, loss": lambda wrong: model(loss=wrong),
     "Model, optimizer": lambda wrong: model(optimizer=wrong),
@@ -98,6 +100,15 @@ CONSTRUCTORS = {
     "select, device": type(select("numpy")),
     "select, dtype": lambda wrong: select("numpy", wrong),
     "select, precision": lambda wrong: select("numpy", "float32", wrong),
+    "gradcheck": lambda wrong: gradcheck(wrong, (2,)),
+    "gradcheck, x": lambda wrong: gradcheck(Linear(1), wrong),
+    "gradcheck, one length": lambda wrong: gradcheck(ReLU(), (wrong,)),
+    "gradcheck, target": lambda wrong: gradcheck(Linear(1), (2,), wrong, loss=MSELoss()),
+    "gradcheck, target of a loss": lambda wrong: gradcheck(CrossEntropyLoss(), (2,), wrong),
+    "gradcheck, loss": lambda wrong: gradcheck(Linear(1), (2,), loss=wrong),
+    "gradcheck, backend": lambda wrong: gradcheck(Linear(1), (2,), backend=wrong),
+    "gradcheck, seed": lambda wrong: gradcheck(Linear(1), (2,), seed=wrong),
+    "gradcheck, elements": lambda wrong: gradcheck(Linear(1), (2,), elements=wrong),
 }
 
 
@@ -117,6 +128,20 @@ def test_whatever_is_given_works_or_is_refused_in_words(constructor: str, value:
 )
 def test_what_is_no_finite_number_is_no_rate(constructor: Any, value: str) -> None:
     assert " must be " in said(lambda: constructor(WRONG[value]))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Layout(Linear(3), (2**63,)),
+        lambda: nn.Layout(ReLU(), (10**30, 0)),
+        lambda: model().build((2**40, 2**40)),
+        lambda: nn.Layout(Linear(2**62), (8,)),
+        lambda: nn.Parameter((10**5000,), nn.Zeros()),
+    ],
+)
+def test_lengths_that_no_array_has_are_refused_in_words(make: Any) -> None:
+    assert said(make).endswith(", which is more numbers than an array can hold")
 
 
 @pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), np.asarray(0.5)])
@@ -173,6 +198,74 @@ def test_seeds_and_dtypes_of_numpy_are_taken() -> None:
     assert model(seed=np.int64(3)).seed == 3
     for dtype in (np.float64, np.dtype("float64"), "float64"):
         assert model(dtype=dtype).backend.dtype_name == "float64"
+
+
+GRADCHECKS = [
+    (lambda: gradcheck("mse", (2,)), "the layer, loss or Model to check is 'mse', which is no layer"),
+    (lambda: gradcheck(MSELoss, (2,)), "the loss is the class MSELoss; make one, as in MSELoss(...)"),
+    (lambda: gradcheck(Model, (2,)), "the layer, loss or Model to check is the class Model; make one"),
+    (lambda: gradcheck([Linear(2)], (2,)), "the layer, loss or Model to check is a list, which is no layer: wrap"),
+    (lambda: gradcheck(Unkind(), (2,)), "unknown target_kind of a loss 'label'"),
+    (lambda: gradcheck(Linear(2), None), "x is missing"),
+    (lambda: gradcheck(Linear(2), (1.5,)), "the shape of a sample must be a tuple of whole numbers, such as (784,)"),
+    (lambda: gradcheck(ReLU(), (2**59,)), "the shape of x is (3, 576460752303423488), which is more numbers than"),
+    (lambda: gradcheck(Linear(2), (0,)), "the samples hold no numbers: x has shape (3, 0)"),
+    (lambda: gradcheck(Linear(2), np.ones((0, 2))), "there are no samples: x has shape (0, 2)"),
+    (lambda: gradcheck(Linear(2), [["a"]]), "x must hold numbers, but its dtype is <U1"),
+    (lambda: gradcheck(Linear(2), [[1j]]), "x must hold numbers, but its dtype is complex128"),
+    (lambda: gradcheck(Linear(2), [[np.nan]]), "x holds nan in row 0"),
+    (lambda: gradcheck(model().build((2,)), (3,)), "the network takes samples of shape (2,), but x has samples of"),
+    (lambda: gradcheck(model(), (3,)), "the model has no weights yet"),
+    (lambda: gradcheck(Linear(2), (3,), loss="mse"), "the loss is 'mse': give one of anynet.nn, such as MSELoss()"),
+    (lambda: gradcheck(MSELoss(), (3,), loss=MSELoss()), "loss is for a layer"),
+    (lambda: gradcheck(model().build((3,)), (3,), loss=MSELoss()), "loss is for a layer"),
+    (lambda: gradcheck(Linear(2), (3,), [[1.0, 2.0]] * 3), "a target needs a loss that compares the output with it"),
+    (lambda: gradcheck(Linear(2), (3,), [1], loss=MSELoss()), "x has 3 samples, so the target must have as many"),
+    (lambda: gradcheck(MSELoss(), (3,), [1, 2, 3]), "the network's output has shape (3,) for each sample, so MSELoss"),
+    (lambda: gradcheck(CrossEntropyLoss(), (3,), [1, 5, 2]), "the network tells 3 classes apart, so labels must be"),
+    (lambda: gradcheck(CrossEntropyLoss(), (2, 3)), "CrossEntropyLoss needs one row of class scores a sample"),
+    (lambda: gradcheck(CrossEntropyLoss(), ()), "CrossEntropyLoss needs one row of class scores a sample"),
+    (lambda: gradcheck(Linear(2), (3,), seed=1.5), "seed must be a whole number, 0 or more, but is 1.5"),
+    (lambda: gradcheck(Linear(2), (3,), elements=-1), "elements must be a whole number, 0 or more, but is -1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "words"), GRADCHECKS, ids=[words for _, words in GRADCHECKS])
+def test_what_no_gradients_can_be_checked_of_is_refused_in_words(check: Any, words: str) -> None:
+    assert said(check).startswith(words)
+
+
+@pytest.mark.parametrize("x", [(3,), [[1, 2, 3]], np.ones((2, 3), np.uint8), np.ones((2, 3), bool)])
+def test_gradients_are_checked_at_inputs_of_any_kind_of_number(x: Any) -> None:
+    assert gradcheck(Linear(2), x, seed=np.int64(1), elements=np.int64(2)).error < 1e-7
+    assert gradcheck(Linear(1), x, [1] * len(x) if isinstance(x, list) else None, loss=MSELoss()).error < 1e-7
+
+
+class Talkative(NumPyBackend):
+    """Its library says all that it knows."""
+
+    def find_device(self, device: Any) -> Any:
+        raise RuntimeError("it is\nnot there. " + "Here is a manual.\n" * 1000)
+
+
+class Broken(Talkative):
+    def load(self) -> Any:
+        return self.find_device(None)
+
+
+def test_of_what_a_library_says_of_a_device_one_sentence_is_shown() -> None:
+    remedy = "; `anynet backends` lists what can be used"
+    assert said(lambda: Talkative("gpu")) == f"backend 'numpy' has no device 'gpu' here: it is not there{remedy}"
+    assert said(Talkative) == f"backend 'numpy' has no device here: it is not there{remedy}"
+    assert said(Broken).startswith("backend 'numpy' cannot be used here: it is not there; to install it")
+
+
+@pytest.mark.parametrize("device", ["fpga", "a" * 1000])
+def test_a_device_that_is_not_there_is_refused_in_one_short_line(backend_name: str, device: str) -> None:
+    message = said(lambda: select(f"{backend_name}:{device}"))
+    assert device[:9] in message
+    assert "\n" not in message
+    assert len(message) < 600
 
 
 def failing(xp: Any, step: Any) -> Any:

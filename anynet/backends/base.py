@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = Any
 Step: TypeAlias = Callable[[Any, tuple[Array, ...]], tuple[Any, dict[str, Array]]]
 
+_LONGEST = 200
+
 
 class Backend:
     """Whose arrays, where, in which dtype, and how a training step is run.
@@ -76,16 +78,16 @@ class Backend:
         try:
             self.xp = self.load()
         except Exception as error:
-            reason = f"backend {self.name!r} cannot be used here: {error}"
+            reason = f"backend {self.name!r} cannot be used here: {_first_sentence(error)}"
             raise BackendError(reason, f"to install it: {self.install}") from None
         try:
             self.device = self.find_device(device)
         except BackendError:
             raise
         except Exception as error:
-            wanted = "no device" if device is None else f"no device {device!r}"
-            reason = f"backend {self.name!r} has {wanted} here: {error}"
-            raise BackendError(" ".join(reason.split())) from None
+            wanted = "no device" if device is None else f"no device {shown(device)}"
+            reason = f"backend {self.name!r} has {wanted} here: {_first_sentence(error)}"
+            raise BackendError(reason, "`anynet backends` lists what can be used") from None
 
     def __repr__(self) -> str:
         return f"<backend {self.name} on {self.device}, {self.dtype_name}>"
@@ -98,7 +100,7 @@ class Backend:
     def find_device(self, device: str | None) -> Any:
         """The library's device object for a name a person gave."""
         if device not in (None, "cpu"):
-            raise BackendError(f"backend {self.name!r} has no device {device!r}: it runs on the CPU")
+            raise BackendError(f"backend {self.name!r} has no device {shown(device)}: it runs on the CPU")
         return "cpu"
 
     def devices(self) -> list[str]:
@@ -196,3 +198,9 @@ def _name_of(dtype: DTypeLike) -> str:
     if not isinstance(name, str) or name not in ("float32", "float64"):
         raise BackendError(f"dtype must be float32 or float64, but is {shown(dtype)}")
     return name
+
+
+def _first_sentence(error: Exception) -> str:
+    """What a library says is wrong, without the pages that some say more."""
+    sentence = " ".join(str(error).split()).partition(". ")[0]
+    return sentence if len(sentence) <= _LONGEST else f"{sentence[:_LONGEST]}..."

@@ -13,7 +13,7 @@ from anynet.backends.base import Array, Backend, Step
 from anynet.backends.cublas import Products
 from anynet.backends.cuda_graph import Graph
 from anynet.backends.trees import leaves, rebuilt
-from anynet.errors import BackendError
+from anynet.errors import BackendError, shown
 
 # Each keeps memory for all that its steps compute.
 MOST_GRAPHS = 8
@@ -64,7 +64,9 @@ class CuPyBackend(Backend):
                 "`nvidia-smi` tells whether the driver sees one",
             )
         if device is not None and device not in self.devices():
-            raise BackendError(f"backend 'cupy' has no device {device!r} here (usable: {', '.join(self.devices())})")
+            raise BackendError(
+                f"backend 'cupy' has no device {shown(device)} here (usable: {', '.join(self.devices())})"
+            )
         return cupy.cuda.Device(int(device or 0))
 
     def devices(self) -> list[str]:

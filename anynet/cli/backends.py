@@ -8,7 +8,7 @@ from typing import Any
 
 from anynet.backends import BACKENDS, auto, select
 from anynet.backends.blas import advice
-from anynet.cli.printing import print_json
+from anynet.cli.printing import as_json
 from anynet.errors import BackendError
 
 
@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> int:
     rows = [_describe(name) for name in BACKENDS]
     chosen, reason = auto()
     if arguments.json:
-        print_json({"backends": rows, "auto": chosen, "reason": reason, "advice": advice()})
+        print(as_json({"backends": rows, "auto": chosen, "reason": reason, "advice": advice()}))
         return 0
     for row in rows:
         if row["usable"]:

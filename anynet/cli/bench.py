@@ -12,7 +12,7 @@ from typing import Any
 from anynet.backends import select
 from anynet.cli.backends import usable
 from anynet.cli.config import TrainConfig, resolve
-from anynet.cli.printing import print_json
+from anynet.cli.printing import as_json
 from anynet.cli.task import data_of, network_for, task_of
 from anynet.errors import AnynetError, UsageError
 from anynet.nn import SGD
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     rates = _rates(models, x, y, config.batch_size, arguments.seconds)
     fastest = max(rates, key=lambda name: statistics.median(rates[name]))
     if arguments.json:
-        print_json({"samples_per_second": rates, "fastest": fastest})
+        print(as_json({"samples_per_second": rates, "fastest": fastest}))
     else:
         print(_table(rates, fastest))
     return 0

@@ -7,7 +7,7 @@ import math
 
 from anynet import datasets
 from anynet.cli.backends import say_backend
-from anynet.cli.printing import print_json
+from anynet.cli.printing import as_json
 from anynet.cli.run_folder import find_model
 from anynet.cli.task import check_data, measure, task_in
 from anynet.errors import DataError
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     if bad := [name for name, value in result.items() if not math.isfinite(value)]:
         raise DataError(f"the {bad[0]} is {result[bad[0]]}: the model's outputs for {arguments.data} are too large")
     if arguments.json:
-        print_json({"samples": len(x), **result})
+        print(as_json({"samples": len(x), **result}))
     else:
         print(f"samples: {len(x)}{'' if data.y_test is None else ' (the test part)'}")
         for name, value in result.items():

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 
 from anynet.cli.backends import say_backend
-from anynet.cli.printing import print_json
+from anynet.cli.printing import as_json
 from anynet.training import cases
 from anynet.training.gradient_check import GradientCheck, gradcheck
 
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{name:20s} {checks[name]}{mark}")
     right = all(check.error <= TOLERANCE for check in checks.values())
     if arguments.json:
-        print_json({"right": right, "checks": {name: dataclasses.asdict(c) for name, c in checks.items()}})
+        print(as_json({"right": right, "checks": {name: dataclasses.asdict(c) for name, c in checks.items()}}))
     else:
         verdict = "All gradients are right" if right else "Some gradients are wrong"
         print(f"\n{verdict}: an error of at most {TOLERANCE:g} is allowed.")

@@ -6,7 +6,7 @@ import argparse
 
 from anynet.backends import select
 from anynet.cli.backends import usable
-from anynet.cli.printing import print_json
+from anynet.cli.printing import as_json
 from anynet.errors import UsageError
 from anynet.training.parity import TOLERANCES, Difference, parity
 
@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     rows = list(parity(names))
     agree = all(row.agrees for row in rows)
     if arguments.json:
-        print_json({"reference": names[0], "agree": agree, "differences": [row._asdict() for row in rows]})
+        print(as_json({"reference": names[0], "agree": agree, "differences": [row._asdict() for row in rows]}))
     else:
         _print_table(names, rows)
         print(_verdict(names[0], [row for row in rows if not row.agrees]))

@@ -9,7 +9,7 @@ from typing import Any
 
 from anynet import datasets
 from anynet.cli.backends import say_backend
-from anynet.cli.printing import print_json
+from anynet.cli.printing import as_json
 from anynet.cli.run_folder import find_model
 from anynet.cli.task import Task, check_data, task_in
 from anynet.training import Model
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = check_data(datasets.load(arguments.data, features=features, max_bytes=arguments.max_bytes))
     header, rows = _predictions(model, task, data.x if data.x_test is None else data.x_test)
     if arguments.json:
-        print_json([dict(zip(header, row, strict=True)) for row in rows])
+        print(as_json([dict(zip(header, row, strict=True)) for row in rows]))
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(header)

@@ -1,4 +1,4 @@
-"""Results as JSON."""
+"""How results are written for other programs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import math
 from typing import Any
 
 
-def print_json(value: Any) -> None:
-    """Print a value on a line of JSON, which has no inf and nan: they are null.
+def as_json(value: Any) -> str:
+    """A value as one line of JSON, which has no numbers that are not finite: null stands for them.
 
-    >>> print_json({"loss": float("nan"), "rows": [1.5, float("inf")]})
-    {"loss": null, "rows": [1.5, null]}
+    >>> as_json({"loss": [0.5, float("nan")]})
+    '{"loss": [0.5, null]}'
     """
-    print(json.dumps(_finite(value), allow_nan=False))
+    return json.dumps(_finite(value), allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
+        return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -18,7 +18,8 @@ import numpy as np
 from anynet import __version__
 from anynet.backends import BACKENDS
 from anynet.cli.config import TrainConfig, to_toml
-from anynet.errors import CheckpointError, UsageError, WriteError
+from anynet.cli.printing import as_json
+from anynet.errors import UsageError, WriteError
 from anynet.training import Callback, files
 
 if TYPE_CHECKING:
@@ -143,15 +144,12 @@ class RunFolder(Callback):
 
     def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
         self.history = list(model.course.history) if model.course else []
-        try:
-            lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in self.history)
-        except ValueError:
-            raise CheckpointError(f"{self.checkpoints} holds measures that are no finite numbers") from None
+        lines = "".join(as_json(record) + "\n" for record in self.history)
         files.write_atomically(self.writing / METRICS, lines.encode())
 
     def on_epoch_end(self, model: Model, record: dict[str, float]) -> None:
         self.history.append(record)
-        files.append(self.writing / METRICS, json.dumps(record, allow_nan=False) + "\n")
+        files.append(self.writing / METRICS, as_json(record) + "\n")
 
     def finish(self, model: Model, interrupted: bool = False) -> None:
         """Save the model, and the curves where matplotlib is installed; a run that is over needs no checkpoints."""

@@ -13,7 +13,7 @@ from anynet.backends import select
 from anynet.cli import INTERRUPTED
 from anynet.cli.backends import say_backend
 from anynet.cli.config import TrainConfig, resolve
-from anynet.cli.printing import print_json
+from anynet.cli.printing import as_json
 from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFolder
 from anynet.cli.task import Task, blurred_columns, check_part, data_of, measure, network_for, split, task_of
 from anynet.datasets import Dataset
@@ -61,10 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         folder.abandon()
     result = _result(model, task, held_out, test, folder)
-    if arguments.json:
-        print_json(result)
-    else:
-        print(_summary(result, interrupted))
+    print(as_json(result) if arguments.json else _summary(result, interrupted))
     return INTERRUPTED if interrupted else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,9 @@ from anynet.errors import ShapeError, UsageError, shown
 
 if TYPE_CHECKING:
     from anynet.nn.layer import Shape
+
+# Of float64, in memory whose every byte has an address.
+_MOST_NUMBERS = sys.maxsize // 8
 
 
 def python_number(value: Any) -> int | float | None:
@@ -90,7 +94,7 @@ def check_shape(shape: Any, of: str = "a sample") -> Shape:
     Raises
     ------
     ShapeError
-        When it is none.
+        When it is none, or one that no array can have.
 
     >>> check_shape([28, 28])
     (28, 28)
@@ -103,4 +107,7 @@ def check_shape(shape: Any, of: str = "a sample") -> Shape:
     if len(lengths) < len(numbers):
         words = "a tuple of whole numbers, such as (784,)"
         raise ShapeError(f"the shape of {of} must be {words}, but is {shown(shape)}")
+    # An axis of length 0 saves no library from multiplying the others.
+    if math.prod(max(length, 1) for length in lengths) > _MOST_NUMBERS:
+        raise ShapeError(f"the shape of {of} is {shown(shape)}, which is more numbers than an array can hold")
     return lengths

@@ -73,9 +73,9 @@ OPTIMIZERS = (
 )
 
 
-def draw_prediction(generator: np.random.Generator, loss: Loss, shape: Shape) -> Any:
-    """Numbers that the loss may be given as a prediction: probabilities for BCELoss, else any."""
-    if isinstance(loss, nn.BCELoss):
+def draw_input(generator: np.random.Generator, subject: object, shape: Shape) -> Any:
+    """Numbers that a layer or a loss may be given: probabilities for BCELoss, else any."""
+    if isinstance(subject, nn.BCELoss):
         return generator.uniform(0.05, 0.95, shape)
     return generator.normal(0.0, 1.0, shape)
 

@@ -8,12 +8,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from anynet.backends import Backend, select, to_numpy
+from anynet.backends import Backend, select
 from anynet.errors import UsageError
 from anynet.nn import Context, Layer, Layout, Loss
+from anynet.nn.checks import check_layer, check_shape
 from anynet.nn.layer import Shape
 from anynet.nn.layout import by_name
-from anynet.training.cases import draw_prediction, draw_target, draw_weight
+from anynet.training.arrays import check_inputs, check_targets
+from anynet.training.cases import draw_input, draw_target, draw_weight
+from anynet.training.checks import check_loss, check_whole
 from anynet.training.model import Model
 
 Arrays: TypeAlias = dict[str, Any]
@@ -21,6 +24,7 @@ Function: TypeAlias = Callable[[Arrays], tuple[float, Arrays]]
 
 # The fourth-order difference at 1e-4 is right to about 1e-11; the smaller step passes by the kinks of ReLU.
 STEPS = (1e-4, 1e-6)
+SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def gradcheck(
     x : array of shape (samples, ...), or tuple of int
         Inputs, or the prediction a loss is given; a tuple is the shape of one sample, and three are drawn.
     target : array, optional
-        For a loss or a whole network; drawn at random if left out.
+        What the loss compares with; drawn at random if left out.
     loss : Loss, optional
         Checks the layer followed by this loss; without it, a random weighting of the outputs.
     backend : str
@@ -78,29 +82,49 @@ def gradcheck(
     elements : int
         How many elements of each array are varied one by one; one random direction varies all of them together.
 
+    Raises
+    ------
+    UsageError
+        When there is nothing to check, or an argument is of the wrong kind.
+    DataError, ShapeError
+        When x or the target hold what is no finite number, or do not fit the subject.
+
     >>> from anynet.nn import Linear, Sequential, Tanh
     >>> gradcheck(Sequential(Linear(4), Tanh(), Linear(2)), (3,)).error < 1e-7
     True
     """
-    generator = np.random.default_rng(seed)
+    loss = _loss_of(subject, loss)
+    if target is not None and loss is None:
+        raise UsageError("a target needs a loss that compares the output with it: give loss, too")
+    generator = np.random.default_rng(check_whole("seed", seed, least=0))
+    elements = check_whole("elements", elements, least=0)
     library = select(backend, "float64")
-    if isinstance(subject, Model):
-        loss = subject.loss
-    drawn = isinstance(x, tuple)
-    x = generator.normal(0.0, 1.0, (3, *x)) if drawn else to_numpy(x).astype(np.float64)
-    if isinstance(subject, Model) or hasattr(subject, "forward"):
-        function, point = _of_network(library, generator, subject, loss, x, target)
-    elif hasattr(subject, "target_kind"):
-        x = draw_prediction(generator, subject, x.shape) if drawn else x
+    if isinstance(x, tuple):
+        shape = check_shape((SAMPLES, *check_shape(x)), "x")
+        x = draw_input(generator, subject, shape)
+    x = np.asarray(check_inputs(x, subject.input_shape if isinstance(subject, Model) else None), dtype=np.float64)
+    if loss is subject:
         function, point = _of_loss(library, generator, subject, x, target)
     else:
-        raise UsageError(f"expected a layer, a loss or a Model to check, but got {subject!r}")
+        function, point = _of_network(library, generator, subject, loss, x, target)
     return _compare(function, point, generator, elements)
 
 
+def _loss_of(subject: Any, given: Any) -> Loss | None:
+    """The loss that gradients are of, if any; an error where the subject is nothing that has some."""
+    own = subject.loss if isinstance(subject, Model) else subject if hasattr(subject, "target_kind") else None
+    if own is None:
+        check_layer(subject, "the layer, loss or Model to check")
+    elif given is not None:
+        raise UsageError("loss is for a layer: a Model is checked with its own, and a loss by itself")
+    loss: Loss | None = given if own is None else own
+    if loss is not None:
+        check_loss(loss)
+    return loss
+
+
 def _of_loss(backend: Backend, generator: Any, loss: Any, prediction: Any, target: Any) -> tuple[Function, Arrays]:
-    target = draw_target(generator, loss, prediction.shape) if target is None else to_numpy(target)
-    fixed = [backend.asarray(array) for array in (target, draw_weight(generator, len(prediction)))]
+    fixed = _fixed(backend, generator, loss, prediction.shape, target)
 
     def function(point: Arrays) -> tuple[float, Arrays]:
         with backend.scope():
@@ -142,9 +166,15 @@ def _measure(backend: Backend, generator: Any, loss: Loss | None, shape: Shape, 
     if loss is None:
         weighting = generator.normal(0.0, 1.0, shape)
         return lambda y: (xp.sum(y * backend.asarray(weighting)), backend.asarray(weighting, copy=True))
-    target = draw_target(generator, loss, shape) if target is None else to_numpy(target)
-    fixed = [backend.asarray(array) for array in (target, draw_weight(generator, shape[0]))]
+    fixed = _fixed(backend, generator, loss, shape, target)
     return lambda y: loss(xp, y, *fixed)
+
+
+def _fixed(backend: Backend, generator: Any, loss: Loss, shape: Shape, target: Any) -> list[Any]:
+    """Targets, drawn if there are none, and sample weights for a prediction of this shape."""
+    target = draw_target(generator, loss, shape) if target is None else target
+    target = check_targets(target, shape[0], loss, shape[1:])
+    return [backend.asarray(array) for array in (target, draw_weight(generator, shape[0]))]
 
 
 def _compare(function: Function, point: Arrays, generator: Any, elements: int) -> GradientCheck:

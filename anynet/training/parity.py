@@ -91,7 +91,7 @@ def _loss(backend: Backend, case: cases.LossCase) -> dict[str, Any]:
     generator = np.random.default_rng(0)
     shape = (SAMPLES, *case.shape)
     drawn = (
-        cases.draw_prediction(generator, case.loss, shape),
+        cases.draw_input(generator, case.loss, shape),
         cases.draw_target(generator, case.loss, shape),
         cases.draw_weight(generator, SAMPLES),
     )
