@@ -158,14 +158,6 @@ def test_auto_says_what_it_chose_and_why(capsys: Any) -> None:
     assert "(auto: " in first
 
 
-def test_where_a_result_is_no_number_its_json_is_null(capsys: pytest.CaptureFixture[str]) -> None:
-    x = np.linspace(-1, 1, 40)[:, None]
-    np.savez("data.npz", x=x, y=x, x_test=np.full((4, 1), 3e38), y_test=np.zeros((4, 1)))
-    options = ("--backend", "numpy", "--epochs", "1", "--validation", "0.2", "--out", "run", "--json")
-    assert json.loads(output_of(capsys, "train", "data.npz", *options))["test_loss"] is None
-    assert json.loads(output_of(capsys, "predict", "run", "data.npz", "--json"))[0]["prediction"] is None
-
-
 def test_backends_tells_what_is_missing_and_how_to_install_it(capsys: Any) -> None:
     report = json.loads(output_of(capsys, "backends", "--json"))
     for row in report["backends"]:
