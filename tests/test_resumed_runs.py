@@ -189,7 +189,7 @@ class TestRunFolder:
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
         Path("run").rename(".run.old")
         with files.locked(Path(".run.old")):
-            assert anynet("evaluate", "run", "circles", "--backend", "numpy") == 2
+            assert anynet("evaluate", "run", "circles", "--backend", "numpy") == 3
         assert Path(".run.old").is_dir()
 
     def test_a_kill_after_the_exchange_leaves_nothing_in_the_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
