@@ -160,7 +160,7 @@ def _epoch(
     loss = float(course.all_losses() @ totals / totals.sum())
     model.epoch += 1
     course.rows, course.losses = 0, []
-    if name := _not_finite(model):
+    if name := not_finite(model):
         raise _diverged(model, f"{name} is not finite after epoch {model.epoch}")
     return loss
 
@@ -179,7 +179,7 @@ def _speed(started: float, rows: int) -> Record:
     return {"seconds": seconds, "samples_per_second": rows / seconds if seconds > 0 else 0.0}
 
 
-def _not_finite(model: Model) -> str:
+def not_finite(model: Model) -> str:
     """The first parameter or buffer that holds inf or nan; looked for by name only where there is one."""
     xp = model.backend.xp
     with model.backend.scope():
@@ -190,7 +190,7 @@ def _not_finite(model: Model) -> str:
 
 
 def _diverged(model: Model, what: str, steps_ago: int = 1) -> TrainingDiverged:
-    name = _not_finite(model)
+    name = not_finite(model)
     where = f", and so is {name}" if name and name not in what else ""
     return TrainingDiverged(
         f"{what}{where}: training has diverged; try a smaller learning rate (it is "

@@ -32,7 +32,7 @@ def measure(root: Path, turns: int) -> Outcome:
         ratios.append(seconds[1] / seconds[0])
     started = time.perf_counter()
     for _ in range(100):
-        course._not_finite(models[0])
+        course.not_finite(models[0])
     looked = (time.perf_counter() - started) / 100
     losses = np.zeros(64, np.float32)
     started = time.perf_counter()
