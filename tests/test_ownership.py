@@ -463,6 +463,27 @@ def test_numpy_told_to_raise_changes_nothing(backend_name: str, tmp_path: Path) 
     copy.deepcopy(model).evaluate(x, Y[:64], weight)
 
 
+@pytest.mark.usefixtures("raising_numpy")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        nn.SGD(1e-300, momentum=1e-300),
+        nn.Adam(nn.LinearDecay(1e-300, 10), betas=(1e-300, 0.9), eps=1e-300, weight_decay=1e-300),
+    ],
+    ids=["constants", "schedule"],
+)
+def test_nor_where_what_an_optimizer_holds_is_too_small_for_the_dtype(
+    backend_name: str, optimizer: Any, dtype: str, tmp_path: Path
+) -> None:
+    model = Model(nn.Linear(2), nn.CrossEntropyLoss(), optimizer, backend=backend_name, dtype=dtype)
+    model.build((6,))
+    again = pickle.loads(pickle.dumps(model)).on(model.backend)
+    model.fit(X, Y, checkpoints=Checkpoints(tmp_path, every_seconds=0))
+    again.fit(X, Y, resume=latest(tmp_path))
+    assert contents(pickle.loads(pickle.dumps(again))) == contents(model)
+
+
 def test_a_clock_that_stands_still_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.perf_counter", lambda: 0.0)
     assert new_model().fit(X, Y)[0]["samples_per_second"] == 0.0

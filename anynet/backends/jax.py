@@ -54,9 +54,11 @@ class JAXBackend(Backend):
     def scope(self) -> Iterator[None]:
         """float64 where it is this backend's dtype, and no TF32, which JAX would use for float32 on some GPUs."""
         import jax
+        import numpy
 
         doubles = jax.enable_x64(True) if self.dtype_name == "float64" else nullcontext()
-        with doubles, jax.default_matmul_precision("highest"):
+        # What a step multiplies by is rounded to float32 by NumPy, which may have been told to raise.
+        with doubles, jax.default_matmul_precision("highest"), numpy.errstate(all="ignore"):
             yield
 
     def asarray(self, x: Any, copy: bool | None = None) -> Array:

@@ -115,8 +115,8 @@ class NumPyBackend(Backend):
             self._replays.clear()
 
     def scope(self) -> AbstractContextManager[Any]:
-        """inf and nan are values here as in every other library; training reports a loss that is not finite."""
-        scope: AbstractContextManager[Any] = self.xp.errstate(over="ignore", invalid="ignore", divide="ignore")
+        """inf, nan and 0 are values here as in every other library; training reports a loss that is not finite."""
+        scope: AbstractContextManager[Any] = self.xp.errstate(all="ignore")
         return scope
 
 

@@ -36,10 +36,10 @@ class StrictBackend(Backend):
         return self.xp.Device("CPU_DEVICE" if device == "cpu" else device)
 
     def scope(self) -> AbstractContextManager[Any]:
-        """inf and nan are values here as in every other library."""
+        """inf, nan and 0 are values here as in every other library."""
         import numpy
 
-        scope: AbstractContextManager[Any] = numpy.errstate(over="ignore", invalid="ignore", divide="ignore")
+        scope: AbstractContextManager[Any] = numpy.errstate(all="ignore")
         return scope
 
     def to_numpy(self, x: Array) -> Any:
