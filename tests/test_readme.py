@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from anynet import nn
+
 CHECKOUT = Path(__file__).parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -96,6 +98,11 @@ def test_strict_type_checkers_have_nothing_to_say(
 def test_parts_of_ones_own_do_what_their_types_say(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(PARTS_OF_ONES_OWN, "own.py", "exec", dont_inherit=True), {"__name__": "own"})
     assert capsys.readouterr().out.endswith("(20, 4) (4, 1)\n")
+
+
+def test_every_layer_is_named() -> None:
+    (named,) = re.findall(r"Everything works on each of them: (.*?);", README, re.DOTALL)
+    assert named.replace("\n", " ").split(", ") == [layer.__name__ for layer in nn.LAYERS]
 
 
 def test_no_figure_is_left_to_be_filled_in() -> None:

@@ -180,10 +180,36 @@ class TestRunFolder:
         assert Path("run/notes/today.txt").read_text() == "mine"
         assert [path.name for path in Path().iterdir()] == ["run"]
 
-    def test_where_the_system_cannot_exchange_a_kill_in_between_is_mended_by_the_next_command(self) -> None:
+    @pytest.mark.parametrize("name", ["run", "link"])
+    @pytest.mark.parametrize("command", ["train --resume {}", "evaluate {} circles --backend numpy"])
+    def test_where_the_system_cannot_exchange_a_kill_in_between_is_mended_by_the_next_command(
+        self, command: str, name: str
+    ) -> None:
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+        Path("link").symlink_to("run")
+        if "--resume" in command:
+            Path("run/model.safetensors").unlink()
         Path("run").rename(".run.old")
-        assert anynet("evaluate", "run", "circles", "--backend", "numpy") == 0
+        assert anynet(*command.format(name).split()) == 0
+
+    def test_who_reads_leaves_an_exchange_alone_that_goes_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        usual = os.rename
+
+        def watched(*names: Path) -> None:
+            usual(*names)
+            files.restore(Path("run"))
+
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+        monkeypatch.setattr(files, "_exchanged_by_the_system", lambda one, other: False)
+        monkeypatch.setattr(os, "rename", watched)
+        assert anynet(*TRAIN, "--epochs", "2", "--out", "run", "--overwrite") == 0
+        assert len(records("run")) == 2
+        assert [path.name for path in Path().iterdir()] == ["run"]
+
+    def test_a_run_may_be_the_folder_one_is_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+        monkeypatch.chdir("run")
+        assert anynet("evaluate", ".", "circles", "--backend", "numpy") == 0
 
     def test_an_exchange_that_is_going_on_is_left_alone_by_who_reads(self) -> None:
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0

@@ -19,7 +19,7 @@ from anynet.cli.task import Task, blurred_columns, check_part, data_of, measure,
 from anynet.datasets import Dataset
 from anynet.errors import UsageError
 from anynet.nn import SGD, Linear, LinearDecay, Sequential
-from anynet.training import Checkpoints, EarlyStopping, Model, Progress, TensorBoard
+from anynet.training import Checkpoints, EarlyStopping, Model, Progress, TensorBoard, files
 from anynet.training.checkpoints import latest
 
 Part = tuple[Any, Any] | None
@@ -67,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _config_of(resumed: Path, arguments: argparse.Namespace) -> TrainConfig:
     """The config of a run that is to go on; only what changes nothing but rounding may be said anew."""
+    with files.writing(resumed):
+        files.restore(resumed)
     if not (resumed / CONFIG).is_file():
         raise UsageError(f"{resumed} is no run folder: it has no {CONFIG}")
     if (resumed / MODEL).is_file() and not (resumed / CHECKPOINTS).is_dir():

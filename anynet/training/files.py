@@ -136,7 +136,8 @@ def _lock(number: int) -> None:
 def exchange(one: Path, other: Path) -> None:
     """Let two folders beside each other change names, at once where the system can.
 
-    Elsewhere `one`, which its owner has locked, is missing for a moment; `restore` finds it again if that is the last.
+    Elsewhere `one` is missing for a moment; after a kill in that moment nothing has its name until `restore`, which
+    leaves alone what is locked: whoever calls has locked `one`.
     """
     if not _exchanged_by_the_system(one, other):
         aside = _aside(one)
@@ -146,19 +147,21 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def restore(path: Path) -> None:
-    """Give a folder its name back where a process was killed in the middle of `exchange`; not where it is at it."""
+    """Give a folder its name back where a process was killed in the middle of `exchange`."""
+    path = Path(os.path.realpath(path))
     aside = _aside(path)
     if not aside.is_dir():
         return
+    # It is locked where the exchange goes on, and gone where that has just ended.
     with suppress(BlockingIOError, WriteError), locked(aside):
         if path.exists():
-            shutil.rmtree(aside)
+            shutil.rmtree(aside, ignore_errors=True)
         else:
             os.rename(aside, path)
 
 
 def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
+    return path.parent / f".{path.name}.old"
 
 
 def _exchanged_by_the_system(one: Path, other: Path) -> bool:
