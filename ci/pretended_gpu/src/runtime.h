@@ -12,7 +12,7 @@ bool is_device(int device);
 
 // streams.cpp
 bool is_stream(const Stream *stream);
-void flush_all();  // all streams of all devices, but those that are being captured
+void flush_all();  // the streams of all devices
 
 // memory.cpp
 struct MemoryPool;
