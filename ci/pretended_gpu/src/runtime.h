@@ -15,6 +15,8 @@ bool is_stream(const Stream *stream);
 void flush_all();  // the streams of all devices
 
 // memory.cpp
+const int FREED = 0xDD;  // what freed memory holds
+
 struct MemoryPool;
 
 struct Block {
