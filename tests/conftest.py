@@ -12,9 +12,12 @@ os.environ["SCIPY_ARRAY_API"] = "1"
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 
+from anynet import Model
 from anynet.backends import BACKENDS, select
 from anynet.errors import BackendError
+from anynet.training.owned_network import OwnedNetwork
 
 READ_ONLY = "numpy-read-only"
 
@@ -41,10 +44,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "reads_values: a library in the test reads values of strict arrays on the host")
     config.addinivalue_line("markers", "needs(*names): a test of these backends or devices, left out where one is not")
     config.addinivalue_line("markers", "backends(*names): backend_name is each of these, not each there is")
+    if BACKEND != "numpy":
+        _compute_on(BACKEND)
     required = [name for name in config.getoption("--require-backends").split(",") if name]
     missing = [reason for reason in map(absence, required) if reason]
     if missing:
         raise pytest.UsageError("; ".join(missing))
+
+
+def _compute_on(backend: str) -> None:
+    """Let whatever names no backend take this one."""
+    from anynet.estimators import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
+
+    estimators = (kind.__init__ for kind in (MLPClassifier, MLPRegressor, NetClassifier, NetRegressor))
+    for function in (OwnedNetwork.__init__, Model.load.__func__, *estimators):  # type: ignore[attr-defined]
+        function.__kwdefaults__["backend"] = backend
 
 
 def pytest_report_header() -> list[str]:
