@@ -25,7 +25,7 @@ READ_ONLY = "numpy-read-only"
 # The tests that have computed on BACKEND, where that is not NumPy.
 COMPUTED: set[str] = set()
 # A CUDA build of PyTorch is no GPU.
-TESTED = (*BACKENDS, "torch:cuda")
+TESTED = (*BACKENDS, "cupy:1", "torch:cuda")
 
 
 @cache
@@ -99,7 +99,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def left_out(item: pytest.Item) -> bool:
         names = {name for mark in item.iter_markers("needs") for name in mark.args}
-        of_others = BACKEND != "numpy" and bool(names) and BACKEND not in names
+        of_others = BACKEND != "numpy" and bool(names) and BACKEND not in {name.partition(":")[0] for name in names}
         return of_others or any(absence(name) for name in names)
 
     config.hook.pytest_deselected(items=[item for item in items if left_out(item)])

@@ -96,10 +96,10 @@ class Graph:
         return rebuilt(state, iter(self._state)), metrics
 
     def _after(self, other: Any) -> Any:
-        return _InTurn(self._stream, other)
+        return InTurn(self._stream, other)
 
 
-class _InTurn:
+class InTurn:
     """The time in which a stream is the current one: after what the other had to do, and before what it does next."""
 
     def __init__(self, stream: Any, other: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from threading import RLock
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.cublas import Products
-from anynet.backends.cuda_graph import Graph, NotCapturable
+from anynet.backends.cuda_graph import Graph, InTurn, NotCapturable
 from anynet.backends.trees import leaves, rebuilt
 from anynet.errors import BackendError, shown
 
@@ -39,11 +40,15 @@ class CuPyBackend(Backend):
 
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         super().__init__(device, dtype, precision)
+        import cupy
+
         self.xp = namespace(self.xp, Products(self.xp, precision))
         # A graph goes with its step, and so with the model.
         self._graphs: WeakKeyDictionary[Step, dict[Any, Graph | None]] = WeakKeyDictionary()
         self._refused: WeakSet[Step] = WeakSet()
         self._lock = RLock()
+        with self.device:
+            self._stream = cupy.cuda.Stream(non_blocking=True)
 
     @staticmethod
     def load() -> Any:
@@ -78,9 +83,22 @@ class CuPyBackend(Backend):
 
         return [str(i) for i in range(cupy.cuda.runtime.getDeviceCount())]
 
-    def scope(self) -> AbstractContextManager[Any]:
-        device: AbstractContextManager[Any] = self.device
-        return device
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """The device, and a stream of this backend's own, in turn with whichever the caller computes on.
+
+        So a model may be made, trained and read under different streams, and its memory is never taken too early.
+        """
+        import cupy
+
+        with self.device:
+            current = cupy.cuda.get_current_stream()
+            with nullcontext() if current == self._stream else InTurn(self._stream, current):
+                yield
+
+    def to_numpy(self, x: Array) -> Any:
+        with self.scope():
+            return super().to_numpy(x)
 
     def resident_bytes(self) -> float:
         free, _ = self.device.mem_info
