@@ -12,15 +12,20 @@ os.environ["SCIPY_ARRAY_API"] = "1"
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 
+from anynet import Model
 from anynet.backends import BACKENDS, select
 from anynet.errors import BackendError
+from anynet.training.owned_network import OwnedNetwork
 
 READ_ONLY = "numpy-read-only"
 
 
+# The tests that have computed on BACKEND, where that is not NumPy.
+COMPUTED: set[str] = set()
 # A CUDA build of PyTorch is no GPU.
-TESTED = (*BACKENDS, "torch:cuda")
+TESTED = (*BACKENDS, "cupy:1", "torch:cuda")
 
 
 @cache
@@ -41,14 +46,40 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "reads_values: a library in the test reads values of strict arrays on the host")
     config.addinivalue_line("markers", "needs(*names): a test of these backends or devices, left out where one is not")
     config.addinivalue_line("markers", "backends(*names): backend_name is each of these, not each there is")
+    if BACKEND != "numpy":
+        _compute_on(BACKEND)
     required = [name for name in config.getoption("--require-backends").split(",") if name]
     missing = [reason for reason in map(absence, required) if reason]
     if missing:
         raise pytest.UsageError("; ".join(missing))
 
 
+def _compute_on(backend: str) -> None:
+    """Let whatever names no backend take this one, and count the tests that do."""
+    from anynet.estimators import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
+
+    estimators = (kind.__init__ for kind in (MLPClassifier, MLPRegressor, NetClassifier, NetRegressor))
+    for function in (OwnedNetwork.__init__, Model.load.__func__, *estimators):  # type: ignore[attr-defined]
+        function.__kwdefaults__["backend"] = backend
+
+    asarray = BACKENDS[backend].asarray
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        COMPUTED.add(os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0])
+        return asarray(*arguments, **options)
+
+    BACKENDS[backend].asarray = counted  # type: ignore[method-assign]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if COMPUTED:
+        terminalreporter.write_line(f"{len(COMPUTED)} tests computed on {BACKEND}")
+
+
 def pytest_report_header() -> list[str]:
     tested = ", ".join(name for name in TESTED if not absence(name))
+    if BACKEND != "numpy":
+        return [f"backend tested: {BACKEND}"]
     reasons = dict.fromkeys(absence(name) for name in TESTED if absence(name))
     return [f"backends tested: {tested}", *(f"not tested: {reason}" for reason in reasons)]
 
@@ -64,13 +95,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of what is not here are left out; the header says once what that is."""
+    """Tests of what is not here are left out, and with ANYNET_TEST_BACKEND those of others; the header says what."""
 
-    def absent(item: pytest.Item) -> bool:
-        return any(absence(name) for mark in item.iter_markers("needs") for name in mark.args)
+    def left_out(item: pytest.Item) -> bool:
+        names = {name for mark in item.iter_markers("needs") for name in mark.args}
+        of_others = BACKEND != "numpy" and bool(names) and BACKEND not in {name.partition(":")[0] for name in names}
+        return of_others or any(absence(name) for name in names)
 
-    config.hook.pytest_deselected(items=[item for item in items if absent(item)])
-    items[:] = [item for item in items if not absent(item)]
+    config.hook.pytest_deselected(items=[item for item in items if left_out(item)])
+    items[:] = [item for item in items if not left_out(item)]
 
 
 @pytest.fixture(autouse=True)

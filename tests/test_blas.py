@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import threadpoolctl
 
-from anynet.backends import blas
+from anynet.backends import blas, select
 
 
 def threads() -> set[int]:
@@ -37,6 +39,19 @@ def test_the_number_of_threads_comes_back_however_many_train_at_once_and_fail() 
         for done in [pool.submit(train, i) for i in range(64)]:
             done.exception()
     assert threads() == before
+
+
+def test_a_step_is_followed_by_one_thread_whoever_multiplies_beside_it() -> None:
+    seen = []
+
+    def step(state: Any, batch: Any) -> Any:
+        seen.append(threads())
+        return state, {"sum": state + batch[0]}
+
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        select("numpy").run(step, np.float32([0]), (np.ones((2, 1), np.float32),))
+    assert seen
+    assert all(found == {1} for found in seen)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -56,7 +57,7 @@ OPTIMIZERS = {
 }
 
 
-def new_model(backend: str = "numpy", network: str = "normalised", optimizer: str = "Adam", seed: int = 1) -> Model:
+def new_model(backend: str = BACKEND, network: str = "normalised", optimizer: str = "Adam", seed: int = 1) -> Model:
     parts = NETWORKS[network](), MSELoss(), OPTIMIZERS[optimizer]()
     return Model(*parts, backend=backend, dtype="float64", seed=seed)
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 
 from anynet import Model
 from anynet.cli import main
@@ -57,12 +58,12 @@ def output_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 def trained_table(*options: str) -> None:
     Path("table.csv").write_text(TABLE)
-    options = ("--backend", "numpy", "--hidden", "8", "--epochs", "20", "--out", "run", *options)
+    options = ("--backend", BACKEND, "--hidden", "8", "--epochs", "20", "--out", "run", *options)
     assert anynet("train", "table.csv", "--target", "kind", *options) == 0
 
 
 def test_mnist_with_no_options_but_five_epochs_reaches_97_and_a_half_percent(capsys: Any) -> None:
-    result = json.loads(output_of(capsys, "train", "mnist", "--backend", "numpy", "--epochs", "5", "--json"))
+    result = json.loads(output_of(capsys, "train", "mnist", "--backend", BACKEND, "--epochs", "5", "--json"))
     assert result["test_accuracy"] >= 0.975
     assert {path.name for path in Path("runs/mnist-1").iterdir()} >= {
         "config.toml",
@@ -104,7 +105,7 @@ def test_values_are_predicted_in_their_own_units(capsys: Any) -> None:
     x = np.random.default_rng(1).normal(1000, 50, (300, 2))
     rows = "".join(f"{a},{b},{3e6 + 1e4 * (a - b)}\n" for a, b in x)
     Path("prices.csv").write_text("a,b,price\n" + rows)
-    options = ("--backend", "numpy", "--hidden", "16", "--epochs", "60", "--out", "run", "--json", "--lr", "0.05")
+    options = ("--backend", BACKEND, "--hidden", "16", "--epochs", "60", "--out", "run", "--json", "--lr", "0.05")
     result = json.loads(output_of(capsys, "train", "prices.csv", "--target", "price", *options))
     assert result["validation_r2"] > 0.99
     Path("new.csv").write_text("a,b\n1050,1000\n")
@@ -123,7 +124,7 @@ def test_a_persons_own_arrays_are_read(source: str) -> None:
     np.save("y.npy", y)
     Path("images.idx").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 60, 0, 0, 0, 4, 0, 0, 0, 4]) + x.tobytes())
     Path("labels.idx").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 60]) + y.tobytes())
-    assert anynet("train", source, "--backend", "numpy", "--epochs", "1", "--out", "run") == 0
+    assert anynet("train", source, "--backend", BACKEND, "--epochs", "1", "--out", "run") == 0
     assert anynet("evaluate", "run", source) == 0
     assert anynet("predict", "run", source.split(",", maxsplit=1)[0]) == 0
 
@@ -136,7 +137,7 @@ def test_what_is_no_number_is_null_in_json(capsys: Any, labels: bool) -> None:
     np.savez("data.npz", x=x, y=y, x_test=np.concatenate([x[:1], x[1:2] * 0 + 3e38]), y_test=y[:2])
 
     def said(*arguments: str) -> Any:
-        return json.loads(output_of(capsys, *arguments, "--backend", "numpy", "--json"), parse_constant=pytest.fail)
+        return json.loads(output_of(capsys, *arguments, "--backend", BACKEND, "--json"), parse_constant=pytest.fail)
 
     result = said("train", "data.npz", "--hidden", "4", "--epochs", "1", "--validation", "0.2", "--out", "run")
     assert result["test_loss"] is None
@@ -181,7 +182,7 @@ def test_parity_fails_on_a_difference(capsys: Any, monkeypatch: pytest.MonkeyPat
 
 
 def test_gradcheck_checks_every_layer_and_loss(capsys: Any) -> None:
-    assert "All gradients are right" in output_of(capsys, "gradcheck", "--backend", "numpy")
+    assert "All gradients are right" in output_of(capsys, "gradcheck", "--backend", BACKEND)
 
 
 def test_ctrl_c_keeps_what_was_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,13 +193,13 @@ def test_ctrl_c_keeps_what_was_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Progress, "on_epoch_end", interrupt)
-    assert anynet("train", "circles", "--backend", "numpy", "--epochs", "50", "--out", "run") == 130
+    assert anynet("train", "circles", "--backend", BACKEND, "--epochs", "50", "--out", "run") == 130
     assert Path("run/model.safetensors").is_file()
     assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_terminal_gets_a_bar_and_a_file_plain_lines() -> None:
-    command = [sys.executable, "-m", "anynet", "train", "circles", "--backend", "numpy", "--epochs", "2"]
+    command = [sys.executable, "-m", "anynet", "train", "circles", "--backend", BACKEND, "--epochs", "2"]
     plain = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     assert "\r" not in plain
     assert plain.count("epoch ") == 2
@@ -410,7 +411,7 @@ def test_a_config_is_a_file(capsys: Any) -> None:
 def test_what_is_trained_with_limits_runs_again_with_them(capsys: Any) -> None:
     rows = "".join(f"{i},{'abc'[i % 3]}{i % 1500}\n" for i in range(3000))
     Path("names.csv").write_text("a,y\n" + rows)
-    options = ("--backend", "numpy", "--target", "y", "--hidden", "4", "--epochs", "1", "--validation", "0")
+    options = ("--backend", BACKEND, "--target", "y", "--hidden", "4", "--epochs", "1", "--validation", "0")
     assert anynet("train", "names.csv", *options) == 3
     assert_one_clear_line(capsys, "column 'y' names more than 1,000 classes")
     assert anynet("train", "names.csv", *options, "--max-classes", "1500", "--max-bytes", "7", "--out", "run") == 0
@@ -443,7 +444,7 @@ def test_max_classes_is_how_many_classes_an_array_may_number(capsys: Any, option
 
 def test_max_bytes_is_what_data_may_unpack_to(capsys: Any) -> None:
     np.savez_compressed("data.npz", x=np.random.default_rng(0).normal(size=(60, 2)), y=np.arange(60) % 2)
-    assert anynet("train", "data.npz", "--backend", "numpy", "--epochs", "1", "--out", "run") == 0
+    assert anynet("train", "data.npz", "--backend", BACKEND, "--epochs", "1", "--out", "run") == 0
     for command in (
         ["train", "data.npz"],
         ["evaluate", "run", "data.npz"],
@@ -482,7 +483,7 @@ def test_wrong_data_is_one_clear_line_and_exit_code_3(capsys: Any, bad_files: No
         Path("damaged").mkdir()
         Path("damaged/model.safetensors").write_bytes(Path("run/model.safetensors").read_bytes()[:-5])
     before = sorted(Path().rglob("*"))
-    assert anynet(*arguments, "--backend", "numpy") == 3
+    assert anynet(*arguments, "--backend", BACKEND) == 3
     assert_one_clear_line(capsys, words)
     assert sorted(Path().rglob("*")) == before
 
@@ -492,12 +493,12 @@ def test_a_disk_that_cannot_be_written_is_one_clear_line_and_exit_code_1(
     capsys: Any, bad_files: None, arguments: list[str]
 ) -> None:
     if "--resume" in arguments:
-        assert anynet("train", "circles", "--epochs", "1", "--backend", "numpy", "--out", "stopped") == 0
+        assert anynet("train", "circles", "--epochs", "1", "--backend", BACKEND, "--out", "stopped") == 0
         Path("stopped/model.safetensors").unlink()
         Path("stopped/model.safetensors").mkdir()
         Path("stopped/checkpoints").mkdir()
         capsys.readouterr()
-    assert anynet(*arguments, "--backend", "numpy") == 1
+    assert anynet(*arguments, "--backend", BACKEND) == 1
     assert_one_clear_line(capsys, f"anynet train: cannot write {arguments[-1]}")
 
 
@@ -534,7 +535,7 @@ def test_what_tensorboard_needs_is_said_before_anything_is_done(capsys: Any, mon
 def test_a_clock_that_stands_still_spoils_no_run(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter", lambda: 5.0)
     monkeypatch.setattr(time, "time", lambda: 5.0)
-    result = json.loads(output_of(capsys, "train", "circles", "--backend", "numpy", "--epochs", "2", "--json"))
+    result = json.loads(output_of(capsys, "train", "circles", "--backend", BACKEND, "--epochs", "2", "--json"))
     assert "samples_per_second" not in result
     assert anynet("bench", "circles", "--backends", "numpy", "--hidden", "4") == 1
     assert "the clock of this machine stands still" in capsys.readouterr().err
@@ -563,7 +564,7 @@ def test_what_a_model_file_says_of_its_outputs_is_looked_at(capsys: Any, command
     model.metadata |= METADATA[words]
     model.save("run/model.safetensors")
     capsys.readouterr()
-    assert anynet(command, "run", "table.csv", "--backend", "numpy") == 3
+    assert anynet(command, "run", "table.csv", "--backend", BACKEND) == 3
     assert_one_clear_line(capsys, words)
 
 
@@ -589,7 +590,7 @@ class TestCiTrain:
 
     def test_and_else_on_that(self) -> None:
         Path("table.csv").write_text(TABLE)
-        options = ("--epochs", "1", "--backend", "numpy")
+        options = ("--epochs", "1", "--backend", BACKEND)
         assert "2 classes" in self.said("table.csv", "--target", "kind", *options, "--out", "one")
         assert "2 classes" in self.said(*options, "--out", "two", "--target", "kind", "table.csv")
         for config in (("--config", "one/config.toml"), ("--config=one/config.toml",)):
@@ -607,7 +608,7 @@ class TestCiTrain:
 def test_a_run_that_fails_leaves_the_one_it_was_to_replace(capsys: Any) -> None:
     trained_table()
     before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
-    options = ("--backend", "numpy", "--lr", "1e30", "--out", "run", "--overwrite", "--target", "kind")
+    options = ("--backend", BACKEND, "--lr", "1e30", "--out", "run", "--overwrite", "--target", "kind")
     assert anynet("train", "table.csv", *options) == 1
     assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
     assert sorted(path.name for path in Path().iterdir()) == ["run", "table.csv"]
@@ -623,7 +624,7 @@ def test_a_config_runs_again_from_another_folder(monkeypatch: pytest.MonkeyPatch
 def test_a_constant_column_is_left_at_its_size_whatever_rounding_says(capsys: Any) -> None:
     rows = "".join(f"{i % 7},1.1,{'a' if i % 7 > 3 else 'b'}\n" for i in range(997))
     Path("table.csv").write_text("x,constant,kind\n" + rows)
-    trained = ("--backend", "numpy", "--target", "kind", "--out", "run", "--validation", "0")
+    trained = ("--backend", BACKEND, "--target", "kind", "--out", "run", "--validation", "0")
     assert anynet("train", "table.csv", *trained) == 0
     Path("new.csv").write_text("x,constant\n6,1.2\n0,1.2\n")
     lines = output_of(capsys, "predict", "run", "new.csv").splitlines()[1:]
@@ -633,17 +634,17 @@ def test_a_constant_column_is_left_at_its_size_whatever_rounding_says(capsys: An
 def test_large_whole_numbers_are_values_and_not_classes(capsys: Any) -> None:
     x = np.random.default_rng(0).normal(size=(100, 2))
     np.savez("prices.npz", x=x, y=(500_000 + 1000 * x[:, 0]).astype(np.int64))
-    output_of(capsys, "train", "prices.npz", "--backend", "numpy", "--epochs", "1")
+    output_of(capsys, "train", "prices.npz", "--backend", BACKEND, "--epochs", "1")
     np.savez("labels.npz", x=x, y=(x[:, 0] > 0))
     capsys.readouterr()
-    assert anynet("train", "labels.npz", "--backend", "numpy", "--epochs", "1") == 0
+    assert anynet("train", "labels.npz", "--backend", BACKEND, "--epochs", "1") == 0
     assert "2 classes" in capsys.readouterr().err
 
 
 def test_columns_that_float32_blurs_are_named(capsys: Any) -> None:
     x = np.random.default_rng(0).uniform(size=(100, 2)) * [1, 100] + [0, 1.7e9]
     np.savez("times.npz", x=x, y=(x[:, 1] > 1.7e9 + 50))
-    assert anynet("train", "times.npz", "--backend", "numpy", "--epochs", "1") == 0
+    assert anynet("train", "times.npz", "--backend", BACKEND, "--epochs", "1") == 0
     assert "float32 blurs columns that vary little for their size (1)" in capsys.readouterr().err
 
 
@@ -674,14 +675,14 @@ def test_data_of_any_size_are_described_without_floating_point_errors(size: floa
 
 def test_targets_too_large_to_compute_with_are_refused(capsys: Any) -> None:
     Path("table.csv").write_text("a,y\n" + "".join(f"{i},{i}e300\n" for i in range(50)))
-    assert anynet("train", "table.csv", "--target", "y", "--backend", "numpy") == 3
+    assert anynet("train", "table.csv", "--target", "y", "--backend", BACKEND) == 3
     assert_one_clear_line(capsys, "the target holds 1e+300 in row 1: every value must be between")
 
 
 @pytest.mark.filterwarnings("default")
 def test_data_of_one_class_are_warned_of_in_one_plain_line(capsys: Any) -> None:
     np.savez("data.npz", x=np.random.default_rng(0).normal(size=(60, 2)), y=np.ones(60, int))
-    assert anynet("train", "data.npz", "--backend", "numpy", "--hidden", "4", "--epochs", "1", "--validation", "0") == 0
+    assert anynet("train", "data.npz", "--backend", BACKEND, "--hidden", "4", "--epochs", "1", "--validation", "0") == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "warn" in line.lower()]
     assert lines == [
         "anynet train: warning: all 60 targets are class 1: a network only learns to say so always; "
@@ -691,7 +692,7 @@ def test_data_of_one_class_are_warned_of_in_one_plain_line(capsys: Any) -> None:
 
 def test_diverging_training_is_a_failure_with_advice(capsys: Any) -> None:
     Path("line.csv").write_text("a,b\n" + "".join(f"{i},{i * 1.5}\n" for i in range(50)))
-    options = ("--backend", "numpy", "--lr", "1e9", "--epochs", "9")
+    options = ("--backend", BACKEND, "--lr", "1e9", "--epochs", "9")
     assert anynet("train", "line.csv", "--target", "b", *options) == 1
     assert "try a smaller learning rate" in capsys.readouterr().err
 

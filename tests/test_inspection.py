@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 
 from anynet.errors import DataError, ShapeError
 from anynet.nn import (
@@ -33,7 +34,7 @@ NETWORK = Sequential(
 )
 
 
-def model(backend: str = "numpy", network: Any = NETWORK, dtype: str = "float64") -> Model:
+def model(backend: str = BACKEND, network: Any = NETWORK, dtype: str = "float64") -> Model:
     return Model(network, CrossEntropyLoss(), SGD(0.5), backend=backend, dtype=dtype, seed=5)
 
 

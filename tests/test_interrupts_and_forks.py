@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 
 from anynet import Model, nn
 from anynet.backends import select
@@ -24,7 +25,7 @@ X = np.random.default_rng(0).normal(size=(ROWS, 4))
 Y = (X[:, 0] > 0).astype(np.int32)
 
 
-def new_model(backend: Any = "numpy") -> Model:
+def new_model(backend: Any = BACKEND) -> Model:
     return Model(nn.Linear(2), nn.CrossEntropyLoss(), nn.Adam(0.01), backend=backend)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 
 from anynet.cli import main
 from anynet.datasets import mapped
@@ -30,7 +31,7 @@ def images(rows: int = 300) -> tuple[Any, Any]:
     return generator.integers(0, 256, (rows, 4, 4), np.uint8), generator.integers(0, 3, rows)
 
 
-def model(backend: str = "numpy") -> Model:
+def model(backend: str = BACKEND) -> Model:
     network = Sequential(Rescale(1 / 255), Flatten(), Linear(3))
     return Model(network, CrossEntropyLoss(), SGD(0.1), backend=backend)
 
@@ -208,7 +209,7 @@ def test_four_times_the_memory_that_the_process_is_allowed_can_be_trained_on(tmp
     arguments = [str(tmp_path / "x.npy"), str(y), str(allowed_mib), str(Path(__file__).parent)]
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, *arguments],
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "ANYNET_TEST_BACKEND": "numpy"},
         capture_output=True,
         text=True,
         check=False,
@@ -230,7 +231,7 @@ def test_the_command_line_trains_on_files_that_a_pattern_matches(
     np.savez("whole.npz", x=x, y=y)
     results = []
     for source in ("x-*.npy,y-*.npy", "whole.npz"):
-        assert main(["train", source, "--backend", "numpy", "--hidden", "8", "--epochs", "3", "--json"]) == 0
+        assert main(["train", source, "--backend", BACKEND, "--hidden", "8", "--epochs", "3", "--json"]) == 0
         results.append(json.loads(capsys.readouterr().out))
     assert results[0]["validation_loss"] == pytest.approx(results[1]["validation_loss"], rel=1e-5)
     assert results[0]["run"].startswith("runs/x-")

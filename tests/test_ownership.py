@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 
 from anynet import Model, nn
 from anynet.backends import select
@@ -26,7 +27,7 @@ X = np.random.default_rng(0).normal(size=(ROWS, 6)).astype(np.float32)
 Y = (X[:, 0] * X[:, 1] > 0).astype(np.int32)
 
 
-def new_model(backend: str = "numpy", optimizer: Any = None) -> Model:
+def new_model(backend: str = BACKEND, optimizer: Any = None) -> Model:
     network = nn.Sequential(nn.Linear(16), nn.BatchNorm(), nn.ReLU(), nn.Dropout(0.2), nn.Linear(2))
     return Model(network, nn.CrossEntropyLoss(), optimizer or nn.Adam(0.01), backend=backend)
 
@@ -430,6 +431,7 @@ def test_the_learning_rate_that_diverged_is_that_of_the_step(debug: bool, backen
         model.fit(X, X[:, :1], batch_size=16, debug=debug)
 
 
+@pytest.mark.filterwarnings("ignore:steps are taken one by one")
 def test_a_layer_that_draws_elsewhere_is_not_frozen() -> None:
     class Noise:
         trainable = False

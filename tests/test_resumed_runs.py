@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 
 from anynet import Model, nn
 from anynet.cli import main
 from anynet.training import files, model_file
 
-TRAIN = ("train", "circles", "--backend", "numpy", "--epochs", "40", "--hidden", "16", "--batch-size", "16")
+TRAIN = ("train", "circles", "--backend", BACKEND, "--epochs", "40", "--hidden", "16", "--batch-size", "16")
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +182,7 @@ class TestRunFolder:
         assert [path.name for path in Path().iterdir()] == ["run"]
 
     @pytest.mark.parametrize("name", ["run", "link"])
-    @pytest.mark.parametrize("command", ["train --resume {}", "evaluate {} circles --backend numpy"])
+    @pytest.mark.parametrize("command", ["train --resume {}", "evaluate {} circles"])
     def test_where_the_system_cannot_exchange_a_kill_in_between_is_mended_by_the_next_command(
         self, command: str, name: str
     ) -> None:
@@ -209,13 +210,13 @@ class TestRunFolder:
     def test_a_run_may_be_the_folder_one_is_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
         monkeypatch.chdir("run")
-        assert anynet("evaluate", ".", "circles", "--backend", "numpy") == 0
+        assert anynet("evaluate", ".", "circles", "--backend", BACKEND) == 0
 
     def test_an_exchange_that_is_going_on_is_left_alone_by_who_reads(self) -> None:
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
         Path("run").rename(".run.old")
         with files.locked(Path(".run.old")):
-            assert anynet("evaluate", "run", "circles", "--backend", "numpy") == 3
+            assert anynet("evaluate", "run", "circles", "--backend", BACKEND) == 3
         assert Path(".run.old").is_dir()
 
     def test_a_kill_after_the_exchange_leaves_nothing_in_the_way(self, monkeypatch: pytest.MonkeyPatch) -> None:

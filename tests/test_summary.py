@@ -121,7 +121,7 @@ def test_a_repr_is_three_short_lines(layers: int) -> None:
 
 
 def test_a_repr_says_what_there_is() -> None:
-    trained = model(Sequential(Linear(4), ReLU(), Linear(2)), SGD(0.1, momentum=0.9), dtype="float64")
+    trained = model(Sequential(Linear(4), ReLU(), Linear(2)), SGD(0.1, momentum=0.9), dtype="float64", backend="numpy")
     assert repr(trained).splitlines()[2] == " not built yet, epochs trained: 0>"
     trained.fit(np.ones((3, 5)), np.asarray([0, 1, 1]), epochs=2)
     assert repr(trained) == (

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chosen import BACKEND
 
 import anynet
 from anynet import nn
@@ -27,7 +28,7 @@ def data(rows: int = 100, columns: int = 6) -> tuple[Any, Any]:
     return x, (x[:, :CLASSES].argmax(axis=1)).astype(np.int64)
 
 
-def small_model(backend: Any = "numpy", dtype: str = "float64", optimizer: Any = None, seed: int = 3) -> Model:
+def small_model(backend: Any = BACKEND, dtype: str = "float64", optimizer: Any = None, seed: int = 3) -> Model:
     network = Sequential(Linear(8), ReLU(), Linear(5), Tanh(), Linear(CLASSES))
     return Model(network, CrossEntropyLoss(), optimizer or SGD(0.2, 0.9), backend=backend, dtype=dtype, seed=seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from anynet.backends.base import Array, Step
@@ -56,6 +57,13 @@ class Graph:
                 graph = self._stream.end_capture()
         self._graph = graph
 
+    def __del__(self) -> None:
+        # A pool of CuPy's keeps what it holds when it goes, and the last launch may be under way.
+        if not sys.is_finalizing():
+            self._stream.synchronize()
+            self._graph, self._rows, self._others, self._metrics = None, (), (), {}
+            self._pool.free_all_blocks()
+
     def _take(self, i: int, steps: int, state: Any, metrics: dict[str, Array]) -> None:
         """Capture that a step's new state goes where the old one was, and its metrics to their place."""
         import cupy
@@ -88,10 +96,10 @@ class Graph:
         return rebuilt(state, iter(self._state)), metrics
 
     def _after(self, other: Any) -> Any:
-        return _InTurn(self._stream, other)
+        return InTurn(self._stream, other)
 
 
-class _InTurn:
+class InTurn:
     """The time in which a stream is the current one: after what the other had to do, and before what it does next."""
 
     def __init__(self, stream: Any, other: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from threading import RLock
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,16 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.cublas import Products
-from anynet.backends.cuda_graph import Graph
+from anynet.backends.cuda_graph import Graph, InTurn, NotCapturable
 from anynet.backends.trees import leaves, rebuilt
 from anynet.errors import BackendError, shown
 
 # Each keeps memory for all that its steps compute.
 MOST_GRAPHS = 8
+# What is drawn for a gradient shows in the loss of the step after.
+PROVEN_STEPS = 2
+# cuBLAS may add in another order, for rows that lie elsewhere.
+TOLERANCE = 1e-3
 
 
 class CuPyBackend(Backend):
@@ -35,11 +40,15 @@ class CuPyBackend(Backend):
 
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         super().__init__(device, dtype, precision)
+        import cupy
+
         self.xp = namespace(self.xp, Products(self.xp, precision))
         # A graph goes with its step, and so with the model.
         self._graphs: WeakKeyDictionary[Step, dict[Any, Graph | None]] = WeakKeyDictionary()
         self._refused: WeakSet[Step] = WeakSet()
         self._lock = RLock()
+        with self.device:
+            self._stream = cupy.cuda.Stream(non_blocking=True)
 
     @staticmethod
     def load() -> Any:
@@ -74,9 +83,22 @@ class CuPyBackend(Backend):
 
         return [str(i) for i in range(cupy.cuda.runtime.getDeviceCount())]
 
-    def scope(self) -> AbstractContextManager[Any]:
-        device: AbstractContextManager[Any] = self.device
-        return device
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """The device, and a stream of this backend's own, in turn with whichever the caller computes on.
+
+        So a model may be made, trained and read under different streams, and its memory is never taken too early.
+        """
+        import cupy
+
+        with self.device:
+            current = cupy.cuda.get_current_stream()
+            with nullcontext() if current == self._stream else InTurn(self._stream, current):
+                yield
+
+    def to_numpy(self, x: Array) -> Any:
+        with self.scope():
+            return super().to_numpy(x)
 
     def resident_bytes(self) -> float:
         free, _ = self.device.mem_info
@@ -112,13 +134,26 @@ class CuPyBackend(Backend):
     def _captured(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph | None:
         try:
             # What a graph changes is its own, since others may be reading the state that it was made of.
-            return Graph(step, rebuilt(state, map(self.copy, leaves(state))), batches, data)
+            graph = Graph(step, self._copied(state), batches, data)
+            self._prove(graph, step, state, batches, data)
+            return graph
         # Nothing has been computed by then, so whatever went wrong does so again in its own way, or not at all.
         except Exception as error:
             self._refused.add(step)
             reason = f"{type(error).__name__}: {error}"
             warnings.warn(f"steps are taken one by one, for no CUDA graph holds them ({reason})", stacklevel=2)
             return None
+
+    def _prove(self, graph: Graph, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> None:
+        """Compare the first steps with themselves, taken one by one: what the host has drawn a graph has for ever."""
+        few = tuple(array[:PROVEN_STEPS, ...] for array in batches)
+        _, expected = super().run(step, self._copied(state), few, data)
+        _, found = graph.run(state, batches, data)
+        if not all(_agree(found[name][:PROVEN_STEPS, ...], numbers) for name, numbers in expected.items()):
+            raise NotCapturable("its steps give other numbers each time, as where a layer draws with numpy.random")
+
+    def _copied(self, state: Any) -> Any:
+        return rebuilt(state, map(self.copy, leaves(state)))
 
     def forget(self) -> None:
         with self._lock:
@@ -143,3 +178,13 @@ def namespace(xp: Any, products: Any) -> SimpleNamespace:
         return out
 
     return SimpleNamespace(**{**vars(xp), "matmul": products.matmul, "concat": concat})
+
+
+def _agree(found: Array, expected: Array) -> bool:
+    """Whether arrays differ by little beside their largest number, and are not finite in the same places."""
+    import cupy
+
+    if not found.size:
+        return True
+    found, expected = (cupy.nan_to_num(x.astype("float64")) for x in (found, expected))
+    return bool(abs(found - expected).max() <= TOLERANCE * abs(expected).max())

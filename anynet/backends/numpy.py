@@ -96,7 +96,9 @@ class NumPyBackend(Backend):
 
     def _followed(self, step: Step, state: Any, batch: tuple[Array, ...]) -> Replay | None:
         try:
-            return Replay(step, state, batch, changes_state=step in self._changing)
+            # By as many threads each time, whatever is computed beside it, so that it gives the same again.
+            with one_thread():
+                return Replay(step, state, batch, changes_state=step in self._changing)
         # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
         except Exception:
             return None

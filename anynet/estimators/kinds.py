@@ -46,6 +46,10 @@ class Classes(ClassifierMixin, NetEstimator):
         chosen = self._chosen(self._outputs(X, "predict"))
         return self._give(chosen if self._multilabel else self.classes_[chosen], X)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of samples whose class, or all of whose classes, `predict` finds; of arrays of any library."""
+        return float(accuracy_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
+
     @available_if(lambda self: self._tells_probabilities())  # type: ignore[untyped-decorator]
     @quiet
     def predict_proba(self, X: Any) -> Any:
@@ -187,6 +191,10 @@ class Values(RegressorMixin, NetEstimator):
         """The predicted values, of shape (n_samples,) where y had it."""
         values = self._values(self._outputs(X, "predict"))
         return self._give(values[:, 0] if self.n_outputs_ == 1 else values, X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R squared of what `predict` gives, beside y; of arrays of any library."""
+        return float(r2_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
 
     def _values(self, outputs: Any) -> Any:
         """What the outputs mean: a rate by its logarithm, a share by its logit, or themselves."""

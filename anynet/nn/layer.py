@@ -93,8 +93,8 @@ class Layer(Protocol):
     random numbers from the context ``draws = True``, and one whose buffers change as it trains ``advances = True``:
     its ``advance(xp, p, saved)`` returns the new ones.
 
-    What else it draws from, such as np.random, NumPy's arrays see anew in each step, but a step that JAX compiles or a
-    GPU captures keeps what was drawn first: draw from the context.
+    What else it draws from, such as np.random, is drawn anew in each step on other libraries, but a step that JAX
+    compiles keeps what was drawn first: draw from the context.
     """
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]: ...
