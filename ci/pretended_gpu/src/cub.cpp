@@ -73,8 +73,9 @@ template <class T> void scan(const T *x, T *out, int size, int op) {
 template <class T>
 void count_between(const T *x, size_t size, const T *edges, int edge_count, long long *counts) {
   std::fill(counts, counts + edge_count - 1, 0);
+  auto is_less = [](const T &a, const T &b) { return less(a, b); };
   for (size_t i = 0; i < size; ++i) {
-    const T *after = std::upper_bound(edges, edges + edge_count, x[i], less<T>);
+    const T *after = std::upper_bound(edges, edges + edge_count, x[i], is_less);
     if (after == edges || after == edges + edge_count) continue;
     ++counts[after - edges - 1];
   }

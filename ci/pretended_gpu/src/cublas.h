@@ -4,7 +4,6 @@
 #include <complex>
 #include <cstddef>
 #include <functional>
-#include <type_traits>
 #include <utility>
 
 namespace pretended {
@@ -43,13 +42,8 @@ private:
   bool on_host;
 };
 
-template <class T> T conjugate(const T &x) {
-  if constexpr (std::is_arithmetic_v<T>) {
-    return x;
-  } else {
-    return std::conj(x);
-  }
-}
+template <class T> T conjugate(const T &x) { return x; }
+template <class T> std::complex<T> conjugate(const std::complex<T> &x) { return std::conj(x); }
 
 // A matrix as its operation has it.
 template <class T> struct Matrix {
