@@ -83,15 +83,17 @@ def main() -> int:
 
 def _answer(mutant: Mutant, folder: Path, order: str) -> str:
     """The first test that fails with the mistake; empty where none does."""
-    shutil.rmtree(folder / "anynet", ignore_errors=True)
-    shutil.copytree(ROOT / "anynet", folder / "anynet")
+    for name in ("anynet", "tests"):
+        shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True)
+    shutil.copy(ROOT / "pyproject.toml", folder)
     file = folder / f"anynet/backends/{mutant.file}.py"
     text = file.read_text()
     assert mutant.right in text, f"{mutant.name}: {file.name} has no longer what it changes"
     file.write_text(text.replace(mutant.right, mutant.wrong, 1))
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "EMU_ASYNC": order, "EMU_DEVICES": "2"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "EMU_ASYNC": order, "EMU_DEVICES": "2"}
+    # What lies where a program is started comes before what is installed.
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return ""
     failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
