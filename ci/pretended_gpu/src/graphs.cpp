@@ -81,7 +81,7 @@ void print_dot(FILE *file, const Graph &graph) {
     const Node &node = graph.nodes[i];
     std::string label = kind_name(node.kind);
     if (node.name != label) label += " " + node.name;
-    fprintf(file, "  n%zu [label=%s];\n", i, quoted(label).c_str());
+    fprintf(file, "  \"graph_1_node_%zu\"[label=%s];\n", i, quoted(label).c_str());
   }
   fprintf(file, "}\n");
 }
