@@ -108,11 +108,17 @@ class TestGraphs:
         model.fit(X, Y, epochs=3, batch_size=35)
         assert launches
 
-    def test_predictions_of_one_launch_outlive_the_next(self, gpu: Any, launches: list[Graph]) -> None:
-        model = model_on(gpu)
-        first = model.predict(X)
-        assert all(np.allclose(first, model.predict(X), rtol=1e-12) for _ in range(3))
+    def test_metrics_of_one_launch_outlive_the_next_and_keep_their_dtype(self, launches: list[Graph]) -> None:
+        def step(state: Any, batch: Any) -> Any:
+            return state, {"sum": state + batch[0]}
+
+        gpu = select("cupy")
+        state = gpu.asarray(np.float32(1))
+        several = [(gpu.asarray(np.full(3, i, np.float32)),) for i in range(4)]
+        metrics = [gpu.run(step, state, batches)[1]["sum"] for batches in several]
         assert launches
+        assert [gpu.to_numpy(x).tolist() for x in metrics] == [[1.0 + i] * 3 for i in range(4)]
+        assert {str(x.dtype) for x in metrics} == {"float32"}
 
     def test_a_step_that_cannot_be_captured_is_taken_one_by_one_and_that_is_said_once(self, gpu: Any) -> None:
         def step(state: Any, batch: Any) -> Any:
