@@ -81,28 +81,27 @@ pretended_switch:
 
 void change(Place &from, Place &to) { pretended_switch(&from, to); }
 
-Place new_place(int thread) {
+void start(Place &place, int thread) {
   const int registers = 6;
   void **top = reinterpret_cast<void **>(stack_of(thread + 1)) - 1;
   *top = nullptr;                            // where `begin` would return to
   *--top = reinterpret_cast<void *>(begin);  // where the first switch returns to
   top -= registers;
   memset(top, 0, registers * sizeof *top);
-  return top;
+  place = top;
 }
 
 #else
 
 void change(Place &from, Place &to) { swapcontext(&from, &to); }
 
-Place new_place(int thread) {
-  Place place;
+// A context may point into itself, so it is made where it stays.
+void start(Place &place, int thread) {
   getcontext(&place);
   place.uc_stack.ss_sp = stack_of(thread);
   place.uc_stack.ss_size = STACK_BYTES;
   place.uc_link = nullptr;
   makecontext(&place, begin, 0);
-  return place;
 }
 
 #endif
@@ -178,7 +177,8 @@ bool release_any() {
 }
 
 bool all_done() {
-  return std::all_of(fibers, fibers + count, [](const Fiber &fiber) { return fiber.state == Done; });
+  auto is_done = [](const Fiber &fiber) { return fiber.state == Done; };
+  return std::all_of(fibers, fibers + count, is_done);
 }
 
 }  // namespace
@@ -192,7 +192,11 @@ PretendedIndex index_of(unsigned thread, const PretendedIndex &dim) {
 void run_threads(const PretendedLaunch &launch, const PretendedContext &context, int threads) {
   launched = &launch;
   count = threads;
-  for (int i = 0; i < count; ++i) fibers[i] = {new_place(i), Ready, 0};
+  for (int i = 0; i < count; ++i) {
+    start(fibers[i].place, i);
+    fibers[i].state = Ready;
+    fibers[i].mask = 0;
+  }
   while (!all_done()) {
     bool moved = take_turns(context);
     moved = release_any() || moved;

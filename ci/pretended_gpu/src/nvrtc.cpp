@@ -1,4 +1,4 @@
-// NVRTC: a kernel's source becomes a shared object for the host, which CuPy keeps as it would a cubin.
+// NVRTC: a kernel's source becomes a shared object for the host, which CuPy keeps like a cubin.
 #include <dlfcn.h>
 #include <unistd.h>
 
@@ -125,7 +125,9 @@ string flags_of(int count, const char **options) {
 bool keeps_what_fails() { return pretended::setting("EMU_KEEP", 0) != 0; }
 
 void remove_folder(const string &folder) {
-  for (const char *file : {"/kernel.cpp", "/kernel.so", "/log", ""}) remove((folder + file).c_str());
+  for (const char *file : {"/kernel.cpp", "/kernel.so", "/log", ""}) {
+    remove((folder + file).c_str());
+  }
 }
 
 NvrtcResult compile(Program &program, const string &flags) {

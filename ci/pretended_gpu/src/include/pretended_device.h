@@ -42,7 +42,6 @@
 #ifndef __restrict__
 #define __restrict__ __restrict
 #endif
-#define CUPY_PRETENDED 1
 
 static PretendedIndex threadIdx, blockIdx, blockDim, gridDim;
 static void *pretended_dynamic_shared;
@@ -141,12 +140,6 @@ T pretended_old(T *p, U next) {
   *p = T(next);
   return old;
 }
-template <class T>
-struct pretended_same {
-  using type = T;
-};
-template <class T>
-using pretended_same_t = typename pretended_same<T>::type;
 typedef unsigned long long pretended_ull;
 #define PRETENDED_ATOMIC(T)                   \
   inline T atomicAdd(T *p, T v) {             \
@@ -391,7 +384,8 @@ struct PretendedKernel<void (*)(A...)> {
     call<kernel>(launch->arguments, std::index_sequence_for<A...>());
   }
 };
-// The address of a kernel, by which the compiler can call it, and a pointer to one of any expression.
+// The address of a kernel, by which the compiler can call it, and a pointer to one of any
+// expression.
 #define PRETENDED_EXPORT(NAME, KERNEL, FLAT, FIBERS) \
   PRETENDED_ABOUT(NAME, decltype(&KERNEL), &KERNEL, FLAT, FIBERS)
 #define PRETENDED_EXPORT_POINTER(NAME, POINTER, FLAT, FIBERS) \
