@@ -64,7 +64,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     "unknown backend 'cuppy': did you mean 'cupy'? (known: numpy, cupy)"
     """
     known = list(known)
-    return f"unknown {kind} {_short(str(name))!r}{did_you_mean(name, known)} (known: {listed(known)})"
+    return f"unknown {kind} {shortened(str(name))!r}{did_you_mean(name, known)} (known: {listed(known)})"
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -87,12 +87,13 @@ def listed(names: Iterable[str]) -> str:
     'x, y'
     """
     first = list(islice(names, _MOST_LISTED + 1))
-    line = _short(", ".join(" ".join(name.split()) for name in first[:_MOST_LISTED]))
+    line = shortened(", ".join(" ".join(name.split()) for name in first[:_MOST_LISTED]))
     return f"{line}, ..." if len(first) > _MOST_LISTED else line
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """A text of one line as a message shows it, cut where it is long."""
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def shown(value: object, longest: int = 100) -> str:

@@ -9,15 +9,13 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from anynet.backends.host import as_float, to_numpy
-from anynet.errors import BackendError, shown
+from anynet.errors import BackendError, shortened, shown
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 Array: TypeAlias = Any
 Step: TypeAlias = Callable[[Any, tuple[Array, ...]], tuple[Any, dict[str, Array]]]
-
-_LONGEST = 200
 
 
 class Backend:
@@ -202,5 +200,4 @@ def _name_of(dtype: DTypeLike) -> str:
 
 def _first_sentence(error: Exception) -> str:
     """What a library says is wrong, without the pages that some say more."""
-    sentence = " ".join(str(error).split()).partition(". ")[0]
-    return sentence if len(sentence) <= _LONGEST else f"{sentence[:_LONGEST]}..."
+    return shortened(" ".join(str(error).split()).partition(". ")[0], longest=200)
