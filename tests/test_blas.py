@@ -44,7 +44,7 @@ def test_the_number_of_threads_comes_back_however_many_train_at_once_and_fail() 
 def test_a_step_is_followed_by_one_thread_whoever_multiplies_beside_it() -> None:
     seen = []
 
-    def step(state: Any, batch: Any) -> Any:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
         seen.append(threads())
         return state, {"sum": state + batch[0]}
 

@@ -109,7 +109,7 @@ class TestGraphs:
         assert launches
 
     def test_metrics_of_one_launch_outlive_the_next_and_keep_their_dtype(self, launches: list[Graph]) -> None:
-        def step(state: Any, batch: Any) -> Any:
+        def step(xp: Any, state: Any, batch: Any) -> Any:
             return state, {"sum": state + batch[0]}
 
         gpu = select("cupy")
@@ -121,7 +121,7 @@ class TestGraphs:
         assert {str(x.dtype) for x in metrics} == {"float32"}
 
     def test_a_step_that_cannot_be_captured_is_taken_one_by_one_and_that_is_said_once(self, gpu: Any) -> None:
-        def step(state: Any, batch: Any) -> Any:
+        def step(xp: Any, state: Any, batch: Any) -> Any:
             return state + float(batch[0]), {"sum": state + batch[0]}
 
         batches = (gpu.asarray(np.arange(3.0)),)
@@ -132,7 +132,7 @@ class TestGraphs:
         np.testing.assert_array_equal(gpu.to_numpy(metrics["sum"]), [6, 7, 9])
 
     def test_steps_that_give_other_numbers_each_time_are_not_captured(self, gpu: Any) -> None:
-        def step(state: Any, batch: Any) -> Any:
+        def step(xp: Any, state: Any, batch: Any) -> Any:
             return state, {"noisy": state + batch[0] + np.random.default_rng().normal()}
 
         arguments = step, gpu.asarray(np.asarray(0.0)), (gpu.asarray(np.arange(3.0)),)
@@ -141,7 +141,7 @@ class TestGraphs:
             gpu.run(*arguments)
 
     def test_a_state_that_changes_places_is_not_captured(self, gpu: Any) -> None:
-        def step(state: Any, batch: Any) -> Any:
+        def step(xp: Any, state: Any, batch: Any) -> Any:
             return (state[1], state[0]), {"first": state[0] + batch[0]}
 
         state = tuple(gpu.asarray(np.asarray(x)) for x in (1.0, 2.0))
@@ -154,7 +154,7 @@ class TestGraphs:
     def test_an_interrupt_while_capturing_leaves_no_stream_capturing(self, gpu: Any) -> None:
         import cupy
 
-        def step(state: Any, batch: Any) -> Any:
+        def step(xp: Any, state: Any, batch: Any) -> Any:
             if cupy.cuda.get_current_stream().is_capturing():
                 raise KeyboardInterrupt
             return state, {"sum": state + batch[0]}

@@ -76,7 +76,7 @@ def test_measuring_and_predicting_are_played_back_too() -> None:
     assert_same_bytes(*both_ways(model._predict, model.state, batches[:1]))
 
 
-def running_sum(state: Any, batch: Any) -> Any:
+def running_sum(xp: Any, state: Any, batch: Any) -> Any:
     total = state["total"]
     total += batch[0]
     return {"total": total}, {"total": total * 1.0}
@@ -94,7 +94,7 @@ def test_the_state_that_is_given_is_left_as_it_is() -> None:
 
 
 def test_an_array_that_the_step_changes_later_is_noted_as_it_was() -> None:
-    def step(state: Any, batch: Any) -> Any:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
         constant = np.ones(2)
         first = batch[0] * constant
         constant *= 2
@@ -106,7 +106,7 @@ def test_an_array_that_the_step_changes_later_is_noted_as_it_was() -> None:
 
 
 def test_room_is_given_again_only_when_nothing_can_ask_for_it() -> None:
-    def step(state: Any, batch: Any) -> Any:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
         (x,) = batch
         view = (x + 1.0)[1:]
         for _ in range(3):
@@ -118,7 +118,7 @@ def test_room_is_given_again_only_when_nothing_can_ask_for_it() -> None:
 
 
 def changed_in_place(change: Any) -> Any:
-    def step(state: Any, batch: Any) -> Any:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
         (s,) = state
         change(s, batch[0])
         return (s,), {"m": np.sum(s) * 1.0}
@@ -127,7 +127,7 @@ def changed_in_place(change: Any) -> Any:
 
 
 def read(value: Any) -> Any:
-    return lambda state, batch: (state, {"m": value(state[0], batch[0])})
+    return lambda xp, state, batch: (state, {"m": value(state[0], batch[0])})
 
 
 def sum_of_two_names(s: Any, x: Any) -> Any:
@@ -163,10 +163,10 @@ UNUSUAL = {
     "adds at rows": changed_in_place(lambda s, x: np.add.at(s, 0, 1.0)),
     "sets rows": changed_in_place(lambda s, x: s.__setitem__(0, x[0])),
     "reverses": changed_in_place(lambda s, x: np.add(s, s[::-1], out=s)),
-    "swaps its arrays": lambda state, batch: ((state[1], state[0]), {"m": np.sum(batch[0])}),
-    "swaps its keys": lambda state, batch: (state[::-1], {"m": np.sum(batch[0])}),
-    "returns one array twice": lambda state, batch: ((state[0] + 1,) * 2, {"m": np.sum(batch[0])}),
-    "shrinks its state": lambda state, batch: ((np.sum(state[0]), *state[1:]), {"m": np.sum(batch[0])}),
+    "swaps its arrays": lambda xp, state, batch: ((state[1], state[0]), {"m": np.sum(batch[0])}),
+    "swaps its keys": lambda xp, state, batch: (state[::-1], {"m": np.sum(batch[0])}),
+    "returns one array twice": lambda xp, state, batch: ((state[0] + 1,) * 2, {"m": np.sum(batch[0])}),
+    "shrinks its state": lambda xp, state, batch: ((np.sum(state[0]), *state[1:]), {"m": np.sum(batch[0])}),
     "adds to a number": read(sum_of_two_names),
     "reshapes by numbers": read(lambda s, x: x.reshape(-1, 1) * 1.0),
     "changes a view of at least one axis": changed_in_place(lambda s, x: np.atleast_1d(s).__iadd__(x)),
@@ -213,7 +213,7 @@ def outcome(run: Any, *arguments: Any) -> Any:
 
 
 def test_a_state_of_names_keeps_each_under_its_own() -> None:
-    def step(state: Any, batch: Any) -> Any:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
         return {"b": state["b"] + batch[0], "a": state["a"] * 2.0}, {"m": state["a"] * 1.0}
 
     expected, actual = (
@@ -227,7 +227,7 @@ def test_a_state_of_names_keeps_each_under_its_own() -> None:
 def test_another_state_is_begun_with_and_its_own_data_used() -> None:
     backend = select("numpy")
 
-    def step(state: Any, batch: Any) -> Any:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
         return state, {"m": batch[0] * state["rate"]}
 
     for rate in (2.0, 3.0):

@@ -34,7 +34,7 @@ def threads_of_a_step(numbers: int, look: Any = None) -> list[int]:
     """How many threads PyTorch has in each of two steps on a state of so many numbers."""
     seen: list[int] = []
 
-    def step(state: Any, batch: Any) -> Any:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
         seen.append((look or threads_here)())
         return state, {"sum": batch[0]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,8 @@ def test_jax_traces_the_whole_training_step(case: cases.OptimizerCase, loss: Any
     model = Model(network, loss, case.optimizer, backend="jax").build((2, 3))
     target = np.zeros(8, np.int32) if loss.target_kind == "class" else np.zeros((8, CLASSES), np.float32)
     batch = (np.zeros((8, 2, 3), np.uint8), target, np.full(8, 1 / 8, np.float32))
-    jaxpr = jax.make_jaxpr(model._train)(model.state, tuple(map(model.backend.asarray, batch)))
+    step = partial(model._train, model.backend.xp)
+    jaxpr = jax.make_jaxpr(step)(model.state, tuple(map(model.backend.asarray, batch)))
     assert len(jaxpr.out_avals) == len(jax.tree.leaves(model.state)) + 1
 
 

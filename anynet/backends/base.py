@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 Array: TypeAlias = Any
-Step: TypeAlias = Callable[[Any, tuple[Array, ...]], tuple[Any, dict[str, Array]]]
+Step: TypeAlias = Callable[[Any, Any, tuple[Array, ...]], tuple[Any, dict[str, Array]]]
 
 
 class Backend:
@@ -150,12 +150,13 @@ class Backend:
         *,
         donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
-        """Repeat ``state, metrics = step(state, batch)`` over the first axis of `batches`, as a scan does.
+        """Repeat ``state, metrics = step(xp, state, batch)`` over the first axis of `batches`, as a scan does.
 
         Parameters
         ----------
         step : callable
-            ``(state, batch) -> (state, metrics)``, without reading an array's value.
+            ``(xp, state, batch) -> (state, metrics)``, in functions of the namespace `xp`, without reading an array's
+            value.
         state : nested tuples and dicts of arrays
             Donated: the caller must go on with the state that comes back, whose memory the next run may use again.
         batches : tuple of arrays, each of shape (steps, ...)
@@ -172,7 +173,7 @@ class Backend:
         collected = []
         with self.scope():
             for batch in self.each(batches):
-                state, metrics = step(state, self.rows_taken(batch, data))
+                state, metrics = step(self.xp, state, self.rows_taken(batch, data))
                 collected.append(metrics)
             return state, {key: self.xp.stack([metrics[key] for metrics in collected]) for key in collected[0]}
 

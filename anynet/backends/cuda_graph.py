@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from anynet.backends.base import Array, Step
+from anynet.backends.base import Array
 from anynet.backends.trees import leaves, rebuilt
 
 
@@ -24,7 +25,7 @@ class Graph:
     Parameters
     ----------
     step, state, batches, data
-        As `Backend.run` takes them; neither the step nor the data are kept.
+        As `Backend.run` takes them, the step with its namespace given; neither the step nor the data are kept.
 
     Raises
     ------
@@ -34,7 +35,9 @@ class Graph:
         Whatever else CUDA refuses to capture.
     """
 
-    def __init__(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> None:
+    def __init__(
+        self, step: Callable[[Any, Any], Any], state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
+    ) -> None:
         import cupy
 
         self._pool = cupy.cuda.MemoryPool()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from threading import RLock
 from types import SimpleNamespace
 from typing import Any
@@ -134,7 +135,7 @@ class CuPyBackend(Backend):
     def _captured(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph | None:
         try:
             # What a graph changes is its own, since others may be reading the state that it was made of.
-            graph = Graph(step, self._copied(state), batches, data)
+            graph = Graph(partial(step, self.xp), self._copied(state), batches, data)
             self._prove(graph, step, state, batches, data)
             return graph
         # Nothing has been computed by then, so whatever went wrong does so again in its own way, or not at all.

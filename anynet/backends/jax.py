@@ -96,7 +96,7 @@ class JAXBackend(Backend):
         def scan(state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Any:
             step = weakly()
             assert step
-            return jax.lax.scan(lambda state, batch: step(state, self.rows_taken(batch, data)), state, batches)
+            return jax.lax.scan(lambda state, batch: step(self.xp, state, self.rows_taken(batch, data)), state, batches)
 
         scans = self._scans.setdefault(step, {})
         if donate not in scans:

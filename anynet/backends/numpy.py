@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +32,7 @@ class NumPyBackend(Backend):
     """NumPy's own namespace, with leaner forms of the functions that small batches call most.
 
     >>> import numpy as np
-    >>> NumPyBackend().run(lambda s, b: (s + b[0], {"sum": s + b[0]}), 0, (np.asarray([1, 2, 3]),))[1]
+    >>> NumPyBackend().run(lambda xp, s, b: (s + b[0], {"sum": s + b[0]}), 0, (np.asarray([1, 2, 3]),))[1]
     {'sum': array([1, 3, 6])}
     """
 
@@ -98,7 +99,7 @@ class NumPyBackend(Backend):
         try:
             # By as many threads each time, whatever is computed beside it, so that it gives the same again.
             with one_thread():
-                return Replay(step, state, batch, changes_state=step in self._changing)
+                return Replay(partial(step, self.xp), state, batch, changes_state=step in self._changing)
         # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
         except Exception:
             return None

@@ -187,7 +187,7 @@ class Replay:
     Parameters
     ----------
     step : callable
-        As `Backend.run` takes it.
+        As `Backend.run` takes it, its namespace given.
     state : nested tuples and dicts of arrays
         It is left as it is.
     batch : tuple of arrays

@@ -32,8 +32,8 @@ def minimize(estimator: Any, samples: Samples) -> None:
     batch = tuple(backend.asarray(array[None]) for array in rows)
     shapes = [block.shape for block in model.state.parameters]
 
-    def step(state: State, batch: tuple[Any, ...]) -> tuple[State, dict[str, Any]]:
-        value, gradients, _ = differentiate(state._replace(parameters=batch[4:]), batch[:4])
+    def step(xp: Any, state: State, batch: tuple[Any, ...]) -> tuple[State, dict[str, Any]]:
+        value, gradients, _ = differentiate(xp, state._replace(parameters=batch[4:]), batch[:4])
         return state, {"loss": value, **{str(i): gradient for i, gradient in enumerate(gradients)}}
 
     def blocks_of(flat: Any) -> list[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from anynet.backends.base import Array, Backend, Step
 from anynet.nn import Context, Layer, Layout, Loss
 from anynet.nn.containers import leaves
+from anynet.nn.layer import Namespace
 from anynet.training.arrays import check_inputs
 from anynet.training.batches import EVALUATION_BATCH, chunks
 from anynet.training.state import State
@@ -50,12 +51,11 @@ def gradients(model: Model, x: Any, y: Any, sample_weight: Any = None) -> dict[s
 
 def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     """The step that gives the output of every layer for a batch of x alone."""
-    xp = backend.xp
     floats = as_floats(backend, network)
 
-    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
+    def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         p = layout.unpack(xp, state.parameters, state.buffers)
-        x, outputs = floats(batch[0]), {}
+        x, outputs = floats(xp, batch[0]), {}
         for path, layer in leaves(network):
             x, _ = layer.forward(xp, reduce(getitem, path, p), x, Context())
             outputs[".".join(path)] = x
@@ -68,9 +68,9 @@ def gradient_step(backend: Backend, network: Layer, loss: Loss, layout: Layout, 
     """The step that gives the gradient of a batch's loss, by parameter, as a training step would use it."""
     differentiate = loss_and_gradient(backend, network, loss, layout, seed=seed, steps_before=steps_before)
 
-    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
-        _, blocks, _ = differentiate(state, batch)
-        return state, {entry.name: entry.view(backend.xp, blocks) for entry in layout.parameters}
+    def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
+        _, blocks, _ = differentiate(xp, state, batch)
+        return state, {entry.name: entry.view(xp, blocks) for entry in layout.parameters}
 
     return step
 

@@ -78,10 +78,10 @@ def _layer(backend: Backend, case: cases.LayerCase) -> dict[str, Any]:
     x = generator.normal(0.0, 1.0, (1, SAMPLES, *case.shape))
     dy = generator.normal(0.0, 1.0, (1, SAMPLES, *layout.out_shape))
 
-    def step(state: Any, batch: Any) -> Any:
-        p = layout.unpack(backend.xp, *state)
-        y, saved = case.layer.forward(backend.xp, p, batch[0], Context(training=True))
-        dx, gradients = case.layer.backward(backend.xp, p, saved, batch[1] * 1.0)
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        p = layout.unpack(xp, *state)
+        y, saved = case.layer.forward(xp, p, batch[0], Context(training=True))
+        dx, gradients = case.layer.backward(xp, p, saved, batch[1] * 1.0)
         return state, {"output": y, "x": dx, **by_name(gradients)}
 
     return _as_output_and_gradient(backend, backend.run(step, state, (backend.asarray(x), backend.asarray(dy)))[1])
@@ -96,8 +96,8 @@ def _loss(backend: Backend, case: cases.LossCase) -> dict[str, Any]:
         cases.draw_weight(generator, SAMPLES),
     )
 
-    def step(state: Any, batch: Any) -> Any:
-        value, gradient = case.loss(backend.xp, *batch)
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        value, gradient = case.loss(xp, *batch)
         return state, {"output": value, "prediction": gradient}
 
     batches = tuple(backend.asarray(array[None]) for array in drawn)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
+from anynet.nn.layer import Namespace
 from anynet.nn.layout import Blocks
 from anynet.training.metrics import metrics_of
 from anynet.training.state import State
@@ -31,11 +31,10 @@ def training_step(
     schedule, and what is drawn at random, go on from `steps_before`, steps that the optimizer does not remember.
     Batches are those of `loss_and_gradient`.
     """
-    xp = backend.xp
     differentiate = loss_and_gradient(backend, network, loss, layout, decays, l2, seed, steps_before)
 
-    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
-        value, gradients, buffers = differentiate(state, batch)
+    def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
+        value, gradients, buffers = differentiate(xp, state, batch)
         if clip_norm is not None:
             gradients = _clipped(xp, gradients, clip_norm)
         learning_rate, number = state.learning_rate, state.step
@@ -64,22 +63,21 @@ def loss_and_gradient(
     l2: float = 0.0,
     seed: int = 0,
     steps_before: int = 0,
-) -> Callable[[State, tuple[Array, ...]], tuple[Array, Blocks, Blocks]]:
+) -> Callable[[Namespace, State, tuple[Array, ...]], tuple[Array, Blocks, Blocks]]:
     """The loss of a batch, its gradient as blocks, and the buffers that come of it.
 
     A batch is (x, target, weight), with weights that sum to 1. The penalty l2 / (2 n) times the sum of all w^2
     that `decays` marks is part of the loss, n being the batch's total weight: 1 / n is the first of a fourth
     array, where the batch has one, and else of the weights, which are then all the same.
     """
-    xp = backend.xp
     floats = as_floats(backend, network)
 
-    def differentiate(state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
+    def differentiate(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
         x, target, weight = batch[:3]
         p = layout.unpack(xp, state.parameters, state.buffers)
         step = state.step + steps_before if steps_before else state.step
         ctx = Context(training=True, seed=seed, step=step)
-        prediction, saved = network.forward(xp, p, floats(x), ctx)
+        prediction, saved = network.forward(xp, p, floats(xp, x), ctx)
         value, dprediction = loss(xp, prediction, target, weight)
         buffers = state.buffers
         if getattr(network, "advances", False):
@@ -99,14 +97,13 @@ def loss_and_gradient(
 
 def evaluation_step(backend: Backend, network: Layer, loss: Loss, layout: Layout) -> Step:
     """The step that measures loss and metrics; the weights of all batches together sum to 1."""
-    xp = backend.xp
     floats = as_floats(backend, network)
     metrics = metrics_of(loss)
 
-    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
+    def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         x, target, weight = batch
         p = layout.unpack(xp, state.parameters, state.buffers)
-        prediction, _ = network.forward(xp, p, floats(x), Context())
+        prediction, _ = network.forward(xp, p, floats(xp, x), Context())
         value, _ = loss(xp, prediction, target, weight)
         measured = {name: metric(xp, prediction, target, weight) for name, metric in metrics.items()}
         return state, {"loss": value, **measured}
@@ -116,18 +113,17 @@ def evaluation_step(backend: Backend, network: Layer, loss: Loss, layout: Layout
 
 def prediction_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     """The step that gives the network's output for a batch of x alone."""
-    xp = backend.xp
     floats = as_floats(backend, network)
 
-    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
+    def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         p = layout.unpack(xp, state.parameters, state.buffers)
-        prediction, _ = network.forward(xp, p, floats(batch[0]), Context())
+        prediction, _ = network.forward(xp, p, floats(xp, batch[0]), Context())
         return state, {"prediction": prediction}
 
     return step
 
 
-def _clipped(xp: Any, gradients: tuple[Array, ...], longest: float) -> tuple[Array, ...]:
+def _clipped(xp: Namespace, gradients: tuple[Array, ...], longest: float) -> tuple[Array, ...]:
     squares = [xp.sum(gradient * gradient) for gradient in gradients]
     length = xp.sqrt(xp.sum(xp.stack(squares)))
     # As PyTorch has it; the small number spares a gradient of 0.
@@ -135,8 +131,8 @@ def _clipped(xp: Any, gradients: tuple[Array, ...], longest: float) -> tuple[Arr
     return tuple(gradient * factor for gradient in gradients)
 
 
-def as_floats(backend: Backend, network: Layer) -> Callable[[Array], Array]:
+def as_floats(backend: Backend, network: Layer) -> Callable[[Namespace, Array], Array]:
     """Bytes travel as bytes and become floats only inside the step, a batch at a time."""
     if getattr(network, "takes_bytes", False):
-        return lambda x: x
-    return lambda x: x if x.dtype == backend.dtype else backend.xp.astype(x, backend.dtype)
+        return lambda xp, x: x
+    return lambda xp, x: x if x.dtype == backend.dtype else xp.astype(x, backend.dtype)
