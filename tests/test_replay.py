@@ -15,7 +15,7 @@ from anynet.backends import select
 from anynet.backends.base import Backend
 from anynet.backends.blas import one_thread
 from anynet.backends.replay import Replay
-from anynet.backends.trees import leaves, rebuilt
+from anynet.tracing.trees import leaves, rebuilt
 from anynet.training import Model, cases
 
 BATCH = 7

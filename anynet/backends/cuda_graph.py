@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from anynet.backends.base import Array
-from anynet.backends.trees import leaves, rebuilt
+from anynet.tracing.trees import leaves, rebuilt
 
 
 class NotCapturable(TypeError):

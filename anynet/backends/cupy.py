@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary, WeakSet
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.cublas import Products
 from anynet.backends.cuda_graph import Graph, InTurn, NotCapturable
-from anynet.backends.trees import leaves, rebuilt
 from anynet.errors import BackendError, shown
+from anynet.tracing.trees import leaves, rebuilt
 
 # Each keeps memory for all that its steps compute.
 MOST_GRAPHS = 8

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from anynet.backends.memory import Memory, Room, placed
-from anynet.backends.trees import leaves, rebuilt
+from anynet.tracing.trees import leaves, rebuilt
 
 # Functions whose result depends on values only in its values, and which change none of their arguments.
 _MAKING_ARRAYS = frozenset(

@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
-from anynet.backends.trees import leaves
 from anynet.errors import BackendError
+from anynet.tracing.trees import leaves
 
 # With so few multiplications in a step, PyTorch's threads gain nothing, and where others work on the same cores they
 # lose nearly all of their speed, because they wait for each other without pause.

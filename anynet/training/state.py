@@ -14,10 +14,10 @@ import numpy as np
 
 from anynet.backends import Backend
 from anynet.backends.base import Array
-from anynet.backends.trees import leaves, rebuilt
 from anynet.errors import UsageError
 from anynet.nn import Layout, Optimizer
 from anynet.nn.layout import Blocks
+from anynet.tracing.trees import leaves, rebuilt
 from anynet.training import signals
 
 T = TypeVar("T")

@@ -1,0 +1,127 @@
+"""A program: what a step computes, as a short list of operations of the Array API standard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+UNARY = frozenset(
+    (
+        *("abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bitwise_invert", "ceil", "cos", "cosh", "exp"),
+        *("expm1", "floor", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2", "logical_not", "negative"),
+        *("round", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "trunc"),
+    )
+)
+BINARY = frozenset(
+    (
+        *("add", "atan2", "bitwise_and", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor"),
+        *("divide", "equal", "floor_divide", "greater", "greater_equal", "hypot", "less", "less_equal", "logaddexp"),
+        *("logical_and", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "not_equal", "pow"),
+        *("remainder", "subtract"),
+    )
+)
+ELEMENTWISE = frozenset((*UNARY, *BINARY, "where", "astype"))
+VIEWS = frozenset(("reshape", "permute_dims", "slice", "broadcast_to"))
+REDUCTIONS = frozenset(("sum", "prod", "max", "min", "all", "any", "argmax", "argmin"))
+
+
+class NotTraceable(TypeError):
+    """The step does something with an array that is no operation of a program."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Value:
+    """One operation and its result.
+
+    Attributes
+    ----------
+    op : str
+        ``input`` (of the step), ``captured`` (an array from elsewhere), ``constant`` (a number), ``arange``, a
+        function of `ELEMENTWISE`, `VIEWS` or `REDUCTIONS`, ``matmul``, ``concat`` or ``take``.
+    inputs : tuple of Value
+        Elementwise operations have inputs of one dtype, which are broadcast; a cast is an operation of its own.
+    shape : tuple of int
+    dtype : numpy.dtype
+    attributes : dict
+        What else the operation is told: axes, which are never negative, or the number of a constant. A reduction
+        keeps the axes that it reduces, with length 1.
+    """
+
+    op: str
+    inputs: tuple[Value, ...]
+    shape: tuple[int, ...]
+    dtype: Any
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __repr__(self) -> str:
+        told = {name: value for name, value in self.attributes.items() if name != "array"}
+        return f"{self.op}{told or ''} -> {self.dtype}{list(self.shape)}"
+
+
+class Program(NamedTuple):
+    """What a step computes.
+
+    Attributes
+    ----------
+    values : list of Value
+        Those that an output needs, each after its inputs.
+    state, batch : list of Value
+        Inputs, one for each array.
+    new_state : list of Value
+        What each array of the state becomes.
+    metrics : dict of str to Value
+    """
+
+    values: list[Value]
+    state: list[Value]
+    batch: list[Value]
+    new_state: list[Value]
+    metrics: dict[str, Value]
+
+
+def compute(xp: Any, value: Value, inputs: list[Any]) -> Any:
+    """The result of one operation in a library's own functions, from its inputs' arrays.
+
+    >>> import numpy as np
+    >>> total = Value("sum", (), (2, 1), np.dtype(int), {"axes": (1,)})
+    >>> compute(np, total, [np.asarray([[1, 2], [3, 4]])])
+    array([[3],
+           [7]])
+    """
+    told = value.attributes
+    if value.op in _IN_OTHER_WORDS:
+        return _IN_OTHER_WORDS[value.op](xp, value, *inputs)
+    if value.op in ("argmax", "argmin"):
+        told = {"axis": told["axes"][0], "keepdims": True}
+    elif value.op in REDUCTIONS:
+        told = {
+            "axis": told["axes"],
+            "keepdims": True,
+            **({"dtype": value.dtype} if value.op in ("sum", "prod") else {}),
+        }
+    return getattr(xp, value.op)(*inputs, **told)
+
+
+def _sliced(xp: Any, value: Value, x: Any) -> Any:
+    starts, steps = value.attributes["starts"], value.attributes["steps"]
+    stops = (start + length * step for start, length, step in zip(starts, value.shape, steps, strict=True))
+    return x[tuple(slice(a, b if b >= 0 else None, c) for a, b, c in zip(starts, stops, steps, strict=True))]
+
+
+_IN_OTHER_WORDS: dict[str, Callable[..., Any]] = {
+    "captured": lambda xp, value: value.attributes["array"],
+    "constant": lambda xp, value: xp.asarray(value.attributes["number"], dtype=value.dtype),
+    "arange": lambda xp, value: xp.arange(value.size, dtype=value.dtype),
+    "reshape": lambda xp, value, x: xp.reshape(x, value.shape),
+    "broadcast_to": lambda xp, value, x: xp.broadcast_to(x, value.shape),
+    "permute_dims": lambda xp, value, x: xp.permute_dims(x, value.attributes["axes"]),
+    "slice": _sliced,
+    "astype": lambda xp, value, x: xp.astype(x, value.dtype),
+    "concat": lambda xp, value, *arrays: xp.concat(arrays, axis=value.attributes["axis"]),
+}

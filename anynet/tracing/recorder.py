@@ -1,0 +1,135 @@
+"""Operations as they are noted down: equal ones once, each cast and each view by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from anynet.tracing.program import NotTraceable, Value
+
+
+class Recorder:
+    """The operations of one step, in order."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self._known: dict[Any, Value] = {}
+
+    def add(self, op: str, inputs: Sequence[Value], shape: Sequence[int], dtype: Any, **told: Any) -> Value:
+        # By its words: 0.0 and -0.0 are equal, and not the same number.
+        words = id(told["array"]) if "array" in told else repr(told)
+        key = op, tuple(map(id, inputs)), tuple(shape), np.dtype(dtype), words
+        if key not in self._known:
+            self._known[key] = Value(op, tuple(inputs), tuple(shape), np.dtype(dtype), told)
+            self.values.append(self._known[key])
+        return self._known[key]
+
+    def constant(self, number: Any, dtype: Any) -> Value:
+        return self.add("constant", (), (), dtype, number=np.asarray(number).astype(dtype).item())
+
+    def captured(self, array: Any) -> Value:
+        return self.add("captured", (), array.shape, array.dtype, array=array)
+
+    def cast(self, x: Value, dtype: Any) -> Value:
+        if x.dtype == dtype:
+            return x
+        if x.op == "constant":
+            return self.constant(x.attributes["number"], dtype)
+        return self.add("astype", (x,), x.shape, dtype)
+
+    def elementwise(self, op: str, inputs: Sequence[Value]) -> Value:
+        dtype = inputs[-1].dtype
+        if op != "where":
+            dtype = getattr(np, op)(*(np.ones(1, x.dtype) for x in inputs)).dtype
+            # The functions of floats take integers as floats.
+            if dtype.kind == "f":
+                inputs = [self.cast(x, dtype) for x in inputs]
+        return self.add(op, inputs, np.broadcast_shapes(*(x.shape for x in inputs)), dtype)
+
+    def full(self, shape: Any, number: Value) -> Value:
+        return self.broadcast_to(number, (shape,) if isinstance(shape, int) else tuple(shape))
+
+    def broadcast_to(self, x: Value, shape: tuple[int, ...]) -> Value:
+        return x if x.shape == shape else self.add("broadcast_to", (x,), shape, x.dtype)
+
+    def reshape(self, x: Value, shape: Any) -> Value:
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        if -1 in shape:
+            shape = tuple(x.size // -math.prod(shape) if length == -1 else length for length in shape)
+        if math.prod(shape) != x.size:
+            raise NotTraceable(f"an array of shape {x.shape} in the shape {shape}")
+        source = x.inputs[0] if x.op == "reshape" else x
+        return source if source.shape == shape else self.add("reshape", (source,), shape, x.dtype)
+
+    def permute_dims(self, x: Value, axes: Sequence[int]) -> Value:
+        axes = tuple(axis % len(x.shape) for axis in axes)
+        return self.add("permute_dims", (x,), [x.shape[axis] for axis in axes], x.dtype, axes=axes)
+
+    def slice(self, x: Value, key: Any) -> Value:
+        """Basic indexing: integers, slices, None and an ellipsis."""
+        parts: list[range] = []
+        kept: list[int] = []
+        for part in _whole_key(key, len(x.shape)):
+            if part is None:
+                kept.append(1)
+                continue
+            length = x.shape[len(parts)]
+            if isinstance(part, slice):
+                parts.append(range(length)[part])
+                kept.append(len(parts[-1]))
+            else:
+                parts.append(range(range(length)[part], range(length)[part] + 1))
+        starts, steps = tuple(part.start for part in parts), tuple(part.step for part in parts)
+        sizes = tuple(map(len, parts))
+        if sizes != x.shape or any(step != 1 for step in steps):
+            x = self.add("slice", (x,), sizes, x.dtype, starts=starts, steps=steps)
+        return self.reshape(x, kept)
+
+    def reduce(self, op: str, x: Value, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Value:
+        axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+        axes = tuple(sorted(axis % len(x.shape) for axis in axes))
+        if op in ("sum", "prod"):
+            x = self.cast(x, dtype or getattr(np, op)(np.ones(1, x.dtype)).dtype)
+        elif dtype is not None:
+            raise NotTraceable(f"{op} with a dtype")
+        if op in ("argmax", "argmin") and len(axes) != 1:
+            x, axes = self.reshape(x, (x.size,)), (0,)
+            if keepdims:
+                raise NotTraceable(f"{op} of all numbers that keeps its axes")
+        dtype = np.int64 if op in ("argmax", "argmin") else np.bool_ if op in ("all", "any") else x.dtype
+        kept = [1 if axis in axes else length for axis, length in enumerate(x.shape)]
+        reduced = self.add(op, (x,), kept, dtype, axes=axes) if axes else self.cast(x, dtype)
+        return reduced if keepdims else self.reshape(reduced, [n for axis, n in enumerate(x.shape) if axis not in axes])
+
+    def matmul(self, x: Value, y: Value) -> Value:
+        if len(x.shape) < 2 or len(y.shape) < 2:
+            raise NotTraceable("a product with a vector")
+        batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        return self.add("matmul", (x, y), (*batch, x.shape[-2], y.shape[-1]), x.dtype)
+
+    def concat(self, arrays: Sequence[Value], axis: int) -> Value:
+        if len(arrays) == 1:
+            return arrays[0]
+        axis %= len(arrays[0].shape)
+        shape = list(arrays[0].shape)
+        shape[axis] = sum(x.shape[axis] for x in arrays)
+        return self.add("concat", arrays, shape, arrays[0].dtype, axis=axis)
+
+    def take(self, x: Value, indices: Value, axis: int) -> Value:
+        axis %= len(x.shape)
+        return self.add(
+            "take", (x, indices), (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype, axis=axis
+        )
+
+
+def _whole_key(key: Any, ndim: int) -> list[Any]:
+    """What is asked of each axis, and None where one is added."""
+    parts = list(key) if isinstance(key, tuple) else [key]
+    if not all(part is None or part is ... or type(part) in (int, slice) for part in parts):
+        raise NotTraceable("rows chosen by an array")
+    rest = [slice(None)] * (ndim - sum(part is not None and part is not ... for part in parts))
+    at = next((i for i, part in enumerate(parts) if part is ...), len(parts))
+    return [*parts[:at], *rest, *parts[at + 1 :]]
