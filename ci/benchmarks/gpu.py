@@ -39,7 +39,7 @@ class Scale:
     tests: tuple[str, ...] = ()
 
 
-WHOLE = Scale(ON_GPU, None, 97, 200)
+WHOLE = Scale(ON_GPU, rows=None, epochs=97, models=200)
 
 
 def main() -> int:
@@ -93,12 +93,18 @@ def _arguments() -> argparse.Namespace:
 
 def _small() -> Scale:
     """So little that a pretended GPU is done in minutes."""
-    workloads = (
-        dataclasses.replace(w, rows=4 * w.batch_size, sizes=tuple(min(size, 784) for size in w.sizes))
-        for w in (ON_GPU[0], ON_GPU[-1])
+    workloads = tuple(
+        dataclasses.replace(
+            workload,
+            name=f"{workload.name}, shrunk",
+            sizes=(workload.sizes[0], *(min(size, 128) for size in workload.sizes[1:])),
+            batch_size=64,
+            rows=4 * 64,
+        )
+        for workload in (ON_GPU[0], ON_GPU[3], ON_GPU[-1])
     )
     tests = "-k", "cupy", "tests/test_layers.py", "tests/test_losses.py", "tests/test_cuda_graph.py"
-    return Scale(tuple(workloads), 2000, 3, 5, tests)
+    return Scale(workloads, rows=2000, epochs=5, models=5, tests=tests)
 
 
 def machine(cupy: Any) -> dict[str, Any]:
