@@ -48,6 +48,8 @@ def _cell(result: Result, name: str) -> str:
     said = f"{rate / 1000:,.0f}k/s" if rate >= 10_000 else f"{rate / 1000:,.1f}k/s"
     if name == result.reference:
         return f"**{said}**"
+    if result.reference not in result.seconds:
+        return said
     low, middle, high = result.ratios(name)
     return f"{middle:.2f} ({low:.2f} to {high:.2f}), {said}"
 
