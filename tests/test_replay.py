@@ -13,7 +13,7 @@ import pytest
 from anynet import nn
 from anynet.backends import select
 from anynet.backends.base import Backend
-from anynet.backends.blas import one_thread
+from anynet.backends.blas import threads
 from anynet.backends.replay import Replay
 from anynet.tracing.trees import leaves, rebuilt
 from anynet.training import Model, cases
@@ -27,7 +27,7 @@ def both_ways(step: Any, state: Any, batches: Any) -> tuple[Any, Any]:
     backend = select("numpy", "float64")
     own = rebuilt(state, iter([np.array(leaf) for leaf in leaves(state)]))
     # A thread more would cut a product in two, and round it differently.
-    with one_thread():
+    with threads(one=True):
         expected = Backend.run(backend, step, state, batches)
         actual = backend.run(step, own, batches)
     assert any(isinstance(replay, Replay) for replay in backend._replays.values())
@@ -194,7 +194,7 @@ def test_whatever_a_step_does_comes_out_as_in_the_plain_loop(name: str) -> None:
     for _ in range(3):
         state = generator.uniform(1, 2, (rows, rows)), generator.uniform(1, 2, (rows, rows))
         batches = (generator.normal(size=(4, rows, rows)),)
-        with one_thread():
+        with threads(one=True):
             expected, actual = (
                 outcome(run, UNUSUAL[name], tuple(s.copy() for s in state), batches)
                 for run in (lambda *a: Backend.run(backend, *a), backend.run)

@@ -2,42 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import Condition, get_ident
 from typing import Any
 
 # What OpenBLAS calls the processors whose 512-bit instructions it knows.
 _KNOWING_512_BITS = ("SkylakeX", "Cooperlake", "Sapphirerapids", "Zen4", "Zen5")
-_lock = Lock()
-_inside: list[None] = []
-_before: list[int] = []
+
+
+class _Turns:
+    """Those who compute with one thread, and those who compute with all, in turn."""
+
+    def __init__(self) -> None:
+        self.changed = Condition()
+        # Whether each thread that computes now does so with one of the library's, and how many wait to.
+        self.inside: dict[int, bool] = {}
+        self.waiting: Counter[bool] = Counter()
+        self.last = False
+        self.before: list[tuple[Any, int]] = []
+
+    def enter(self, me: int, one: bool) -> None:
+        with self.changed:
+            self.waiting[one] += 1
+            try:
+                self.changed.wait_for(lambda: self._may_enter(one))
+            finally:
+                self.waiting[one] -= 1
+            if one and not self.inside:
+                self.before = [(library, library.num_threads) for library in _libraries()]
+                _set_threads((library, 1) for library, number in self.before if number != 1)
+            self.inside[me] = self.last = one
+
+    def _may_enter(self, one: bool) -> bool:
+        is_asked_for = self.waiting[not one] > 0
+        if self.inside:
+            return self.last == one and not is_asked_for
+        return self.last != one or not is_asked_for
+
+    def leave(self, me: int) -> None:
+        with self.changed:
+            if self.inside.pop(me, False) and not self.inside:
+                _set_threads(pair for pair in self.before if pair[1] != 1)
+            self.changed.notify_all()
+
+
+_turns = _Turns()
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """The time in which matrix products use one thread; it ends when all who asked for it are done."""
-    with _lock:
-        if not _inside:
-            _before[:] = [library.num_threads for library in _libraries()]
-            _set_threads(1 for _ in _before)
-        _inside.append(None)
+def threads(one: bool) -> Iterator[None]:
+    """The time in which matrix products use one thread, or all.
+
+    The number is the whole process's, and another number rounds otherwise. So those who compute with one wait for those
+    who compute with all, and these for them; within it, asking for either changes nothing.
+    """
+    me = get_ident()
+    if me in _turns.inside:
+        yield
+        return
     try:
+        _turns.enter(me, one)
         yield
     finally:
-        with _lock:
-            _inside.pop()
-            if not _inside:
-                _set_threads(iter(_before))
+        _turns.leave(me)
 
 
-def _set_threads(numbers: Iterator[int]) -> None:
-    for library, threads in zip(_libraries(), numbers, strict=True):
-        if library.num_threads != threads:
-            # threadpoolctl from 3.6 on does nothing in any thread but the one that came first.
-            getattr(library, "_real_set_num_threads", library.set_num_threads)(threads)
+def _begin_anew() -> None:
+    """In a child of a fork there is no other thread, which would end what it began."""
+    was_one = any(_turns.inside.values())
+    mine = {thread: one for thread, one in _turns.inside.items() if thread == get_ident()}
+    if was_one and not mine:
+        _set_threads(_turns.before)
+    vars(_turns).update(changed=Condition(), inside=mine, waiting=Counter())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+def _set_threads(numbers: Iterable[tuple[Any, int]]) -> None:
+    for library, number in numbers:
+        # threadpoolctl from 3.6 on does nothing in any thread but the one that came first.
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(number)
 
 
 def advice() -> str:

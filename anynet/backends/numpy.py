@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakSet
 
 from anynet.backends.base import Array, Backend, Step
-from anynet.backends.blas import one_thread
+from anynet.backends.blas import threads
 from anynet.backends.replay import Replay
 
 # With so many rows, and so few columns, a detour through a product or a transpose is the faster reduction.
@@ -23,9 +23,10 @@ SMALL = 1 << 14
 # Each keeps memory for all that a step computes.
 MOST_REPLAYS = 8
 
-# With so few multiplications in a step, two cores lose more by passing numbers to and fro than they gain; with
-# fewer still, one is what they use.
-FEW_MULTIPLICATIONS = range(1_000_000, 20_000_000)
+# With fewer multiplications in a step than this, two cores lose more by passing numbers to and fro than they gain.
+FEW_MULTIPLICATIONS = 20_000_000
+# Of so few, one thread is what BLAS uses anyhow.
+HARDLY_ANY_MULTIPLICATIONS = 9_000
 
 
 class NumPyBackend(Backend):
@@ -72,13 +73,19 @@ class NumPyBackend(Backend):
         with self.scope():
             replay = self._replay(step, state, batches, data)
             if replay is None:
-                return super().run(step, state, batches, data, donate=donate)
+                with threads(one=False):
+                    return super().run(step, state, batches, data, donate=donate)
             # The plain loop gives the same numbers, where as many threads multiply.
-            with one_thread() if replay.multiplications in FEW_MULTIPLICATIONS else nullcontext():
+            with self._threads(replay.multiplications):
                 with replay.taken(state) as is_free:
                     if is_free:
                         return replay.run(state, batches, data)
                 return super().run(step, state, batches, data, donate=donate)
+
+    def _threads(self, multiplications: int) -> AbstractContextManager[None]:
+        if multiplications < HARDLY_ANY_MULTIPLICATIONS:
+            return nullcontext()
+        return threads(one=multiplications < FEW_MULTIPLICATIONS)
 
     def _replay(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Replay | None:
         """The step's calls on this state and such batches; None where it cannot be played back."""
@@ -98,7 +105,7 @@ class NumPyBackend(Backend):
     def _followed(self, step: Step, state: Any, batch: tuple[Array, ...]) -> Replay | None:
         try:
             # By as many threads each time, whatever is computed beside it, so that it gives the same again.
-            with one_thread():
+            with threads(one=True):
                 return Replay(partial(step, self.xp), state, batch, changes_state=step in self._changing)
         # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
         except Exception:
