@@ -74,14 +74,16 @@ class Products:
         self._stream: int | None = None
 
     def matmul(self, x: Array, y: Array) -> Array:
-        if not _is_ours(x, y):
+        if not is_product(x, y):
             return self.xp.matmul(x, y)
         out = self.xp.empty((*x.shape[:-1], y.shape[1]), dtype=x.dtype)
-        self._multiply(self.xp.reshape(x, (-1, x.shape[-1])), y, out)
+        self.multiply(x, y, out)
         return out
 
-    def _multiply(self, x: Array, y: Array, out: Array) -> None:
-        self._make_ready()
+    def multiply(self, x: Array, y: Array, out: Array) -> None:
+        """Write the product into a C-contiguous array; x may have more axes than two."""
+        self.make_ready()
+        x = self.xp.reshape(x, (-1, x.shape[-1]))
         gemm = gemm_of(x, y, self.xp.ascontiguousarray)
         single = x.dtype.itemsize == 4
         number = ctypes.c_float if single else ctypes.c_double
@@ -107,7 +109,7 @@ class Products:
             "multiply matrices",
         )
 
-    def _make_ready(self) -> None:
+    def make_ready(self) -> None:
         """The library's handle, on the stream that is now the current one."""
         import cupy
 
@@ -136,7 +138,8 @@ def load() -> Any:
     return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
 
 
-def _is_ours(x: Array, y: Array) -> bool:
+def is_product(x: Array, y: Array) -> bool:
+    """Whether x y is a product of matrices of one float dtype, and not of nothing."""
     floats = x.dtype == y.dtype and x.dtype.kind == "f" and x.dtype.itemsize in (4, 8)
     return (
         floats and x.ndim >= 2 and y.ndim == 2 and x.shape[-1] == y.shape[0] and bool(math.prod((*x.shape, *y.shape)))

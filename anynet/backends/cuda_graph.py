@@ -26,6 +26,8 @@ class Graph:
     ----------
     step, state, batches, data
         As `Backend.run` takes them, the step with its namespace given; neither the step nor the data are kept.
+    kept : object, optional
+        What a launch needs besides, such as the kernels.
 
     Raises
     ------
@@ -36,15 +38,20 @@ class Graph:
     """
 
     def __init__(
-        self, step: Callable[[Any, Any], Any], state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
+        self,
+        step: Callable[[Any, Any], Any],
+        state: Any,
+        batches: tuple[Array, ...],
+        data: tuple[Array, ...],
+        kept: Any = None,
     ) -> None:
         import cupy
 
+        self._kept = kept
         self._pool = cupy.cuda.MemoryPool()
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._state = leaves(state)
-        self._metrics: dict[str, Array] = {}
-        steps = len(batches[0])
+        self._metrics: dict[str, list[Array]] = {}
         shapes = [(*batches[0].shape, *array.shape[1:]) for array in data]
         others = batches[1:] if data else batches
         with cupy.cuda.using_allocator(self._pool.malloc), self._after(cupy.cuda.get_current_stream()):
@@ -52,9 +59,9 @@ class Graph:
             self._others = tuple(cupy.empty(array.shape, array.dtype) for array in others)
             self._stream.begin_capture()
             try:
-                for i in range(steps):
+                for i in range(len(batches[0])):
                     batch = tuple(array[i, ...] for array in (*self._rows, *self._others))
-                    self._take(i, steps, *step(state, batch))
+                    self._take(*step(state, batch))
             finally:
                 # Also after an error: a stream left capturing is of no use to anybody.
                 graph = self._stream.end_capture()
@@ -67,21 +74,19 @@ class Graph:
             self._graph, self._rows, self._others, self._metrics = None, (), (), {}
             self._pool.free_all_blocks()
 
-    def _take(self, i: int, steps: int, state: Any, metrics: dict[str, Array]) -> None:
-        """Capture that a step's new state goes where the old one was, and its metrics to their place."""
-        import cupy
-
+    def _take(self, state: Any, metrics: dict[str, Array]) -> None:
+        """Capture that a step's new state goes where the old one was; its metrics stay where they are."""
         there = leaves(state)
         moved = [(old, new) for old, new in zip(self._state, there, strict=True) if new is not old]
         addresses = {old.data.ptr for old in self._state}
         if any(new.data.ptr in addresses or new.shape != old.shape or new.dtype != old.dtype for old, new in moved):
             raise NotCapturable("a state that changes places, shapes or dtypes")
+        for name, value in metrics.items():
+            # The next step changes the state.
+            is_state = any(value.data.mem is old.data.mem for old in self._state)
+            self._metrics.setdefault(name, []).append(value.copy() if is_state else value)
         for old, new in moved:
             old[...] = new
-        for name, value in metrics.items():
-            if name not in self._metrics:
-                self._metrics[name] = cupy.empty((steps, *value.shape), value.dtype)
-            self._metrics[name][i, ...] = value
 
     def run(self, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
         """Take the steps, as `Backend.run` does."""
@@ -95,7 +100,7 @@ class Graph:
             for own, array in zip(self._rows, data, strict=True):
                 cupy.take(array, batches[0], axis=0, out=own)
             self._graph.launch(self._stream)
-            metrics = {name: array.copy() for name, array in self._metrics.items()}
+            metrics = {name: cupy.stack(values) for name, values in self._metrics.items()}
         return rebuilt(state, iter(self._state)), metrics
 
     def _after(self, other: Any) -> Any:

@@ -8,13 +8,16 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from threading import RLock
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.cublas import Products
+from anynet.backends.cuda_fusion import NotFusable
 from anynet.backends.cuda_graph import Graph, InTurn, NotCapturable
+from anynet.backends.cuda_step import FusedStep
 from anynet.errors import BackendError, shown
+from anynet.tracing import NotTraceable, trace
 from anynet.tracing.trees import leaves, rebuilt
 
 # Each keeps memory for all that its steps compute.
@@ -43,7 +46,8 @@ class CuPyBackend(Backend):
         super().__init__(device, dtype, precision)
         import cupy
 
-        self.xp = namespace(self.xp, Products(self.xp, precision))
+        self._products = Products(self.xp, precision)
+        self.xp = namespace(self.xp, self._products)
         # A graph goes with its step, and so with the model.
         self._graphs: WeakKeyDictionary[Step, dict[Any, Graph | None]] = WeakKeyDictionary()
         self._refused: WeakSet[Step] = WeakSet()
@@ -133,17 +137,41 @@ class CuPyBackend(Backend):
         return graph
 
     def _captured(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph | None:
+        # Nothing has been computed by then, so whatever goes wrong does so again in its own way, or not at all.
         try:
-            # What a graph changes is its own, since others may be reading the state that it was made of.
-            graph = Graph(partial(step, self.xp), self._copied(state), batches, data)
-            self._prove(graph, step, state, batches, data)
-            return graph
-        # Nothing has been computed by then, so whatever went wrong does so again in its own way, or not at all.
+            return self._fused(step, state, batches, data)
+        except (NotTraceable, NotFusable, NotCapturable):
+            pass
+        except Exception as error:
+            warnings.warn(f"a step's operations are not fused ({_named(error)})", stacklevel=2)
+        try:
+            return self._proved(partial(step, self.xp), step, state, batches, data)
         except Exception as error:
             self._refused.add(step)
-            reason = f"{type(error).__name__}: {error}"
-            warnings.warn(f"steps are taken one by one, for no CUDA graph holds them ({reason})", stacklevel=2)
+            reason = f"steps are taken one by one, for no CUDA graph holds them ({_named(error)})"
+            warnings.warn(reason, stacklevel=2)
             return None
+
+    def _fused(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph:
+        """The graph of the few kernels that the step's program comes to."""
+        one = [_Like((*batches[0].shape[1:], *array.shape[1:]), array.dtype) for array in data]
+        one += [_Like(array.shape[1:], array.dtype) for array in (batches[1:] if data else batches)]
+        fused = FusedStep(trace(step, self.xp, state, tuple(one), self.device), self.xp, self._products)
+        return self._proved(fused, step, state, batches, data, kept=fused)
+
+    def _proved(
+        self,
+        steps: Any,
+        step: Step,
+        state: Any,
+        batches: tuple[Array, ...],
+        data: tuple[Array, ...],
+        kept: Any = None,
+    ) -> Graph:
+        # What a graph changes is its own, since others may be reading the state that it was made of.
+        graph = Graph(steps, self._copied(state), batches, data, kept)
+        self._prove(graph, step, state, batches, data)
+        return graph
 
     def _prove(self, graph: Graph, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> None:
         """Compare the first steps with themselves, taken one by one: what the host has drawn a graph has for ever."""
@@ -179,6 +207,17 @@ def namespace(xp: Any, products: Any) -> SimpleNamespace:
         return out
 
     return SimpleNamespace(**{**vars(xp), "matmul": products.matmul, "concat": concat})
+
+
+class _Like(NamedTuple):
+    """What an array is, without its numbers."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _agree(found: Array, expected: Array) -> bool:

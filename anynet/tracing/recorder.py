@@ -28,7 +28,7 @@ class Recorder:
         return self._known[key]
 
     def constant(self, number: Any, dtype: Any) -> Value:
-        return self.add("constant", (), (), dtype, number=np.asarray(number).astype(dtype).item())
+        return self.add("constant", (), (), dtype, number=np.asarray(number, dtype).item())
 
     def captured(self, array: Any) -> Value:
         return self.add("captured", (), array.shape, array.dtype, array=array)

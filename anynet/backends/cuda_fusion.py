@@ -1,0 +1,469 @@
+"""A program as few kernels: neighbouring small operations become one, and products write straight into their place.
+
+What stays in memory are products and their operands, reductions, outputs, and what is dear and read more than once.
+All else is computed where it is read, in the loop that needs it. Loops wait in one open kernel until a product, or a
+loop that cannot stand beside what it reads, needs what the kernel writes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any, NamedTuple
+
+from anynet.backends.cuda_kernels import (
+    THREADS,
+    Expressions,
+    Grid,
+    Index,
+    c_type,
+    flat,
+    map_loop,
+    operation,
+    reduce_loop,
+    reduction,
+)
+from anynet.tracing import Program, Value
+from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS
+
+# So much work one block does by itself, rather than that another kernel waits for it.
+ONE_BLOCK = 4096
+# What takes more operations than this, and is read more than once, is kept.
+DEAR = 64
+MOST_NUMBERS = 2**31 - 1
+# A kernel takes 4,096 bytes of parameters.
+MOST_ARRAYS = 500
+
+
+class NotFusable(TypeError):
+    """The program holds what no kernel can be written for."""
+
+
+class Place(NamedTuple):
+    """Where a value lies, in order: in which array, from which number on.
+
+    Arrays are ("state", i), ("batch", i), ("captured", i), ("metric", i) and ("temporary", i).
+    """
+
+    array: tuple[str, int]
+    offset: int = 0
+
+
+class Loop:
+    """One pass over an index space, and where it writes what; one that reduces writes one value."""
+
+    def __init__(self, x: Value, place: Place, reduces: bool = False) -> None:
+        self.stores = [(x, place)]
+        self.reduces = reduces
+
+    @property
+    def value(self) -> Value:
+        return self.stores[0][0]
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        return self.value.inputs[0].shape if self.reduces else self.value.shape
+
+    @property
+    def work(self) -> int:
+        return math.prod(self.space)
+
+
+class Part:
+    """Loops that blocks of their own do, one after the other."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.loops: list[Loop] = []
+
+
+class Kernel(NamedTuple):
+    """One launch: parts side by side."""
+
+    source: str
+    name: str
+    blocks: int
+    arrays: list[tuple[str, int]]
+
+
+class Plan:
+    """A program's kernels, products and calls of the library, in order.
+
+    Attributes
+    ----------
+    nodes : list of Kernel and Value
+        A value is a product, or whatever else the library must compute.
+    place : dict of Value to Place
+    temporaries : list of Value
+        One for each array of that kind, which holds as many numbers of its dtype.
+    captured : list of arrays
+    source : str
+        Of all kernels.
+
+    Raises
+    ------
+    NotFusable
+        When arrays are empty, larger than an int can tell, or too many.
+    """
+
+    def __init__(self, program: Program) -> None:
+        if not all(0 < x.size <= MOST_NUMBERS for x in program.values):
+            raise NotFusable("an array of no numbers, or of more than an int can tell")
+        program = self.program = _in_two_stages(program)
+        self.place: dict[Value, Place] = {}
+        self.temporaries: list[Value] = []
+        self.captured: list[Any] = []
+        self.nodes: list[Kernel | Value] = []
+        self._copies: list[Loop] = []
+        self._order = {x: i for i, x in enumerate(program.values)}
+        self._give_places(_kept(program))
+        self._open: list[Part] = []
+        # What a kernel that is closed has written, and what the open one writes.
+        self._ready = {place for x, place in self.place.items() if x.op in ("input", "captured")}
+        self._waiting: dict[Place, Part] = {}
+        self._schedule()
+        self.source = "\n".join(node.source for node in self.nodes if isinstance(node, Kernel))
+
+    def _give_places(self, kept: list[Value]) -> None:
+        for kind, values in (("state", self.program.state), ("batch", self.program.batch)):
+            self.place |= {x: Place((kind, i)) for i, x in enumerate(values)}
+        for x in self.program.values:
+            if x.op == "captured":
+                self.place[x] = Place(("captured", len(self.captured)))
+                self.captured.append(x.attributes["array"])
+        for i, x in enumerate(self.program.metrics.values()):
+            self._put(x, Place(("metric", i)))
+        # The pieces of what is joined are written there at once.
+        for x in sorted(kept, key=lambda x: (not _is_joined(x), -self._order[x])):
+            if x not in self.place:
+                self._put(x, self._temporary(x))
+        self._states: list[Loop] = []
+        for i, (old, new) in enumerate(zip(self.program.state, self.program.new_state, strict=True)):
+            if new is not old:
+                self._states.append(Loop(new, Place(("state", i))))
+
+    def _temporary(self, x: Value) -> Place:
+        self.temporaries.append(x)
+        return Place(("temporary", len(self.temporaries) - 1))
+
+    def _put(self, x: Value, place: Place) -> None:
+        """Let a value be written there, or copied to there if it is written elsewhere."""
+        x = _in_order(x)
+        if x in self.place:
+            self._copies.append(Loop(x, place))
+            return
+        self.place[x] = place
+        if _is_joined(x):
+            for piece in x.inputs:
+                self._put(piece, place)
+                place = place._replace(offset=place.offset + piece.size)
+
+    def _schedule(self) -> None:
+        nodes: list[Loop | Value] = []
+        for x, place in self.place.items():
+            if x.op not in ("input", "captured") and not _is_joined(x):
+                nodes.append(x if _is_computed_by_the_library(x) else Loop(x, place, x.op in REDUCTIONS))
+        nodes += self._copies
+        nodes.sort(key=lambda node: self._order[node.value if isinstance(node, Loop) else node])
+        # What hangs on nothing else is there before all others want it.
+        first = [node for node in nodes if isinstance(node, Loop) and node.work == 1 and self._is_ready(node)]
+        for loop in first:
+            self._take(loop)
+        self._take_all([node for node in nodes if node not in first])
+        self._overwrite_state()
+        self._close()
+
+    def _take_all(self, nodes: list[Loop | Value]) -> None:
+        while nodes:
+            node = nodes.pop(0)
+            if self._waits_for_open(node):
+                # What can be computed by now goes into the same kernel.
+                for loop in [other for other in nodes if isinstance(other, Loop)]:
+                    if self._is_ready(loop) and not self._waits_for_open(loop):
+                        self._take(loop)
+                        nodes.remove(loop)
+                self._close()
+            if isinstance(node, Loop):
+                self._take(node)
+            else:
+                self.nodes.append(node)
+                self._ready.add(self.place[node])
+
+    def _waits_for_open(self, node: Loop | Value) -> bool:
+        """Whether the open kernel must be closed first."""
+        if isinstance(node, Loop):
+            return self._parts_for(node) is None
+        return any(place in self._waiting for x in node.inputs for place in self._places_of(_behind_views(x)))
+
+    def _overwrite_state(self) -> None:
+        """Write the new state last, all arrays of one shape in one loop, so that it is read before it is changed."""
+        by_shape: dict[Any, Loop] = {}
+        copies = []
+        for loop in self._states:
+            if self._is_read_where_it_is_written(loop):
+                there = by_shape.setdefault(loop.space, loop)
+                if there is not loop:
+                    there.stores += loop.stores
+                continue
+            ((x, place),) = loop.stores
+            copies.append(Loop(x, place))
+            if _in_order(x) not in self.place:
+                temporary = self._temporary(x)
+                self._take(Loop(x, temporary))
+                self.place[_in_order(x)] = temporary
+        if copies:
+            self._close()
+        for loop in chain(by_shape.values(), copies):
+            if self._reads_of_open() & {place.array for _, place in loop.stores}:
+                self._close()
+            self._take(loop)
+
+    def _is_read_where_it_is_written(self, loop: Loop) -> bool:
+        """Whether of arrays that change, each thread reads what it writes itself, or what its own loop does."""
+        states = zip(self.program.state, self.program.new_state, strict=True)
+        changed = {old: new.shape for old, new in states if new is not old}
+        index = Grid("map", 1, loop.work).index_in(loop.space)
+        return all(x not in changed or (changed[x] == loop.space and at == index) for x, at in self._reads(loop, index))
+
+    def _reads_of_open(self) -> set[Any]:
+        """The arrays that the open kernel reads."""
+        loops = [(loop, part.grid) for part in self._open for loop in part.loops]
+        reads = (self._reads(loop, self._index(loop, grid)) for loop, grid in loops)
+        return {self.place[x].array for x, _ in chain.from_iterable(reads)}
+
+    def _close(self) -> None:
+        if self._open:
+            self.nodes.append(self._kernel())
+        self._ready.update(self._waiting)
+        self._open, self._waiting = [], {}
+
+    def _is_written(self, x: Value) -> bool:
+        """Whether a value is read where it lies; what loops compute is computed again until it is there."""
+        return x in self.place and (self.place[x] in self._ready or not _is_computed_in_loops(x))
+
+    def _expressions(self, reference: Any = lambda x, index: "memory") -> Expressions:
+        return Expressions(self._is_written, reference)
+
+    def _index(self, loop: Loop, grid: Grid) -> Index:
+        index = grid.index_reduced(loop.value) if loop.reduces else grid.index_in(loop.space)
+        assert index is not None
+        return index
+
+    def _computed(self, loop: Loop) -> Iterable[Value]:
+        return [loop.value.inputs[0]] if loop.reduces else [x for x, _ in loop.stores]
+
+    def _reads(self, loop: Loop, index: Index | None) -> list[tuple[Value, Index]]:
+        if index is None:
+            return []
+        expressions = self._expressions()
+        for x in self._computed(loop):
+            expressions.at(x, index)
+        return expressions.reads
+
+    def _needs(self, loop: Loop) -> list[Place]:
+        """What must be written before a loop, wherever it stands."""
+        index = self._index(loop, Grid("one", 1, loop.work))
+        return [place for x, _ in self._reads(loop, index) for place in self._places_of(x)]
+
+    def _places_of(self, x: Value) -> Iterator[Place]:
+        """What must be written before a value in memory is read."""
+        x = _in_order(x)
+        if not _is_joined(x):
+            yield self.place[x]
+            return
+        place = self.place[x]
+        for piece in map(_in_order, x.inputs):
+            yield from self._places_of(piece) if self.place[piece] == place else (place,)
+            place = place._replace(offset=place.offset + piece.size)
+
+    def _is_ready(self, loop: Loop) -> bool:
+        return all(place in self._ready or place in self._waiting for place in self._needs(loop))
+
+    def _take(self, loop: Loop) -> None:
+        parts = self._parts_for(loop)
+        if parts is None:
+            self._close()
+            parts = self._parts_for(loop)
+        assert parts is not None, loop.value
+        part = self._merged(parts) if parts else self._part_of_its_own(loop)
+        if part.grid.kind == "map" and part.loops:
+            part.loops[0].stores.extend(loop.stores)
+        else:
+            part.loops.append(loop)
+        self._waiting |= {place: part for _, place in loop.stores}
+
+    def _parts_for(self, loop: Loop) -> list[Part] | None:
+        """The parts of the open kernel in which a loop must stand; None when what it reads must be written first."""
+        parts = list({id(part): part for place in self._needs(loop) if (part := self._waiting.get(place))}.values())
+        kinds = {part.grid if part.grid.kind != "one" else "one" for part in parts}
+        if not parts:
+            return []
+        if len(kinds) > 1 or parts[0].grid.kind == "map":
+            return None
+        if kinds == {"one"}:
+            return parts if loop.work <= ONE_BLOCK else None
+        return parts if self._stays_in_its_blocks(loop, parts) else None
+
+    def _merged(self, parts: list[Part]) -> Part:
+        """The parts as one, whose blocks do the loops of all."""
+        first, *others = parts
+        for part in others:
+            first.loops += part.loops
+            self._open.remove(part)
+            self._waiting |= {place: first for loop in part.loops for _, place in loop.stores}
+        return first
+
+    def _part_of_its_own(self, loop: Loop) -> Part:
+        """Blocks for a loop that needs nothing of the open kernel; one pass over a space serves all such loops."""
+        if not loop.reduces:
+            for part in self._open:
+                if part.grid.kind == "map" and part.loops[0].space == loop.space:
+                    return part
+        grid = _grids(loop.value)[0] if loop.reduces else Grid("map", 1, loop.work)
+        self._open.append(Part(grid))
+        return self._open[-1]
+
+    def _stays_in_its_blocks(self, loop: Loop, parts: list[Part]) -> bool:
+        """Whether each block needs, of what these parts write, only what it has written itself."""
+        grid = parts[0].grid
+        index = grid.index_reduced(loop.value) if loop.reduces else grid.index_in(loop.space)
+        return index is not None and all(
+            at == grid.index_in(x.shape)
+            for x, at in self._reads(loop, index)
+            if any(self._waiting.get(place) in parts for place in self._places_of(x))
+        )
+
+    def _kernel(self) -> Kernel:
+        arrays: dict[tuple[str, int], str] = {}
+
+        def reference(x: Value, index: str, place: Place | None = None) -> str:
+            array, offset = place or self.place[x]
+            arrays[array] = c_type(x.dtype)
+            return f"{array[0]}_{array[1]}[{f'{offset} + ' if offset else ''}{index}]"
+
+        lines, start = [], 0
+        for part in self._open:
+            blocks = part.grid.blocks
+            lines += [f"if (block >= {start} && block < {start + blocks}) {{", f"block -= {start};"]
+            for i, loop in enumerate(part.loops):
+                lines += ["__syncthreads();"] * bool(i)
+                lines += self._lines(loop, part.grid, reference)
+            lines += ["return;", "}"]
+            start += blocks
+        if len(arrays) > MOST_ARRAYS:
+            raise NotFusable("a kernel of so many arrays")
+        name = f"fused_{sum(isinstance(node, Kernel) for node in self.nodes)}"
+        parameters = ", ".join(f"{kind} *{array[0]}_{array[1]}" for array, kind in arrays.items())
+        source = [
+            f'extern "C" __global__ void {name}({parameters}) {{',
+            f"__shared__ double room[{THREADS}]; (void)room;",
+            "const int tid = threadIdx.x; int block = blockIdx.x;",
+            *lines,
+            "}",
+        ]
+        return Kernel("\n".join(source), name, start, list(arrays))
+
+    def _lines(self, loop: Loop, grid: Grid, reference: Any) -> list[str]:
+        expressions = self._expressions(reference)
+        index = self._index(loop, grid)
+        names = [expressions.at(x, index) for x in self._computed(loop)]
+        if loop.reduces:
+            ((x, place),) = loop.stores
+            return reduce_loop(grid, x, expressions.lines, names[0], lambda o: reference(x, o, place))
+        i = flat(index, loop.space)
+        stores = [f"{reference(x, i, place)} = {name};" for (x, place), name in zip(loop.stores, names, strict=True)]
+        return map_loop(grid, loop.space, [*expressions.lines, *stores])
+
+
+def _is_joined(x: Value) -> bool:
+    """Whether a value is its inputs, one after the other in memory."""
+    return x.op == "concat" and math.prod(x.shape[: x.attributes["axis"]]) == 1
+
+
+def _is_computed_in_loops(x: Value) -> bool:
+    return x.op in VIEWS or x.op in ("arange", "constant") or (x.op in ELEMENTWISE and operation(x) is not None)
+
+
+def _is_computed_by_the_library(x: Value) -> bool:
+    if x.op in REDUCTIONS:
+        return not _grids(x)
+    return not (_is_computed_in_loops(x) or _is_joined(x) or x.op in ("input", "captured"))
+
+
+def _grids(x: Value) -> list[Grid]:
+    """How a reduction can be shared out, the best first; none where it is the library's."""
+    if reduction(x) is None:
+        return []
+    shape, work = x.inputs[0].shape, x.inputs[0].size
+    if work <= ONE_BLOCK:
+        return [Grid("one", 1, work)]
+    cuts = ((math.prod(shape[:cut]), math.prod(shape[cut:])) for cut in range(1, len(shape)))
+    grids = (Grid(kind, *cut) for cut in cuts for kind in ("rows", "columns"))
+    return [grid for grid in grids if grid.index_reduced(x) is not None]
+
+
+def _in_two_stages(program: Program) -> Program:
+    """The program with each reduction of more numbers than one block takes to a single one as two: of rows, of all."""
+    new: dict[Value, Value] = {}
+    values = []
+    for x in program.values:
+        stages = [replace(x, inputs=tuple(new[y] for y in x.inputs))]
+        if x.op in REDUCTIONS and x.size == 1 and reduction(x) and (rows := _rows(x.inputs[0])):
+            source = stages[0].inputs[0]
+            table = Value("reshape", (_in_order(source),), (rows, source.size // rows), source.dtype)
+            partial = Value(x.op, (table,), (rows, 1), x.dtype, {"axes": (1,)})
+            total = Value(x.op, (partial,), (1, 1), x.dtype, {"axes": (0, 1)})
+            stages = [table, partial, total, Value("reshape", (total,), x.shape, x.dtype)]
+        values += stages
+        new[x] = stages[-1]
+    return Program(
+        values,
+        [new.get(x, x) for x in program.state],
+        [new.get(x, x) for x in program.batch],
+        [new[x] for x in program.new_state],
+        {name: new[x] for name, x in program.metrics.items()},
+    )
+
+
+def _rows(x: Value) -> int:
+    """How many rows a full reduction is cut into, none longer than one block takes; 0 where it is not cut."""
+    if x.size <= ONE_BLOCK:
+        return 0
+    along_axes = [math.prod(x.shape[:cut]) for cut in range(len(x.shape))]
+    divisors = [rows for rows in range(ONE_BLOCK, 1, -1) if x.size % rows == 0]
+    return next((rows for rows in (*reversed(along_axes), *divisors) if 1 < rows <= ONE_BLOCK), 0)
+
+
+def _in_order(x: Value) -> Value:
+    """The value whose numbers these are, in the same order."""
+    return _in_order(x.inputs[0]) if x.op == "reshape" else x
+
+
+def _behind_views(x: Value) -> Value:
+    """What lies in memory where a view is read."""
+    return _behind_views(x.inputs[0]) if x.op in VIEWS else x
+
+
+def _kept(program: Program) -> list[Value]:
+    """What lies in memory."""
+    readers: dict[Value, int] = {}
+    for x in program.values:
+        for y in x.inputs:
+            readers[y] = readers.get(y, 0) + 1
+    kept: set[Value] = set()
+    operations: dict[Value, int] = {}
+    for x in program.values:
+        by_library = _is_computed_by_the_library(x)
+        if by_library:
+            kept.update(map(_behind_views, x.inputs))
+        if x.op in ELEMENTWISE and x.size > 1:
+            # A number by itself, that many others are computed with
+            kept.update(y for y in map(_behind_views, x.inputs) if y.size == 1 and y.op in ELEMENTWISE)
+        operations[x] = 1 + sum(0 if y in kept else operations[y] for y in x.inputs)
+        if by_library or x.op in REDUCTIONS or x.op == "concat":
+            kept.add(x)
+        elif operations[x] > DEAR and readers.get(x, 0) > 1:
+            kept.add(_behind_views(x))
+    return [x for x in program.values if x in kept]

@@ -1,0 +1,275 @@
+"""The source of CUDA kernels: what a value is at an index, and loops over all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anynet.tracing import Value
+from anynet.tracing.program import VIEWS
+
+THREADS = 256
+# So many columns are reduced by one block, whose threads then read neighbours.
+COLUMNS = 32
+
+Index = tuple[str, ...]
+_TYPES = {
+    **{"b1": "bool", "i1": "signed char", "u1": "unsigned char", "i2": "short", "u2": "unsigned short", "i4": "int"},
+    **{"u4": "unsigned", "i8": "long long", "u8": "unsigned long long", "f4": "float", "f8": "double"},
+}
+_UNSIGNED = {4: "unsigned", 8: "unsigned long long"}
+_MAXIMUM = "({0} > {1} || {0} != {0}) ? {0} : {1}"
+_MINIMUM = "({0} < {1} || {0} != {0}) ? {0} : {1}"
+_OPERATIONS = {
+    **{"add": "{0} + {1}", "subtract": "{0} - {1}", "multiply": "{0} * {1}", "divide": "{0} / {1}"},
+    **{"less": "{0} < {1}", "less_equal": "{0} <= {1}", "greater": "{0} > {1}", "greater_equal": "{0} >= {1}"},
+    **{"equal": "{0} == {1}", "not_equal": "{0} != {1}", "logical_and": "{0} && {1}", "logical_or": "{0} || {1}"},
+    **{"logical_xor": "(bool){0} != (bool){1}", "logical_not": "!{0}", "negative": "-{0}", "square": "{0} * {0}"},
+    **{"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}"},
+    **{"bitwise_left_shift": "{0} << {1}", "bitwise_right_shift": "{0} >> {1}", "bitwise_invert": "~{0}"},
+    **{"maximum": _MAXIMUM, "minimum": _MINIMUM, "where": "{0} ? {1} : {2}", "astype": "{0}"},
+    **{"sign": "{0} != {0} ? {0} : ({0} > 0) - ({0} < 0)", "abs": "{0} < 0 ? -{0} : {0}"},
+    **{"isnan": "{0} != {0}", "isinf": "{0} == {0} && {0} - {0} != 0", "isfinite": "{0} - {0} == 0"},
+}
+_OF_FLOATS = {
+    **{name: f"{name}({{0}})" for name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "floor", "ceil")},
+    **{name: f"{name}({{0}})" for name in ("trunc", "sin", "cos", "tan", "sinh", "cosh", "tanh", "asin", "acos")},
+    **{name: f"{name}({{0}})" for name in ("atan", "asinh", "acosh", "atanh")},
+    **{name: f"{name}({{0}}, {{1}})" for name in ("pow", "atan2", "hypot")},
+    **{"abs": "fabs({0})", "round": "rint({0})"},
+}
+_OF_BOOLS = {"bitwise_invert": "!{0}", "abs": "{0}", "sign": "{0}"}
+# Which may overflow, and then wrap around; for signed numbers C leaves that open.
+_WRAPPING = ("add", "subtract", "multiply", "negative", "square", "bitwise_left_shift")
+# Without the macros of a header
+_INFINITE = {math.inf: "1e308 * 10", -math.inf: "-1e308 * 10"}
+_REDUCTIONS = {"sum": ("0", "a + b"), "prod": ("1", "a * b"), "any": ("0", "a || b"), "all": ("1", "a && b")}
+
+
+def operation(x: Value) -> str | None:
+    """The C of an elementwise operation, with places for its operands; None where there is none here."""
+    if not all(y.dtype.str[1:] in _TYPES for y in (x, *x.inputs)):
+        return None
+    kind = x.inputs[-1].dtype.kind
+    if kind == "f" and x.op in _OF_FLOATS:
+        return _OF_FLOATS[x.op]
+    if kind == "b" and x.op in _OF_BOOLS:
+        return _OF_BOOLS[x.op]
+    code = _OPERATIONS.get(x.op)
+    if code and kind == "i" and x.op in _WRAPPING and x.dtype.itemsize in _UNSIGNED:
+        whole = f"({_UNSIGNED[x.dtype.itemsize]})"
+        return code.replace("{0}", whole + "{0}").replace("{1}", whole + "{1}")
+    return code
+
+
+def reduction(x: Value) -> tuple[str, str] | None:
+    """What a reduction begins with, and the C of its next result from `a` and `b`; None where there is none here."""
+    if not all(y.dtype.str[1:] in _TYPES for y in (x, *x.inputs)):
+        return None
+    if x.op not in ("max", "min") or x.dtype.kind == "b":
+        return _REDUCTIONS.get(x.op)
+    code = (_MAXIMUM if x.op == "max" else _MINIMUM).format("a", "b")
+    if x.dtype.kind == "f":
+        return literal(-math.inf if x.op == "max" else math.inf, x.dtype), code
+    bounds = np.iinfo(x.dtype)
+    return literal(bounds.min if x.op == "max" else bounds.max, x.dtype), code
+
+
+def c_type(dtype: Any) -> str:
+    return _TYPES[dtype.str[1:]]
+
+
+def literal(number: Any, dtype: Any) -> str:
+    """A number in C, to the last bit."""
+    if dtype.kind != "f":
+        number = int(number)
+        text = f"-{2**63 - 1}LL - 1" if number == -(2**63) else f"{number}{'ULL' if number >= 2**63 else 'LL'}"
+        return f"(({c_type(dtype)})({text}))"
+    text = repr(float(number)) if math.isfinite(number) else _INFINITE.get(number, f"{_INFINITE[math.inf]} * 0")
+    return f"(({c_type(dtype)})({text}))"
+
+
+def flat(index: Index, shape: tuple[int, ...]) -> str:
+    """The number in order of what lies at an index.
+
+    >>> flat(("r", "c"), (4, 3))
+    'r * 3 + c'
+    """
+    steps = (math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    terms = [i if step == 1 else f"{i} * {step}" for i, step in zip(index, steps, strict=True) if i != "0"]
+    return " + ".join(terms) or "0"
+
+
+def unflat(i: str, shape: tuple[int, ...]) -> Index:
+    """The index along each axis of the i-th number in order; an axis of length 1 has the index 0.
+
+    >>> unflat("i", (4, 1, 3))
+    ('(i / 3)', '0', '(i % 3)')
+    """
+    long = [axis for axis, length in enumerate(shape) if length != 1]
+    index = ["0"] * len(shape)
+    for axis in long:
+        after = math.prod(shape[axis + 1 :])
+        part = i if after == 1 else f"{i} / {after}"
+        index[axis] = i if len(long) == 1 else f"({part})" if axis == long[0] else f"({part} % {shape[axis]})"
+    return tuple(index)
+
+
+def broadcast(index: Index, shape: tuple[int, ...]) -> Index:
+    """Where an array of this shape is read, to be broadcast to an index."""
+    behind = index[len(index) - len(shape) :]
+    return tuple("0" if length == 1 else i for length, i in zip(shape, behind, strict=True))
+
+
+class Expressions:
+    """Lines of C that compute values at an index, each once.
+
+    Parameters
+    ----------
+    is_read : callable
+        Whether a value lies in memory by then; what does not is computed.
+    reference : callable
+        The C of a value in memory, from its number in order.
+    """
+
+    def __init__(self, is_read: Callable[[Value], bool], reference: Callable[[Value, str], str]) -> None:
+        self.is_read = is_read
+        self.reference = reference
+        self.lines: list[str] = []
+        self.reads: list[tuple[Value, Index]] = []
+        self._names: dict[tuple[Value, Index], str] = {}
+
+    def at(self, x: Value, index: Index) -> str:
+        """The name of a value at an index."""
+        if x.op == "constant":
+            return literal(x.attributes["number"], x.dtype)
+        if (x, index) not in self._names:
+            code = self._code(x, index)
+            self._names[x, index] = code if x.op in VIEWS and not self.is_read(x) else self._named(x, code)
+        return self._names[x, index]
+
+    def _named(self, x: Value, code: str) -> str:
+        self.lines.append(f"const {c_type(x.dtype)} v{len(self.lines)} = {code};")
+        return f"v{len(self.lines) - 1}"
+
+    def _code(self, x: Value, index: Index) -> str:
+        if self.is_read(x):
+            self.reads.append((x, index))
+            return self.reference(x, flat(index, x.shape))
+        if x.op in VIEWS:
+            return self.at(x.inputs[0], _behind_view(x, index))
+        code = f"({index[0]})" if x.op == "arange" else operation(x)
+        assert code, x
+        return code.format(*(self.at(y, broadcast(index, y.shape)) for y in x.inputs))
+
+
+def _behind_view(x: Value, index: Index) -> Index:
+    """Where a view's source is read."""
+    source, told = x.inputs[0], x.attributes
+    if x.op == "broadcast_to":
+        return broadcast(index, source.shape)
+    if x.op == "permute_dims":
+        return tuple(index[told["axes"].index(axis)] for axis in range(len(index)))
+    if x.op == "slice":
+        moves = zip(index, told["starts"], told["steps"], strict=True)
+        return tuple(i if move == [0, 1] else f"({i} * {move[1]} + {move[0]})" for i, *move in moves)
+    return _reshaped(index, x.shape, source.shape)
+
+
+def _reshaped(index: Index, shape: tuple[int, ...], source: tuple[int, ...]) -> Index:
+    """Where an array of another shape is read; axes of length 1 may come and go without any arithmetic."""
+    if [n for n in shape if n != 1] != [n for n in source if n != 1]:
+        return unflat(f"({flat(index, shape)})", source)
+    rest = iter([i for i, n in zip(index, shape, strict=True) if n != 1])
+    return tuple("0" if n == 1 else next(rest) for n in source)
+
+
+class Grid(NamedTuple):
+    """How a part of a kernel's blocks share out an index space of rows and columns.
+
+    ``map``: a number for each thread. ``one``: a single block goes through all. ``rows``: a block for each row.
+    ``columns``: a block for every few columns.
+    """
+
+    kind: str
+    rows: int
+    columns: int
+
+    @property
+    def blocks(self) -> int:
+        by_kind = {"map": -(-self.rows * self.columns // THREADS), "one": 1, "rows": self.rows}
+        return by_kind.get(self.kind, -(-self.columns // COLUMNS))
+
+    def index_in(self, shape: tuple[int, ...]) -> Index | None:
+        """What a thread is at, of a space of this shape; None where the space is shared out in another way."""
+        if self.kind in ("map", "one"):
+            return unflat("i", shape)
+        for cut in self._cuts(shape):
+            return unflat("r", shape[:cut]) + unflat("c", shape[cut:])
+        return None
+
+    def _cuts(self, shape: tuple[int, ...]) -> Iterator[int]:
+        """Between which axes the rows end and the columns begin."""
+        cuts = range(len(shape) + 1)
+        if self.kind == "rows":
+            return (cut for cut in cuts if math.prod(shape[:cut]) == self.rows)
+        return (cut for cut in reversed(cuts) if math.prod(shape[cut:]) == self.columns)
+
+    def index_reduced(self, x: Value) -> Index | None:
+        """What a thread is at, of the numbers that a reduction goes through; None where this grid cannot do it."""
+        shape, axes = x.inputs[0].shape, x.attributes["axes"]
+        if self.kind == "one":
+            kept = unflat("o", x.shape)
+            reduced = unflat("k", tuple(n if axis in axes else 1 for axis, n in enumerate(shape)))
+            return tuple(reduced[axis] if axis in axes else kept[axis] for axis in range(len(shape)))
+        for cut in self._cuts(shape):
+            inner = range(cut, len(shape)) if self.kind == "rows" else range(cut)
+            if all((axis in inner) == (axis in axes) for axis, length in enumerate(shape) if length != 1):
+                return unflat("r", shape[:cut]) + unflat("c", shape[cut:])
+        return None
+
+
+def map_loop(grid: Grid, shape: tuple[int, ...], lines: list[str]) -> list[str]:
+    """Lines done for each index of a space of this shape."""
+    size = math.prod(shape)
+    if grid.kind == "map":
+        head = f"const int i = block * {THREADS} + tid; if (i < {size}) {{"
+    elif grid.kind == "one":
+        head = f"for (int i = tid; i < {size}; i += {THREADS}) {{"
+    elif grid.kind == "rows":
+        head = f"for (int c = tid; c < {size // grid.rows}; c += {THREADS}) {{ const int r = block;"
+    else:
+        head = (
+            f"for (int j = tid; j < {size // grid.columns * COLUMNS}; j += {THREADS}) {{ const int r = j / {COLUMNS}, "
+            f"c = block * {COLUMNS} + j % {COLUMNS}; if (c >= {grid.columns}) continue;"
+        )
+    return ["{", head, *lines, "}", "}"]
+
+
+def reduce_loop(grid: Grid, x: Value, lines: list[str], name: str, result: Callable[[str], str]) -> list[str]:
+    """A reduction: as many threads for each result as there are to spare, whose parts are then joined as a tree."""
+    start, step = reduction(x) or ("", "")
+    count, kind = x.inputs[0].size // x.size, c_type(x.dtype)
+    o, k = {"one": ("o", "k"), "rows": ("r", "c"), "columns": ("c", "r")}[grid.kind]
+    results = {"one": x.size, "rows": 1, "columns": COLUMNS}[grid.kind]
+    groups = min(THREADS, 1 << (results - 1).bit_length())
+    lanes = THREADS // groups
+    first = {"one": "0", "rows": "block", "columns": f"block * {COLUMNS}"}[grid.kind]
+    end = {"one": f"{x.size}", "rows": "block + 1", "columns": f"min({x.size}, (block + 1) * {COLUMNS})"}[grid.kind]
+    return [
+        f"for (int first = {first}; first < {end}; first += {groups}) {{",
+        f"const int {o} = first + tid % {groups}, lane = tid / {groups};",
+        f"{kind} a = {start}, *shared = ({kind} *)room;",
+        f"if ({o} < {end}) for (int {k} = lane; {k} < {count}; {k} += {lanes}) {{",
+        *lines,
+        f"const {kind} b = {name}; a = {step}; }}",
+        "shared[tid] = a; __syncthreads();",
+        f"for (int half = {lanes // 2}; half; half /= 2) {{",
+        f"if (lane < half) {{ const {kind} b = shared[tid + half * {groups}]; a = {step}; shared[tid] = a; }}",
+        "__syncthreads(); }",
+        f"if (!lane && {o} < {end}) {result(o)} = a;",
+        "__syncthreads(); }",
+    ]

@@ -1,0 +1,90 @@
+"""A step as its program's few kernels and products, launched on CuPy's arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anynet.backends.base import Array
+from anynet.backends.cublas import Products, is_product
+from anynet.backends.cuda_fusion import Kernel, NotFusable, Plan
+from anynet.backends.cuda_kernels import THREADS
+from anynet.tracing import Program, Value
+from anynet.tracing.program import VIEWS, compute
+from anynet.tracing.trees import leaves
+
+
+class FusedStep:
+    """What a program computes, with the new state in the place of the old.
+
+    It must be kept as long as a graph of it is launched: with it go its kernels, and the arrays that it has from
+    elsewhere.
+
+    Parameters
+    ----------
+    program : Program
+    xp : namespace
+    products : Products
+
+    Raises
+    ------
+    NotFusable
+        When no kernels can be written for the program.
+    """
+
+    def __init__(self, program: Program, xp: Any, products: Products) -> None:
+        import cupy
+
+        self.xp = xp
+        self.products = products
+        self.plan = Plan(program)
+        self.captured = [cupy.ascontiguousarray(array) for array in self.plan.captured]
+        module = cupy.RawModule(code=self.plan.source, options=("--fmad=false",))
+        kernels = [node for node in self.plan.nodes if isinstance(node, Kernel)]
+        self._functions = {kernel.name: module.get_function(kernel.name) for kernel in kernels}
+        used = [self._arrays_of(node) for node in self.plan.nodes]
+        self._last = {array: i for i, arrays in enumerate(used) for array in arrays}
+
+    def __call__(self, state: Any, batch: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
+        import cupy
+
+        given = {"state": leaves(state), "batch": list(batch), "captured": self.captured}
+        arrays = {(kind, i): array for kind, several in given.items() for i, array in enumerate(several)}
+        if not all(array.flags.c_contiguous for array in arrays.values()):
+            raise NotFusable("an array that is not in order")
+        metrics = {name: cupy.empty(x.shape, x.dtype) for name, x in self.plan.program.metrics.items()}
+        arrays |= {("metric", i): array for i, array in enumerate(metrics.values())}
+        for i, node in enumerate(self.plan.nodes):
+            for array in self._arrays_of(node) - arrays.keys():
+                x = self.plan.temporaries[array[1]]
+                arrays[array] = cupy.empty(x.size, x.dtype)
+            if isinstance(node, Kernel):
+                pointers = tuple(arrays[array] for array in node.arrays)
+                self._functions[node.name]((node.blocks,), (THREADS,), pointers)
+            else:
+                self._call_the_library(node, arrays)
+            # What comes later may lie where this did.
+            arrays = {array: x for array, x in arrays.items() if array[0] != "temporary" or self._last[array] > i}
+        return state, metrics
+
+    def _arrays_of(self, node: Kernel | Value) -> set[tuple[str, int]]:
+        """The arrays that a node reads and writes."""
+        if isinstance(node, Kernel):
+            return set(node.arrays)
+        return {self.plan.place[node].array, *(self._behind(x) for x in node.inputs)}
+
+    def _behind(self, x: Value) -> tuple[str, int]:
+        return self.plan.place[x].array if x in self.plan.place else self._behind(x.inputs[0])
+
+    def _call_the_library(self, node: Value, arrays: dict[tuple[str, int], Array]) -> None:
+        inputs, out = [self._array(x, arrays) for x in node.inputs], self._array(node, arrays)
+        if node.op == "matmul" and is_product(*inputs):
+            self.products.multiply(inputs[0], inputs[1], out)
+        else:
+            out[...] = compute(self.xp, node, inputs)
+
+    def _array(self, x: Value, arrays: dict[tuple[str, int], Array]) -> Array:
+        if x not in self.plan.place:
+            assert x.op in VIEWS, x
+            return compute(self.xp, x, [self._array(x.inputs[0], arrays)])
+        array, offset = self.plan.place[x]
+        return self.xp.reshape(self.xp.reshape(arrays[array], (-1,))[offset : offset + x.size], x.shape)
