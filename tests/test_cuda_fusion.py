@@ -48,9 +48,9 @@ def assert_fused_is_the_step(step: Any, state: Any, batch: Any, tolerance: float
     own, plain = (rebuilt(state, (gpu.xp.asarray(x, copy=True) for x in leaves(state))) for _ in range(2))
     arrays = tuple(map(gpu.xp.asarray, batch))
     with gpu.scope():
-        fused = FusedStep(trace(step, gpu.xp, own, arrays), gpu.xp, gpu._products)  # type: ignore[attr-defined]
+        fused = FusedStep(trace(step, gpu.xp, own, arrays), gpu._products)  # type: ignore[attr-defined]
         for _ in range(reuse):
-            own, found = fused(own, arrays)
+            own, found = fused(gpu.xp, own, arrays)
             plain, expected = step(gpu.xp, plain, arrays)
             assert found.keys() == expected.keys()
             for one, other in zip([*leaves(own), *found.values()], [*leaves(plain), *expected.values()], strict=True):

@@ -85,10 +85,10 @@ class TestGraphs:
         model = model_on(gpu)
         model.fit(X, Y, epochs=3, batch_size=16)
         gc.collect()
-        assert len(gpu._graphs) == 1
+        assert len(gpu._known) == 1
         del model
         gc.collect()
-        assert len(gpu._graphs) == 0
+        assert len(gpu._known) == 0
 
     @pytest.mark.parametrize("layers", [1, 2, 3])
     @pytest.mark.parametrize("optimizer", [SGD(0.1), SGD(0.1, momentum=0.9), Adam()])
@@ -232,6 +232,19 @@ def test_memory_of_the_device_is_given_back(train: Callable[[], None]) -> None:
     for _ in range(TRAININGS):
         train()
     assert used() == before
+
+
+@on_a_gpu
+def test_models_one_after_the_other_compute_in_the_same_memory() -> None:
+    import cupy
+
+    fit_and_drop()
+    gc.collect()
+    before = cupy.get_default_memory_pool().total_bytes()
+    for _ in range(3):
+        fit_and_drop()
+        gc.collect()
+    assert cupy.get_default_memory_pool().total_bytes() == before
 
 
 LAYOUTS = {

@@ -18,6 +18,7 @@ from anynet.backends.cuda_kernels import (
     Expressions,
     Grid,
     Index,
+    Read,
     c_type,
     flat,
     map_loop,
@@ -80,12 +81,13 @@ class Part:
 
 
 class Kernel(NamedTuple):
-    """One launch: parts side by side."""
+    """One launch: parts side by side; `bytes` are those that it reads and writes."""
 
     source: str
     name: str
     blocks: int
     arrays: list[tuple[str, int]]
+    bytes: int
 
 
 class Plan:
@@ -225,13 +227,15 @@ class Plan:
         states = zip(self.program.state, self.program.new_state, strict=True)
         changed = {old: new.shape for old, new in states if new is not old}
         index = Grid("map", 1, loop.work).index_in(loop.space)
-        return all(x not in changed or (changed[x] == loop.space and at == index) for x, at in self._reads(loop, index))
+        return all(
+            x not in changed or (changed[x] == loop.space and at == index) for x, at, _ in self._reads(loop, index)
+        )
 
     def _reads_of_open(self) -> set[Any]:
         """The arrays that the open kernel reads."""
         loops = [(loop, part.grid) for part in self._open for loop in part.loops]
         reads = (self._reads(loop, self._index(loop, grid)) for loop, grid in loops)
-        return {self.place[x].array for x, _ in chain.from_iterable(reads)}
+        return {self.place[read.value].array for read in chain.from_iterable(reads)}
 
     def _close(self) -> None:
         if self._open:
@@ -254,7 +258,7 @@ class Plan:
     def _computed(self, loop: Loop) -> Iterable[Value]:
         return [loop.value.inputs[0]] if loop.reduces else [x for x, _ in loop.stores]
 
-    def _reads(self, loop: Loop, index: Index | None) -> list[tuple[Value, Index]]:
+    def _reads(self, loop: Loop, index: Index | None) -> list[Read]:
         if index is None:
             return []
         expressions = self._expressions()
@@ -265,7 +269,7 @@ class Plan:
     def _needs(self, loop: Loop) -> list[Place]:
         """What must be written before a loop, wherever it stands."""
         index = self._index(loop, Grid("one", 1, loop.work))
-        return [place for x, _ in self._reads(loop, index) for place in self._places_of(x)]
+        return [place for read in self._reads(loop, index) for place in self._places_of(read.value)]
 
     def _places_of(self, x: Value) -> Iterator[Place]:
         """What must be written before a value in memory is read."""
@@ -330,9 +334,9 @@ class Plan:
         grid = parts[0].grid
         index = grid.index_reduced(loop.value) if loop.reduces else grid.index_in(loop.space)
         return index is not None and all(
-            at == grid.index_in(x.shape)
-            for x, at in self._reads(loop, index)
-            if any(self._waiting.get(place) in parts for place in self._places_of(x))
+            read.at == grid.index_in(read.value.shape)
+            for read in self._reads(loop, index)
+            if any(self._waiting.get(place) in parts for place in self._places_of(read.value))
         )
 
     def _kernel(self) -> Kernel:
@@ -343,13 +347,17 @@ class Plan:
             arrays[array] = c_type(x.dtype)
             return f"{array[0]}_{array[1]}[{f'{offset} + ' if offset else ''}{index}]"
 
-        lines, start = [], 0
+        lines, start, count = [], 0, 0
         for part in self._open:
             blocks = part.grid.blocks
             lines += [f"if (block >= {start} && block < {start + blocks}) {{", f"block -= {start};"]
             for i, loop in enumerate(part.loops):
                 lines += ["__syncthreads();"] * bool(i)
                 lines += self._lines(loop, part.grid, reference)
+                count += sum(
+                    read.numbers * read.value.dtype.itemsize for read in self._reads(loop, self._index(loop, part.grid))
+                )
+                count += sum(x.size * x.dtype.itemsize for x, _ in loop.stores)
             lines += ["return;", "}"]
             start += blocks
         if len(arrays) > MOST_ARRAYS:
@@ -363,7 +371,7 @@ class Plan:
             *lines,
             "}",
         ]
-        return Kernel("\n".join(source), name, start, list(arrays))
+        return Kernel("\n".join(source), name, start, list(arrays), count)
 
     def _lines(self, loop: Loop, grid: Grid, reference: Any) -> list[str]:
         expressions = self._expressions(reference)

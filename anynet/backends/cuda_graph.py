@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from anynet.backends.base import Array
+from anynet.backends.cuda_streams import InTurn, stream_of
 from anynet.tracing.trees import leaves, rebuilt
 
 
@@ -49,12 +50,13 @@ class Graph:
 
         self._kept = kept
         self._pool = cupy.cuda.MemoryPool()
-        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._stream = stream_of(self)
         self._state = leaves(state)
         self._metrics: dict[str, list[Array]] = {}
         shapes = [(*batches[0].shape, *array.shape[1:]) for array in data]
         others = batches[1:] if data else batches
-        with cupy.cuda.using_allocator(self._pool.malloc), self._after(cupy.cuda.get_current_stream()):
+        in_turn = InTurn(self._stream, cupy.cuda.get_current_stream())
+        with cupy.cuda.using_allocator(self._pool.malloc), in_turn:
             self._rows = tuple(cupy.empty(shape, x.dtype) for shape, x in zip(shapes, data, strict=True))
             self._others = tuple(cupy.empty(array.shape, array.dtype) for array in others)
             self._stream.begin_capture()
@@ -93,31 +95,12 @@ class Graph:
         import cupy
 
         others = batches[1:] if data else batches
-        with self._after(cupy.cuda.get_current_stream()):
-            for own, array in zip((*self._state, *self._others), (*leaves(state), *others), strict=True):
-                if own is not array:
-                    own[...] = array
-            for own, array in zip(self._rows, data, strict=True):
-                cupy.take(array, batches[0], axis=0, out=own)
-            self._graph.launch(self._stream)
-            metrics = {name: cupy.stack(values) for name, values in self._metrics.items()}
+        for own, array in zip((*self._state, *self._others), (*leaves(state), *others), strict=True):
+            if own is not array:
+                own[...] = array
+        for own, array in zip(self._rows, data, strict=True):
+            cupy.take(array, batches[0], axis=0, out=own)
+        self._stream = cupy.cuda.get_current_stream()
+        self._graph.launch(self._stream)
+        metrics = {name: cupy.stack(values) for name, values in self._metrics.items()}
         return rebuilt(state, iter(self._state)), metrics
-
-    def _after(self, other: Any) -> Any:
-        return InTurn(self._stream, other)
-
-
-class InTurn:
-    """The time in which a stream is the current one: after what the other had to do, and before what it does next."""
-
-    def __init__(self, stream: Any, other: Any) -> None:
-        self.stream = stream
-        self.other = other
-
-    def __enter__(self) -> None:
-        self.stream.wait_event(self.other.record())
-        self.stream.__enter__()
-
-    def __exit__(self, *reason: object) -> None:
-        self.stream.__exit__(*reason)
-        self.other.wait_event(self.stream.record())

@@ -124,6 +124,18 @@ def broadcast(index: Index, shape: tuple[int, ...]) -> Index:
     return tuple("0" if length == 1 else i for length, i in zip(shape, behind, strict=True))
 
 
+class Read(NamedTuple):
+    """A value in memory, at an index, and how many of its numbers are read by all threads."""
+
+    value: Value
+    at: Index
+    numbers: int
+
+    @property
+    def bytes(self) -> int:
+        return self.numbers * int(self.value.dtype.itemsize)
+
+
 class Expressions:
     """Lines of C that compute values at an index, each once.
 
@@ -139,7 +151,7 @@ class Expressions:
         self.is_read = is_read
         self.reference = reference
         self.lines: list[str] = []
-        self.reads: list[tuple[Value, Index]] = []
+        self.reads: list[Read] = []
         self._names: dict[tuple[Value, Index], str] = {}
 
     def at(self, x: Value, index: Index) -> str:
@@ -157,10 +169,13 @@ class Expressions:
 
     def _code(self, x: Value, index: Index) -> str:
         if self.is_read(x):
-            self.reads.append((x, index))
+            self.reads.append(Read(x, index, x.size))
             return self.reference(x, flat(index, x.shape))
         if x.op in VIEWS:
-            return self.at(x.inputs[0], _behind_view(x, index))
+            before = len(self.reads)
+            name = self.at(x.inputs[0], _behind_view(x, index))
+            self.reads[before:] = [read._replace(numbers=min(read.numbers, x.size)) for read in self.reads[before:]]
+            return name
         code = f"({index[0]})" if x.op == "arange" else operation(x)
         assert code, x
         return code.format(*(self.at(y, broadcast(index, y.shape)) for y in x.inputs))

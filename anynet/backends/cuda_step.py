@@ -22,7 +22,6 @@ class FusedStep:
     Parameters
     ----------
     program : Program
-    xp : namespace
     products : Products
 
     Raises
@@ -31,10 +30,9 @@ class FusedStep:
         When no kernels can be written for the program.
     """
 
-    def __init__(self, program: Program, xp: Any, products: Products) -> None:
+    def __init__(self, program: Program, products: Products) -> None:
         import cupy
 
-        self.xp = xp
         self.products = products
         self.plan = Plan(program)
         self.captured = [cupy.ascontiguousarray(array) for array in self.plan.captured]
@@ -44,7 +42,7 @@ class FusedStep:
         used = [self._arrays_of(node) for node in self.plan.nodes]
         self._last = {array: i for i, arrays in enumerate(used) for array in arrays}
 
-    def __call__(self, state: Any, batch: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
+    def __call__(self, xp: Any, state: Any, batch: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
         import cupy
 
         given = {"state": leaves(state), "batch": list(batch), "captured": self.captured}
@@ -61,7 +59,7 @@ class FusedStep:
                 pointers = tuple(arrays[array] for array in node.arrays)
                 self._functions[node.name]((node.blocks,), (THREADS,), pointers)
             else:
-                self._call_the_library(node, arrays)
+                self._call_the_library(xp, node, arrays)
             # What comes later may lie where this did.
             arrays = {array: x for array, x in arrays.items() if array[0] != "temporary" or self._last[array] > i}
         return state, metrics
@@ -75,16 +73,16 @@ class FusedStep:
     def _behind(self, x: Value) -> tuple[str, int]:
         return self.plan.place[x].array if x in self.plan.place else self._behind(x.inputs[0])
 
-    def _call_the_library(self, node: Value, arrays: dict[tuple[str, int], Array]) -> None:
-        inputs, out = [self._array(x, arrays) for x in node.inputs], self._array(node, arrays)
+    def _call_the_library(self, xp: Any, node: Value, arrays: dict[tuple[str, int], Array]) -> None:
+        inputs, out = [self._array(xp, x, arrays) for x in node.inputs], self._array(xp, node, arrays)
         if node.op == "matmul" and is_product(*inputs):
             self.products.multiply(inputs[0], inputs[1], out)
         else:
-            out[...] = compute(self.xp, node, inputs)
+            out[...] = compute(xp, node, inputs)
 
-    def _array(self, x: Value, arrays: dict[tuple[str, int], Array]) -> Array:
+    def _array(self, xp: Any, x: Value, arrays: dict[tuple[str, int], Array]) -> Array:
         if x not in self.plan.place:
             assert x.op in VIEWS, x
-            return compute(self.xp, x, [self._array(x.inputs[0], arrays)])
+            return compute(xp, x, [self._array(xp, x.inputs[0], arrays)])
         array, offset = self.plan.place[x]
-        return self.xp.reshape(self.xp.reshape(arrays[array], (-1,))[offset : offset + x.size], x.shape)
+        return xp.reshape(xp.reshape(arrays[array], (-1,))[offset : offset + x.size], x.shape)

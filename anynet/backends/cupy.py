@@ -5,22 +5,24 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from threading import RLock
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.cublas import Products
 from anynet.backends.cuda_fusion import NotFusable
-from anynet.backends.cuda_graph import Graph, InTurn, NotCapturable
+from anynet.backends.cuda_graph import Graph
 from anynet.backends.cuda_step import FusedStep
+from anynet.backends.cuda_streams import InTurn, stream_of
 from anynet.errors import BackendError, shown
 from anynet.tracing import NotTraceable, trace
 from anynet.tracing.trees import leaves, rebuilt
 
-# Each keeps memory for all that its steps compute.
+# Each graph keeps memory for all that its steps compute.
 MOST_GRAPHS = 8
 # What is drawn for a gradient shows in the loss of the step after.
 PROVEN_STEPS = 2
@@ -44,16 +46,14 @@ class CuPyBackend(Backend):
 
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         super().__init__(device, dtype, precision)
-        import cupy
 
         self._products = Products(self.xp, precision)
         self.xp = namespace(self.xp, self._products)
-        # A graph goes with its step, and so with the model.
-        self._graphs: WeakKeyDictionary[Step, dict[Any, Graph | None]] = WeakKeyDictionary()
-        self._refused: WeakSet[Step] = WeakSet()
+        # What is made of a step goes with it, and so with the model.
+        self._known: WeakKeyDictionary[Step, _Known] = WeakKeyDictionary()
         self._lock = RLock()
         with self.device:
-            self._stream = cupy.cuda.Stream(non_blocking=True)
+            self._stream = stream_of(self)
 
     @staticmethod
     def load() -> Any:
@@ -119,74 +119,76 @@ class CuPyBackend(Backend):
         donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         with self._lock, self.scope():
-            graph = self._graph(step, state, batches, data)
-            return graph.run(state, batches, data) if graph else super().run(step, state, batches, data, donate=donate)
+            known = self._known.setdefault(step, _Known({}, {}))
+            fused = self._fused(known.fused, step, state, batches, data)
+            graph = self._graph(known, fused, step, state, batches, data)
+            if graph:
+                return graph.run(state, batches, data)
+            return super().run(fused or step, state, batches, data, donate=donate)
 
-    def _graph(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph | None:
-        """The graph of such steps; None at their first coming, and where they cannot be captured."""
-        graphs = self._graphs.setdefault(step, {})
-        kept = *leaves(state), *batches
-        kind = tuple((x.shape, x.dtype.str) for x in kept), tuple((x.shape[1:], x.dtype.str) for x in data)
-        came_before = kind in graphs
-        graph = graphs.pop(kind, None)
-        if came_before and graph is None and step not in self._refused:
-            graph = self._captured(step, state, batches, data)
-        graphs[kind] = graph
-        if len(graphs) > MOST_GRAPHS:
-            del graphs[next(iter(graphs))]
-        return graph
+    def _fused(
+        self, fused: dict[Any, FusedStep | None], step: Step, state: Any, batches: tuple[Array, ...], data: Any
+    ) -> FusedStep | None:
+        """The step with its operations fused, from its first coming on, so that its numbers are always the same."""
+        kept = tuple((x.shape, x.dtype.str, x.flags.c_contiguous) for x in leaves(state))
+        kind = kept, _kinds_of_one(batches), _kinds_of_one(data)
+        known = kind in fused
+        made = fused.pop(kind, None)
+        _keep(fused, kind, made if known else self._fuse(step, state, batches, data))
+        return fused[kind]
 
-    def _captured(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph | None:
-        # Nothing has been computed by then, so whatever goes wrong does so again in its own way, or not at all.
-        try:
-            return self._fused(step, state, batches, data)
-        except (NotTraceable, NotFusable, NotCapturable):
-            pass
-        except Exception as error:
-            warnings.warn(f"a step's operations are not fused ({_named(error)})", stacklevel=2)
-        try:
-            return self._proved(partial(step, self.xp), step, state, batches, data)
-        except Exception as error:
-            self._refused.add(step)
-            reason = f"steps are taken one by one, for no CUDA graph holds them ({_named(error)})"
-            warnings.warn(reason, stacklevel=2)
-            return None
-
-    def _fused(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Graph:
-        """The graph of the few kernels that the step's program comes to."""
+    def _fuse(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> FusedStep | None:
         one = [_Like((*batches[0].shape[1:], *array.shape[1:]), array.dtype) for array in data]
         one += [_Like(array.shape[1:], array.dtype) for array in (batches[1:] if data else batches)]
-        fused = FusedStep(trace(step, self.xp, state, tuple(one), self.device), self.xp, self._products)
-        return self._proved(fused, step, state, batches, data, kept=fused)
+        try:
+            fused = FusedStep(trace(step, self.xp, state, tuple(one), self.device), self._products)
+            self._prove(super().run(fused, self._copied(state), _first(batches), data), step, state, batches, data)
+        except (NotTraceable, NotFusable, _OtherNumbers):
+            return None
+        # Nothing has been computed by then, so whatever went wrong does so again in its own way, or not at all.
+        except Exception as error:
+            warnings.warn(f"a step's operations are not fused ({_named(error)})", stacklevel=2)
+            return None
+        return fused
 
-    def _proved(
+    def _graph(
         self,
-        steps: Any,
+        known: _Known,
+        fused: FusedStep | None,
         step: Step,
         state: Any,
         batches: tuple[Array, ...],
         data: tuple[Array, ...],
-        kept: Any = None,
-    ) -> Graph:
-        # What a graph changes is its own, since others may be reading the state that it was made of.
-        graph = Graph(steps, self._copied(state), batches, data, kept)
-        self._prove(graph, step, state, batches, data)
+    ) -> Graph | None:
+        """The graph of such steps; None at their first coming, and where they cannot be captured."""
+        kind = fused, tuple((x.shape, x.dtype.str) for x in batches), _kinds_of_one(data)
+        came_before = kind in known.graphs
+        graph = known.graphs.pop(kind, None)
+        if came_before and graph is None and not known.is_refused:
+            one = fused or step
+            try:
+                # What a graph changes is its own, since others may be reading the state that it was made of.
+                graph = Graph(partial(one, self.xp), self._copied(state), batches, data, kept=fused)
+                self._prove(graph.run(self._copied(state), batches, data), one, state, batches, data)
+            except Exception as error:
+                graph, known.is_refused = None, True
+                reason = f"steps are taken one by one, for no CUDA graph holds them ({_named(error)})"
+                warnings.warn(reason, stacklevel=2)
+        _keep(known.graphs, kind, graph)
         return graph
 
-    def _prove(self, graph: Graph, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> None:
-        """Compare the first steps with themselves, taken one by one: what the host has drawn a graph has for ever."""
-        few = tuple(array[:PROVEN_STEPS, ...] for array in batches)
-        _, expected = super().run(step, self._copied(state), few, data)
-        _, found = graph.run(state, batches, data)
-        if not all(_agree(found[name][:PROVEN_STEPS, ...], numbers) for name, numbers in expected.items()):
-            raise NotCapturable("its steps give other numbers each time, as where a layer draws with numpy.random")
+    def _prove(self, found: Any, one: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> None:
+        """Compare what the first steps gave with themselves, taken one by one, since what the host draws is not fixed."""
+        _, expected = super().run(one, self._copied(state), _first(batches), data)
+        if not all(_agree(found[1][name][:PROVEN_STEPS, ...], numbers) for name, numbers in expected.items()):
+            raise _OtherNumbers("its steps give other numbers each time, as where a layer draws with numpy.random")
 
     def _copied(self, state: Any) -> Any:
         return rebuilt(state, map(self.copy, leaves(state)))
 
     def forget(self) -> None:
         with self._lock:
-            self._graphs.clear()
+            self._known.clear()
 
     def synchronize(self) -> None:
         self.device.synchronize()
@@ -209,11 +211,38 @@ def namespace(xp: Any, products: Any) -> SimpleNamespace:
     return SimpleNamespace(**{**vars(xp), "matmul": products.matmul, "concat": concat})
 
 
+class _OtherNumbers(ValueError):
+    """Steps that differ from themselves."""
+
+
+@dataclass
+class _Known:
+    """What is made of one step: for kinds of a batch, for kinds of many, and whether it cannot be captured."""
+
+    fused: dict[Any, FusedStep | None]
+    graphs: dict[Any, Graph | None]
+    is_refused: bool = False
+
+
 class _Like(NamedTuple):
     """What an array is, without its numbers."""
 
     shape: tuple[int, ...]
     dtype: Any
+
+
+def _kinds_of_one(arrays: tuple[Array, ...]) -> Any:
+    return tuple((x.shape[1:], x.dtype.str) for x in arrays)
+
+
+def _keep(few: dict[Any, Any], kind: Any, made: Any) -> None:
+    few[kind] = made
+    if len(few) > MOST_GRAPHS:
+        del few[next(iter(few))]
+
+
+def _first(batches: tuple[Array, ...]) -> tuple[Array, ...]:
+    return tuple(array[:PROVEN_STEPS, ...] for array in batches)
 
 
 def _named(error: Exception) -> str:

@@ -24,6 +24,9 @@ from workloads import ON_GPU, Data, Workload
 
 import anynet
 from anynet.backends.cublas import WORKSPACE_BYTES
+from anynet.backends.cuda_fusion import Kernel
+from anynet.tracing import Value
+from anynet.tracing.program import VIEWS
 
 ROOT = Path(__file__).parents[2]
 OURS = "anynet-cupy"
@@ -37,6 +40,7 @@ class Scale:
     rows: int | None
     epochs: int
     models: int
+    widths: tuple[int, ...] = (128, 4096)
     tests: tuple[str, ...] = ()
 
 
@@ -116,7 +120,7 @@ def _small() -> Scale:
         for workload in (ON_GPU[0], ON_GPU[3], ON_GPU[-1])
     )
     tests = "-k", "cupy", "tests/test_layers.py", "tests/test_losses.py", "tests/test_cuda_graph.py"
-    return Scale(workloads, rows=2000, epochs=5, models=5, tests=tests)
+    return Scale(workloads, rows=2000, epochs=5, models=5, widths=(128,), tests=tests)
 
 
 def machine(cupy: Any) -> dict[str, Any]:
@@ -217,35 +221,51 @@ def _left_by(models: int) -> int:
     return used() - before
 
 
-def nodes(scale: Scale) -> tuple[bool, dict[str, float]]:
-    """How many nodes a captured step has: what a GPU is given to do, one after the other."""
+def nodes(scale: Scale) -> tuple[bool, dict[str, Any]]:
+    """What a GPU is given to do in a step: nodes of the graph, and bytes that they move beside the products.
+
+    Each is told as it is, and as it would be if every operation were done by itself.
+    """
     nn = anynet.nn
-    dense = nn.Linear(128), nn.ReLU(), nn.Linear(64), nn.ReLU(), nn.Linear(10)
-    normalised = {
-        name: (nn.Linear(128), norm(), nn.ReLU(), nn.Linear(64), norm(), nn.ReLU(), nn.Linear(10))
-        for name, norm in (("BatchNorm", nn.BatchNorm), ("LayerNorm", nn.LayerNorm))
+    between = {
+        "SGD": ((nn.ReLU(),), nn.SGD(0.1)),
+        "momentum": ((nn.ReLU(),), nn.SGD(0.1, momentum=0.9)),
+        "Adam": ((nn.ReLU(),), nn.Adam()),
+        "dropout, momentum": ((nn.ReLU(), nn.Dropout(0.2)), nn.SGD(0.1, momentum=0.9)),
+        "BatchNorm": ((nn.BatchNorm(), nn.ReLU()), nn.SGD(0.1)),
+        "LayerNorm, Adam, decay": ((nn.LayerNorm(), nn.ReLU()), nn.Adam(weight_decay=0.01)),
     }
-    dropping = nn.Linear(128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(10)
-    steps = {
-        "SGD": (dense, nn.SGD(0.1)),
-        "momentum": (dense, nn.SGD(0.1, momentum=0.9)),
-        "Adam": (dense, nn.Adam()),
-        "dropout, momentum": (dropping, nn.SGD(0.1, momentum=0.9)),
-        "BatchNorm": (normalised["BatchNorm"], nn.SGD(0.1)),
-        "LayerNorm, Adam, decay": (normalised["LayerNorm"], nn.Adam(weight_decay=0.01)),
+    counts = {
+        f"{name}, {width} wide": _work_of_a_step(width, layers, optimizer)
+        for name, (layers, optimizer) in between.items()
+        for width in scale.widths
     }
-    counts = {name: _nodes_a_step(layers, optimizer) for name, (layers, optimizer) in steps.items()}
-    return all(counts.values()), counts
+    return all(found["nodes"] for found in counts.values()), counts
 
 
-def _nodes_a_step(layers: tuple[Any, ...], optimizer: Any) -> float:
+def _work_of_a_step(width: int, between: tuple[Any, ...], optimizer: Any) -> dict[str, float]:
     nn = anynet.nn
+    layers = nn.Linear(width), *between, nn.Linear(width if width > 128 else 64), *between, nn.Linear(10)
     network = nn.Sequential(nn.Rescale(1 / 255), *layers)
     model = anynet.Model(network, nn.CrossEntropyLoss(), optimizer, backend="cupy")
-    model.fit(np.zeros((64, 784), np.uint8), np.arange(64) % 10, batch_size=32, epochs=3)
-    (graphs,) = model.backend._graphs.values()
-    (graph,) = graphs.values()
-    return len(re.findall(r'node_\d+"?\s*\[', graph._graph.debug_dot_str())) / 2
+    model.fit(np.zeros((256, 784), np.uint8), np.arange(256) % 10, batch_size=128, epochs=3)
+    (known,) = model.backend._known.values()
+    (graph,) = known.graphs.values()
+    plan = graph._kept.plan
+    return {
+        "nodes": len(re.findall(r'node_\d+"?\s*\[', graph._graph.debug_dot_str())) / 2,
+        "one by one": sum(map(_is_work, plan.program.values)),
+        "MB": round(sum(node.bytes for node in plan.nodes if isinstance(node, Kernel)) / 1e6, 2),
+        "MB one by one": round(sum(map(_bytes, filter(_is_work, plan.program.values))) / 1e6, 2),
+    }
+
+
+def _is_work(x: Value) -> bool:
+    return x.op not in (*VIEWS, "input", "captured", "constant", "arange")
+
+
+def _bytes(x: Value) -> int:
+    return 0 if x.op == "matmul" else sum(y.size * y.dtype.itemsize for y in (x, *x.inputs))
 
 
 CHECKS: dict[str, Callable[[Scale], tuple[bool, Any]]] = {
