@@ -178,7 +178,7 @@ class CuPyBackend(Backend):
         return graph
 
     def _prove(self, found: Any, one: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> None:
-        """Compare what the first steps gave with themselves, taken one by one, since what the host draws is not fixed."""
+        """Compare what the first steps gave with themselves, taken one by one; what the host draws is not fixed."""
         _, expected = super().run(one, self._copied(state), _first(batches), data)
         if not all(_agree(found[1][name][:PROVEN_STEPS, ...], numbers) for name, numbers in expected.items()):
             raise _OtherNumbers("its steps give other numbers each time, as where a layer draws with numpy.random")

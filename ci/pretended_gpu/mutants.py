@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-TESTS = ("tests/test_cuda_graph.py", "tests/test_cuda_surroundings.py")
+TESTS = (
+    "tests/test_cuda_graph.py",
+    "tests/test_cuda_surroundings.py",
+    "tests/test_cuda_fusion.py",
+    "tests/test_checkpoints.py::test_on_every_backend_each_checkpoint_leads_to_the_same_bytes",
+)
 
 
 class Mutant(NamedTuple):
@@ -25,8 +30,10 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
-    Mutant("no wait before a stream's turn", "cuda_graph", "        self.stream.wait_event(self.other.record())\n", ""),
-    Mutant("no wait after it", "cuda_graph", "self.other.wait_event(self.stream.record())", "pass"),
+    Mutant(
+        "no wait before a stream's turn", "cuda_streams", "        self.stream.wait_event(self.other.record())\n", ""
+    ),
+    Mutant("no wait after it", "cuda_streams", "self.other.wait_event(self.stream.record())", "pass"),
     Mutant("cuBLAS off the stream", "cublas", "if stream != self._stream:", "if False:"),
     Mutant("CuPy's own matmul", "cupy", '"matmul": products.matmul, ', ""),
     Mutant("CuPy's own concat", "cupy", ', "concat": concat}', "}"),
@@ -41,13 +48,12 @@ MUTANTS = (
     Mutant(
         "one slot for the metrics of all steps",
         "cuda_graph",
-        "self._metrics[name][i, ...]",
-        "self._metrics[name][0, ...]",
+        "cupy.stack(values)",
+        "cupy.stack(values[-1:] * len(values))",
     ),
-    Mutant("metrics that the next launch overwrites", "cuda_graph", "name: array.copy() for", "name: array for"),
-    Mutant(
-        "a metric in float64", "cuda_graph", "(steps, *value.shape), value.dtype", '(steps, *value.shape), "float64"'
-    ),
+    Mutant("metrics that the next launch overwrites", "cuda_graph", "cupy.stack(values) for", "values[0][None] for"),
+    Mutant("a metric that the next step changes", "cuda_graph", "value.copy() if is_state else value", "value"),
+    Mutant("a metric in float64", "cuda_graph", "cupy.stack(values) for", 'cupy.stack(values).astype("float64") for'),
     Mutant(
         "memory of the graph given back at once",
         "cuda_graph",
@@ -60,11 +66,45 @@ MUTANTS = (
         "        there = leaves(state)\n",
         "        there = leaves(state)\n        float(there[0].sum())\n",
     ),
-    Mutant("a state that others read, changed", "cupy", "Graph(step, self._copied(state),", "Graph(step, state,"),
+    Mutant(
+        "a state that others read, changed",
+        "cupy",
+        "Graph(partial(one, self.xp), self._copied(state),",
+        "Graph(partial(one, self.xp), state,",
+    ),
     Mutant("rows of the last launch", "cuda_graph", "axis=0, out=own)", "axis=0)"),
-    Mutant("steps that nobody has proved", "cupy", "            self._prove(graph, step, state, batches, data)\n", ""),
+    Mutant("steps that nobody has proved", "cupy", "    if not all(_agree(", "    if False and not all(_agree("),
     Mutant("the caller's stream", "cupy", "if current == self._stream else", "if True else"),
     Mutant("a pool that keeps its memory", "cuda_graph", "            self._pool.free_all_blocks()\n", ""),
+    Mutant("a stream for each model", "cuda_streams", "stream = idle.pop()", "raise IndexError"),
+    Mutant("plain steps before fused ones", "cupy", "super().run(fused or step,", "super().run(step,"),
+    Mutant(
+        "a cast left out",
+        "cuda_kernels",
+        "else self._named(x, code)",
+        "else code if x.op == 'astype' else self._named(x, code)",
+    ),
+    Mutant("no barrier between loops", "cuda_fusion", '["__syncthreads();"] * bool(i)', "[]"),
+    Mutant(
+        "a state overwritten beside who reads it",
+        "cuda_fusion",
+        "if self._reads_of_open() & {place.array for _, place in loop.stores}:",
+        "if False:",
+    ),
+    Mutant(
+        "a state overwritten by another thread",
+        "cuda_fusion",
+        "x not in changed or (changed[x] == loop.space and at == index) for",
+        "True for",
+    ),
+    Mutant(
+        "what other blocks write",
+        "cuda_fusion",
+        "return parts if self._stays_in_its_blocks(loop, parts) else None",
+        "return parts",
+    ),
+    Mutant("what is not written yet", "cuda_fusion", "or not _is_computed_in_loops(x))", "or True)"),
+    Mutant("memory taken again too early", "cuda_step", "self._last[array] > i}", "self._last[array] > i + 2}"),
 )
 
 
