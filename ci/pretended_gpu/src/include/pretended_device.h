@@ -290,6 +290,9 @@ inline float __frcp_rn(float x) {
 inline double __dsqrt_rn(double x) {
   return ::sqrt(x);
 }
+inline long long __float2ll_rn(float x) {
+  return llrintf(x);
+}
 #define PRETENDED_ARITHMETIC(S)                  \
   inline float __fadd_##S(float x, float y) {    \
     return x + y;                                \
