@@ -18,7 +18,7 @@ FILES = [*(f"{part}_tests/test_*.py" for part in PARTS), *(f"cuda_tests/test_{pa
 OUTCOMES = ("passed", "failed", "lost", "absent", "skipped")
 # Two files ask for the version of nvcc, of which most of their tests have no need.
 SETTINGS = {"CUPY_TEST_RANDOM_SUBSAMPLE": "1", "_CUPY_TEST_SUBSAMPLE_SEED": "0", "NVCC": "echo release 13.0"}
-SETTINGS |= {"EMU_DEVICES": "2", "EMU_MEMORY_MB": "2048", "SECONDS_OF_A_FILE": "300", **os.environ}
+SETTINGS |= {"EMU_DEVICES": "6", "EMU_MEMORY_MB": "2048", "SECONDS_OF_A_FILE": "300", **os.environ}
 
 
 def main(environment, *patterns):

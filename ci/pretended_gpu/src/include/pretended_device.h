@@ -331,6 +331,9 @@ inline double normcdf(double x) {
 inline float normcdff(float x) {
   return float(normcdf(double(x)));
 }
+inline double cyl_bessel_i0(double x) {
+  return std::cyl_bessel_i(0, std::abs(x));
+}
 inline double erfcx(double x) {
   return ::exp(x * x) * erfc(x);
 }
