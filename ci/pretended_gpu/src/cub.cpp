@@ -69,13 +69,17 @@ template <class T> void scan(const T *x, T *out, int size, int op) {
   }
 }
 
+// CuPy gives integers edges in float64.
+template <class T> using Edge = std::conditional_t<std::is_integral_v<T>, double, T>;
+
 // Each bin holds its lower edge and not its upper one.
 template <class T>
-void count_between(const T *x, size_t size, const T *edges, int edge_count, long long *counts) {
+void count_between(const T *x, size_t size, const Edge<T> *edges, int edge_count,
+                   long long *counts) {
   std::fill(counts, counts + edge_count - 1, 0);
-  auto is_less = [](const T &a, const T &b) { return less(a, b); };
+  auto is_less = [](const Edge<T> &a, const Edge<T> &b) { return less(a, b); };
   for (size_t i = 0; i < size; ++i) {
-    const T *after = std::upper_bound(edges, edges + edge_count, x[i], is_less);
+    const Edge<T> *after = std::upper_bound(edges, edges + edge_count, Edge<T>(x[i]), is_less);
     if (after == edges || after == edges + edge_count) continue;
     ++counts[after - edges - 1];
   }
@@ -134,7 +138,7 @@ void cub_device_histogram_range(void *, size_t &, void *x, void *out, int edge_c
   dispatch(type, [=](auto number) {
     using T = decltype(number);
     submit_kernel(stream, "cub_device_histogram_range", [=] {
-      count_between(static_cast<T *>(x), size, static_cast<T *>(edges), edge_count, counts);
+      count_between(static_cast<T *>(x), size, static_cast<Edge<T> *>(edges), edge_count, counts);
     });
   });
 }

@@ -116,6 +116,7 @@ size_t elf_size(const char *image) {
 }  // namespace
 
 CUDA_API int cudaGetDevice(int *device);
+CUDA_API const char *cudaGetErrorString(int error);
 
 CUDA_API int cuGetErrorName(int error, const char **name) {
   *name = name_of(error);
@@ -123,7 +124,7 @@ CUDA_API int cuGetErrorName(int error, const char **name) {
 }
 
 CUDA_API int cuGetErrorString(int error, const char **text) {
-  *text = name_of(error);
+  *text = cudaGetErrorString(error);
   return Success;
 }
 

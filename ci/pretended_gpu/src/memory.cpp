@@ -173,9 +173,10 @@ CUDA_API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes,
 }
 
 // Managed memory lies where all can reach it: there is nothing to move.
-CUDA_API cudaError_t cudaMemPrefetchAsync(const void *, size_t, cudaMemLocation, unsigned,
+CUDA_API cudaError_t cudaMemPrefetchAsync(const void *, size_t, cudaMemLocation to, unsigned,
                                           cudaStream_t) {
-  return cudaSuccess;
+  bool known = to.type != cudaMemLocationTypeDevice || is_device(to.id);
+  return answer(known ? Success : InvalidDevice);
 }
 
 CUDA_API cudaError_t cudaMemAdvise(const void *, size_t, cudaMemoryAdvise, cudaMemLocation) {

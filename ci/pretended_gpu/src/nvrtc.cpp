@@ -69,9 +69,16 @@ bool needs_fibers(const string &source) {
   return holds_any(source, {"__sync", "__shfl", "_sync("});
 }
 
+// Whether the loop, or a macro that it may use, returns, which leaves a thread's other elements.
+bool returns_early(const string &source) {
+  static const std::regex macro(R"(#\s*define(?:[^\n]*\\\n)*[^\n]*\breturn\b)");
+  return source.find("return", source.find("CUPY_FOR")) != string::npos ||
+         std::regex_search(source, macro);
+}
+
 // Whether it is CuPy's loop over all elements and nothing else, which one thread can run.
 bool is_flat(const string &source) {
-  return holds_any(source, {"CUPY_FOR"}) && !needs_fibers(source) &&
+  return holds_any(source, {"CUPY_FOR"}) && !needs_fibers(source) && !returns_early(source) &&
          !holds_any(source, {"threadIdx", "blockIdx", "blockDim", "gridDim", "__shared__"});
 }
 

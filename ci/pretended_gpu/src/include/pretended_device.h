@@ -290,6 +290,9 @@ inline float __frcp_rn(float x) {
 inline double __dsqrt_rn(double x) {
   return ::sqrt(x);
 }
+inline long long __float2ll_rn(float x) {
+  return llrintf(x);
+}
 #define PRETENDED_ARITHMETIC(S)                  \
   inline float __fadd_##S(float x, float y) {    \
     return x + y;                                \
@@ -327,6 +330,9 @@ inline double normcdf(double x) {
 }
 inline float normcdff(float x) {
   return float(normcdf(double(x)));
+}
+inline double cyl_bessel_i0(double x) {
+  return std::cyl_bessel_i(0, std::abs(x));
 }
 inline double erfcx(double x) {
   return ::exp(x * x) * erfc(x);
