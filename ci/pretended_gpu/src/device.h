@@ -93,6 +93,7 @@ using Guard = std::lock_guard<std::recursive_mutex>;
 
 // streams.cpp
 Stream *stream_of(void *handle);  // null or 1: the legacy default stream; 2: the thread's own
+void flush_all();  // the streams of all devices
 int submit(void *stream, Node node);  // runs, queues or captures it
 void flush(Stream *stream, size_t upto = ~size_t(0));
 int synchronize(void *stream);

@@ -25,6 +25,7 @@ void *const THE_CONTEXT = reinterpret_cast<void *>(16);
 struct Module {
   void *library;
   PretendedContext *context;
+  bool is_loaded = true;
 };
 
 struct Function {
@@ -73,6 +74,10 @@ void run_block(const Function &function, const Shape &shape, const PretendedLaun
 }
 
 void run(const Function &function, Shape shape, Arguments &arguments) {
+  if (!function.module->is_loaded) {
+    fprintf(stderr, "pretended GPU: %s is launched, and its module unloaded\n", function.name.c_str());
+    abort();
+  }
   // A kernel that is a loop over all elements does as much with one thread.
   if (function.about.flat) shape.grid = shape.block = {1, 1, 1};
   std::vector<char> shared(shape.shared_bytes + 64, RUBBISH);
@@ -193,8 +198,13 @@ CUDA_API int cuModuleLoadData(void **module, void *image) {
   return status;
 }
 
-// What was captured may still need it.
-CUDA_API int cuModuleUnload(void *) { return Success; }
+// It stays in memory, so that a later launch, of a graph, can be told.
+CUDA_API int cuModuleUnload(void *module) {
+  Guard guard(lock);
+  flush_all();
+  static_cast<Module *>(module)->is_loaded = false;
+  return Success;
+}
 
 CUDA_API int cuModuleGetFunction(void **function, void *handle, char *name) {
   auto *module = static_cast<Module *>(handle);

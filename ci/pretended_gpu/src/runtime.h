@@ -12,7 +12,6 @@ bool is_device(int device);
 
 // streams.cpp
 bool is_stream(const Stream *stream);
-void flush_all();  // the streams of all devices
 
 // memory.cpp
 const int FREED = 0xDD;  // what freed memory holds
