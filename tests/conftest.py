@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "reads_values: a library in the test reads values of strict arrays on the host")
     config.addinivalue_line("markers", "needs(*names): a test of these backends or devices, left out where one is not")
+    config.addinivalue_line("markers", "host: a test of what no backend changes, left out with ANYNET_TEST_BACKEND")
     config.addinivalue_line("markers", "backends(*names): backend_name is each of these, not each there is")
     if BACKEND != "numpy":
         _compute_on(BACKEND)
@@ -99,8 +100,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def left_out(item: pytest.Item) -> bool:
         names = {name for mark in item.iter_markers("needs") for name in mark.args}
-        of_others = BACKEND != "numpy" and bool(names) and BACKEND not in {name.partition(":")[0] for name in names}
-        return of_others or any(absence(name) for name in names)
+        of_others = bool(names) and BACKEND not in {name.partition(":")[0] for name in names}
+        if BACKEND != "numpy" and (of_others or item.get_closest_marker("host")):
+            return True
+        return any(absence(name) for name in names)
 
     config.hook.pytest_deselected(items=[item for item in items if left_out(item)])
     items[:] = [item for item in items if not left_out(item)]

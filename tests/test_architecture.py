@@ -12,6 +12,8 @@ import pytest
 
 import anynet
 
+pytestmark = pytest.mark.host
+
 PACKAGE = Path(__file__).parent.parent / "anynet"
 MATHS = sorted((PACKAGE / "nn").glob("*.py"))
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "scipy", "array_api_compat", "array_api_strict"}

@@ -16,6 +16,8 @@ import threadpoolctl
 from anynet.backends import blas, select
 from anynet.backends.replay import Replay
 
+pytestmark = pytest.mark.host
+
 
 def threads_here() -> set[int]:
     return {info["num_threads"] for info in threadpoolctl.threadpool_info() if info["user_api"] == "blas"}

@@ -315,6 +315,7 @@ class FullDisk:
         self.file.close()
 
 
+@pytest.mark.host
 def test_whichever_call_to_the_disk_fails_a_checkpoint_can_still_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def trained_table(*options: str) -> None:
     assert anynet("train", "table.csv", "--target", "kind", *options) == 0
 
 
+@pytest.mark.host
 def test_mnist_with_no_options_but_five_epochs_reaches_97_and_a_half_percent(capsys: Any) -> None:
     result = json.loads(output_of(capsys, "train", "mnist", "--backend", BACKEND, "--epochs", "5", "--json"))
     assert result["test_accuracy"] >= 0.975

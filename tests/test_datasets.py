@@ -26,6 +26,8 @@ from anynet import datasets
 from anynet.datasets import Dataset, load, read_csv, read_idx
 from anynet.errors import DataError, ShapeError, UsageError
 
+pytestmark = pytest.mark.host
+
 MNIST = Path(datasets.__file__).parent / "mnist"
 IDX_TYPES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 MOST = 2**32 - 1

@@ -12,6 +12,8 @@ import pytest
 
 from anynet import nn
 
+pytestmark = pytest.mark.host
+
 CHECKOUT = Path(__file__).parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)

@@ -18,6 +18,8 @@ from anynet.backends.replay import Replay
 from anynet.tracing.trees import leaves, rebuilt
 from anynet.training import Model, cases
 
+pytestmark = pytest.mark.host
+
 BATCH = 7
 STEPS = 5
 

@@ -13,6 +13,8 @@ from anynet.tracing.program import compute
 from anynet.tracing.trees import leaves
 from anynet.training import Model, cases
 
+pytestmark = pytest.mark.host
+
 BATCH = 7
 
 
