@@ -17,8 +17,9 @@ CUDA = ("device", "driver", "graph", "memory", "pinned_memory", "runtime", "stre
 FILES = [*(f"{part}_tests/test_*.py" for part in PARTS), *(f"cuda_tests/test_{part}.py" for part in CUDA)]
 OUTCOMES = ("passed", "failed", "lost", "absent", "skipped")
 # Two files ask for the version of nvcc, of which most of their tests have no need.
-SETTINGS = {"CUPY_TEST_RANDOM_SUBSAMPLE": "1", "_CUPY_TEST_SUBSAMPLE_SEED": "0", "NVCC": "echo release 13.0"}
-SETTINGS |= {"EMU_DEVICES": "6", "EMU_MEMORY_MB": "2048", "SECONDS_OF_A_FILE": "300", **os.environ}
+SETTINGS = {"CUPY_TEST_RANDOM_SUBSAMPLE": "1", "_CUPY_TEST_SUBSAMPLE_SEED": "0", "PYTHONHASHSEED": "0"}
+SETTINGS |= {"EMU_DEVICES": "6", "EMU_MEMORY_MB": "2048", "NVCC": "echo release 13.0", "SECONDS_OF_A_FILE": "300"}
+SETTINGS |= os.environ
 
 
 def main(environment, *patterns):
@@ -67,9 +68,11 @@ def run_file(file):
                 told.write("absent\n" if absent else f"{report.outcome}\n")
 
     # In place of cuRAND, which is not pretended, NumPy draws the numbers that the tests begin with.
+    def drawn(draw):
+        return lambda *args, dtype=None, **named: cupy.asarray(draw(*args, **named), dtype)
+
     for name in ("rand", "randint", "random", "uniform"):
-        draw = getattr(numpy.random, name)
-        setattr(cupy.random, name, lambda *args, draw=draw, **named: cupy.asarray(draw(*args, **named)))
+        setattr(cupy.random, name, drawn(getattr(numpy.random, name)))
     return pytest.main(["-p", "no:cacheprovider", "-q", "--tb=short", "-m", "not slow", file], plugins=[Teller()])
 
 
