@@ -569,6 +569,7 @@ def test_what_a_model_file_says_of_its_outputs_is_looked_at(capsys: Any, command
     assert_one_clear_line(capsys, words)
 
 
+@pytest.mark.host
 class TestCiTrain:
     """What a person means by its arguments."""
 

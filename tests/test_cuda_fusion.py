@@ -184,7 +184,7 @@ def test_whatever_the_standard_has(name: str) -> None:
 
 
 @on_a_gpu
-@pytest.mark.parametrize("shape", [(3, 4), (70, 90), (1, 5000), (5000, 1), (5, 7, 200), (300, 3, 11)])
+@pytest.mark.parametrize("shape", [(3, 4), (70, 90), (1, 5000), (600, 1), (5, 7, 130), (60, 3, 30)])
 def test_reductions_of_any_size_along_any_axes(shape: Any) -> None:
     def step(xp: Any, state: Any, batch: Any) -> Any:
         (x,) = batch

@@ -120,7 +120,8 @@ class CuPyBackend(Backend):
     ) -> tuple[Any, dict[str, Array]]:
         with self._lock, self.scope():
             known = self._known.setdefault(step, _Known({}, {}))
-            fused = self._fused(known.fused, step, state, batches, data)
+            # Reading comes in batches of any size, each of which would be compiled.
+            fused = self._fused(known.fused, step, state, batches, data) if donate else None
             graph = self._graph(known, fused, step, state, batches, data)
             if graph:
                 return graph.run(state, batches, data)
