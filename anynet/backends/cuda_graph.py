@@ -15,18 +15,35 @@ class NotCapturable(TypeError):
     """The step does what a graph cannot hold."""
 
 
+class GraphMemory:
+    """What graphs compute in that are launched one after the other; it is given back when the last of them goes."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        self.pool = cupy.cuda.MemoryPool()
+        # Of all captures, since a pool gives memory again on the stream where it came free.
+        self.stream = stream_of(self)
+
+    def __del__(self) -> None:
+        # A pool of CuPy's keeps what it holds when it goes.
+        if not sys.is_finalizing():
+            self.pool.free_all_blocks()
+
+
 class Graph:
     """As many steps as the batches hold, on memory that stays where it is.
 
     The state is changed in place, in the arrays that the graph was made with and that are its own from then on; the
-    batches are put into arrays of the graph's own, and so are the metrics. All that the steps compute lies in a pool
-    of memory which goes when the graph goes. The same steps must have been taken once before, since neither compiling a
+    batches are put into arrays of the graph's own, and so are the metrics. What the steps compute besides lies where
+    other graphs of the same memory compute. The same steps must have been taken once before, since neither compiling a
     kernel nor loading one can be captured.
 
     Parameters
     ----------
     step, state, batches, data
         As `Backend.run` takes them, the step with its namespace given; neither the step nor the data are kept.
+    memory : GraphMemory
     kept : object, optional
         What a launch needs besides, such as the kernels.
 
@@ -44,19 +61,20 @@ class Graph:
         state: Any,
         batches: tuple[Array, ...],
         data: tuple[Array, ...],
+        memory: GraphMemory,
         kept: Any = None,
     ) -> None:
         import cupy
 
         self._kept = kept
-        self._pool = cupy.cuda.MemoryPool()
-        self._stream = stream_of(self)
+        self._memory = memory
+        self._stream = memory.stream
         self._state = leaves(state)
         self._metrics: dict[str, list[Array]] = {}
         shapes = [(*batches[0].shape, *array.shape[1:]) for array in data]
         others = batches[1:] if data else batches
         in_turn = InTurn(self._stream, cupy.cuda.get_current_stream())
-        with cupy.cuda.using_allocator(self._pool.malloc), in_turn:
+        with cupy.cuda.using_allocator(memory.pool.malloc), in_turn:
             self._rows = tuple(cupy.empty(shape, x.dtype) for shape, x in zip(shapes, data, strict=True))
             self._others = tuple(cupy.empty(array.shape, array.dtype) for array in others)
             self._stream.begin_capture()
@@ -70,11 +88,9 @@ class Graph:
         self._graph = graph
 
     def __del__(self) -> None:
-        # A pool of CuPy's keeps what it holds when it goes, and the last launch may be under way.
+        # The last launch may be under way.
         if not sys.is_finalizing():
             self._stream.synchronize()
-            self._graph, self._rows, self._others, self._metrics = None, (), (), {}
-            self._pool.free_all_blocks()
 
     def _take(self, state: Any, metrics: dict[str, Array]) -> None:
         """Capture that a step's new state goes where the old one was; its metrics stay where they are."""

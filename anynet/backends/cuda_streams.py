@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 from weakref import finalize
 
-_idle: dict[int, list[Any]] = {}
+_idle: dict[Any, list[Any]] = {}
 
 
 def stream_of(owner: Any) -> Any:
     """A stream on the current device that nobody else is given until its owner goes.
 
-    Then it is used again: CuPy keeps what is freed for the stream that it was taken on.
+    Then another of its kind is given it, since CuPy keeps what is freed for the stream that it was taken on.
     """
     import cupy
 
-    idle = _idle.setdefault(cupy.cuda.Device().id, [])
+    idle = _idle.setdefault((cupy.cuda.Device().id, type(owner)), [])
     try:
         stream = idle.pop()
     except IndexError:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.cublas import Products
 from anynet.backends.cuda_fusion import NotFusable
-from anynet.backends.cuda_graph import Graph
+from anynet.backends.cuda_graph import Graph, GraphMemory
 from anynet.backends.cuda_step import FusedStep
 from anynet.backends.cuda_streams import InTurn, stream_of
 from anynet.errors import BackendError, shown
@@ -51,6 +51,7 @@ class CuPyBackend(Backend):
         self.xp = namespace(self.xp, self._products)
         # What is made of a step goes with it, and so with the model.
         self._known: WeakKeyDictionary[Step, _Known] = WeakKeyDictionary()
+        self._graph_memory: Callable[[], GraphMemory | None] = lambda: None
         self._lock = RLock()
         with self.device:
             self._stream = stream_of(self)
@@ -166,17 +167,37 @@ class CuPyBackend(Backend):
         came_before = kind in known.graphs
         graph = known.graphs.pop(kind, None)
         if came_before and graph is None and not known.is_refused:
-            one = fused or step
             try:
-                # What a graph changes is its own, since others may be reading the state that it was made of.
-                graph = Graph(partial(one, self.xp), self._copied(state), batches, data, kept=fused)
-                self._prove(graph.run(self._copied(state), batches, data), one, state, batches, data)
+                graph = self._captured(known, fused or step, state, batches, data, kept=fused)
             except Exception as error:
-                graph, known.is_refused = None, True
+                known.is_refused = True
                 reason = f"steps are taken one by one, for no CUDA graph holds them ({_named(error)})"
                 warnings.warn(reason, stacklevel=2)
         _keep(known.graphs, kind, graph)
         return graph
+
+    def _captured(
+        self, known: _Known, one: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...], kept: Any
+    ) -> Graph:
+        given = self._copied(state)
+        # What graphs change is their own, since others may be reading the state that the first was made of.
+        known.state = self._copied(state) if known.state is None else known.state
+        memory = self._graph_memory() or GraphMemory()
+        self._graph_memory = ref(memory)
+        try:
+            graph = Graph(partial(one, self.xp), known.state, batches, data, memory, kept)
+            self._prove(graph.run(given, batches, data), one, given, batches, data)
+        finally:
+            for own, array in zip(leaves(known.state), leaves(given), strict=True):
+                own[...] = array
+        self._give_back_memory()
+        return graph
+
+    def _give_back_memory(self) -> None:
+        """That of steps taken one by one, which come no more."""
+        import cupy
+
+        cupy.get_default_memory_pool().free_all_blocks(stream=self._stream)
 
     def _prove(self, found: Any, one: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> None:
         """Compare what the first steps gave with themselves, taken one by one; what the host draws is not fixed."""
@@ -218,10 +239,11 @@ class _OtherNumbers(ValueError):
 
 @dataclass
 class _Known:
-    """What is made of one step: for kinds of a batch, for kinds of many, and whether it cannot be captured."""
+    """What is made of one step: by kind of a batch and of many, with one state; or that it cannot be captured."""
 
     fused: dict[Any, FusedStep | None]
     graphs: dict[Any, Graph | None]
+    state: Any = None
     is_refused: bool = False
 
 
