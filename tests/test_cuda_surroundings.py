@@ -6,7 +6,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -198,6 +198,10 @@ def test_memory_that_runs_out_leaves_the_model_and_the_device_usable(alone: dict
     pool = cupy.get_default_memory_pool()
     pool.free_all_blocks()
     pool.set_limit(size=pool.total_bytes() + (1 << 16))
+    filler = []
+    with suppress(cupy.cuda.memory.OutOfMemoryError), model.backend.scope():
+        while True:
+            filler.append(cupy.empty(1 << 18, np.uint8))
     try:
         with pytest.raises(cupy.cuda.memory.OutOfMemoryError):
             model.predict(np.zeros((100_000, 6), np.float32))
