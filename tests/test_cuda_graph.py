@@ -238,14 +238,17 @@ def test_memory_of_the_device_is_given_back(train: Callable[[], None]) -> None:
 def test_models_one_after_the_other_compute_in_the_same_memory() -> None:
     import cupy
 
+    pool = cupy.get_default_memory_pool()
+    pool.free_all_blocks()
     for _ in range(2):
         fit_and_drop()
         gc.collect()
-    before = cupy.get_default_memory_pool().total_bytes()
-    for _ in range(3):
+    before = pool.total_bytes()
+    for _ in range(4):
         fit_and_drop()
         gc.collect()
-    assert cupy.get_default_memory_pool().total_bytes() == before
+    # cuBLAS's workspace alone is thirty times as much.
+    assert pool.total_bytes() - before < 1 << 20
 
 
 LAYOUTS = {
