@@ -58,7 +58,7 @@ MUTANTS = (
         "memory of the graph given back at once",
         "cuda_graph",
         "        self._graph = graph\n",
-        "        self._graph = graph\n        self._pool.free_all_blocks()\n",
+        "        self._graph = graph\n        memory.pool.free_all_blocks()\n",
     ),
     Mutant(
         "a value read on the host while capturing",
@@ -69,13 +69,21 @@ MUTANTS = (
     Mutant(
         "a state that others read, changed",
         "cupy",
-        "Graph(partial(one, self.xp), self._copied(state),",
-        "Graph(partial(one, self.xp), state,",
+        "known.state = self._copied(state) if",
+        "known.state = state if",
+    ),
+    Mutant(
+        "a state left as its proof has changed it",
+        "cupy",
+        "                own[...] = array\n",
+        "                pass\n",
     ),
     Mutant("rows of the last launch", "cuda_graph", "axis=0, out=own)", "axis=0)"),
     Mutant("steps that nobody has proved", "cupy", "    if not all(_agree(", "    if False and not all(_agree("),
     Mutant("the caller's stream", "cupy", "if current == self._stream else", "if True else"),
-    Mutant("a pool that keeps its memory", "cuda_graph", "            self._pool.free_all_blocks()\n", ""),
+    Mutant(
+        "a pool that keeps its memory", "cuda_graph", "            self.pool.free_all_blocks()\n", "            pass\n"
+    ),
     Mutant("a stream for each model", "cuda_streams", "stream = idle.pop()", "raise IndexError"),
     Mutant("plain steps before fused ones", "cupy", "super().run(fused or step,", "super().run(step,"),
     Mutant(
