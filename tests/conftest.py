@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -132,6 +133,16 @@ def strict_refuses_what_a_gpu_refuses(request: pytest.FixtureRequest) -> Iterato
     array_api_strict.set_array_api_strict_flags(
         data_dependent_shapes=flags["data_dependent_shapes"], boolean_indexing=flags["boolean_indexing"]
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_of_the_device_is_given_back() -> Iterator[None]:
+    yield
+    if BACKEND == "cupy":
+        import cupy
+
+        gc.collect()
+        cupy.get_default_memory_pool().free_all_blocks()
 
 
 class Library:
