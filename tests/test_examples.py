@@ -133,6 +133,7 @@ def test_linear_layers_without_activation_collapse_into_one(run: Run, backend_na
     assert shown(printed, "outputs with the ReLU between") != shown(printed, "outputs of the two layers")
 
 
+@pytest.mark.host
 def test_the_circles_reach_what_four_splits_measured_and_mini_batches_get_further(run: Run, backend_name: str) -> None:
     printed = run("two_circles", "--backend", backend_name, "--out", "picture.png")
     assert re.findall(r"^epoch +(\d+)  loss 0\.\d{4}$", printed, re.MULTILINE) == [str(100 * i) for i in range(1, 11)]
@@ -152,15 +153,18 @@ def accuracy_on_mnist(run: Run, backend: str, batch_size: int) -> float:
     return float(re.search(r"^test accuracy: (0\.\d{4})$", printed, re.MULTILINE).group(1))
 
 
+@pytest.mark.host
 def test_mnist_reaches_the_measured_accuracy(run: Run, backend_name: str) -> None:
     assert accuracy_on_mnist(run, backend_name, 128) == pytest.approx(0.958, abs=0.006)
 
 
+@pytest.mark.host
 @pytest.mark.parametrize(("batch_size", "measured"), [(32, 0.974), (64, 0.969)])
 def test_mnist_gets_further_in_smaller_batches(run: Run, batch_size: int, measured: float) -> None:
     assert accuracy_on_mnist(run, "numpy", batch_size) == pytest.approx(measured, abs=0.006)
 
 
+@pytest.mark.host
 def test_mnist_lets_the_reader_see_the_epochs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     load("mnist").main(["--epochs", "2", "--batch-size", "1024", "--out", str(tmp_path / "picture.png")])
     first, second = capsys.readouterr().err.splitlines()
