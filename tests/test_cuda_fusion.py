@@ -109,6 +109,14 @@ def of(change: Callable[[Any, Any, Any], Any]) -> Any:
 STATES: dict[str, tuple[Any, Any]] = {
     "each is changed by the other": (lambda xp, s, x: (s[0] + s[1], s[0] * s[1]), (A, B)),
     "they change places": (lambda xp, s, x: (s[1], s[0]), (A, B)),
+    "they change places in other shapes": (
+        lambda xp, s, x: (xp.reshape(s[1], (3, 4)), xp.reshape(s[0], (2, 6))),
+        (A, B.reshape(2, 6)),
+    ),
+    "one becomes the other, which changes, in another shape": (
+        lambda xp, s, x: (xp.reshape(s[1], (3, 4)), s[1] * 2),
+        (A, B.reshape(2, 6)),
+    ),
     "one becomes the other": (lambda xp, s, x: (s[1], s[1]), (A, B)),
     "backwards": (lambda xp, s, x: (s[0][::-1, ::-1],), (A,)),
     "transposed": (lambda xp, s, x: (xp.matrix_transpose(s[0]) + s[0],), (A[:, :3].copy(),)),

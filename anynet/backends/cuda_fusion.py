@@ -211,10 +211,12 @@ class Plan:
                 continue
             ((x, place),) = loop.stores
             copies.append(Loop(x, place))
-            if _in_order(x) not in self.place:
+            # What lies in a state that changes does not lie there by then.
+            source = x if _in_order(x) in self.program.state else _in_order(x)
+            if source not in self.place:
                 temporary = self._temporary(x)
                 self._take(Loop(x, temporary))
-                self.place[_in_order(x)] = temporary
+                self.place[source] = temporary
         if copies:
             self._close()
         for loop in chain(by_shape.values(), copies):
