@@ -197,7 +197,7 @@ class Plan:
         """Whether the open kernel must be closed first."""
         if isinstance(node, Loop):
             return self._parts_for(node) is None
-        return any(place in self._waiting for x in node.inputs for place in self._places_of(_behind_views(x)))
+        return any(place in self._waiting for x in node.inputs for place in self._places_of(behind_views(x)))
 
     def _overwrite_state(self) -> None:
         """Write the new state last, all arrays of one shape in one loop, so that it is read before it is changed."""
@@ -451,9 +451,9 @@ def _in_order(x: Value) -> Value:
     return _in_order(x.inputs[0]) if x.op == "reshape" else x
 
 
-def _behind_views(x: Value) -> Value:
+def behind_views(x: Value) -> Value:
     """What lies in memory where a view is read."""
-    return _behind_views(x.inputs[0]) if x.op in VIEWS else x
+    return behind_views(x.inputs[0]) if x.op in VIEWS else x
 
 
 def _kept(program: Program) -> list[Value]:
@@ -467,13 +467,13 @@ def _kept(program: Program) -> list[Value]:
     for x in program.values:
         by_library = _is_computed_by_the_library(x)
         if by_library:
-            kept.update(map(_behind_views, x.inputs))
+            kept.update(map(behind_views, x.inputs))
         if x.op in ELEMENTWISE and x.size > 1:
             # A number by itself, that many others are computed with
-            kept.update(y for y in map(_behind_views, x.inputs) if y.size == 1 and y.op in ELEMENTWISE)
+            kept.update(y for y in map(behind_views, x.inputs) if y.size == 1 and y.op in ELEMENTWISE)
         operations[x] = 1 + sum(0 if y in kept else operations[y] for y in x.inputs)
         if by_library or x.op in REDUCTIONS or x.op == "concat":
             kept.add(x)
         elif operations[x] > DEAR and readers.get(x, 0) > 1:
-            kept.add(_behind_views(x))
+            kept.add(behind_views(x))
     return [x for x in program.values if x in kept]
