@@ -224,6 +224,16 @@ def test_reductions_of_any_size_along_any_axes(shape: Any) -> None:
     assert_fused_is_the_step(step, (), (np.random.default_rng(0).normal(size=shape),), 1e-10)
 
 
+@on_a_gpu
+def test_rows_that_are_joined_are_no_rows_of_the_blocks_that_wrote_them() -> None:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        # Four blocks write the pieces, one for each row of (2, 2), and four rows are joined of them.
+        pieces = [xp.max(x, axis=2, keepdims=True) - x[:, :, :700] for x in (batch[0], -batch[0])]
+        return state, {"sums": xp.sum(xp.concat(pieces), axis=(1, 2))}
+
+    assert_fused_is_the_step(step, (), (np.random.default_rng(0).normal(size=(2, 2, 2000)),))
+
+
 UNARY: list[Callable[[Any, Any], Any]] = [
     lambda xp, x: xp.tanh(x),
     lambda xp, x: xp.where(x > 0, x, 0.1 * x),

@@ -332,11 +332,14 @@ class Plan:
         return self._open[-1]
 
     def _stays_in_its_blocks(self, loop: Loop, parts: list[Part]) -> bool:
-        """Whether each block needs, of what these parts write, only what it has written itself."""
+        """Whether each block needs, of what these parts write, only what it has written itself.
+
+        What is joined may have the index of its pieces and others of their numbers there.
+        """
         grid = parts[0].grid
         index = grid.index_reduced(loop.value) if loop.reduces else grid.index_in(loop.space)
         return index is not None and all(
-            read.at == grid.index_in(read.value.shape)
+            read.at == grid.index_in(read.value.shape) and not _is_joined(read.value)
             for read in self._reads(loop, index)
             if any(self._waiting.get(place) in parts for place in self._places_of(read.value))
         )
