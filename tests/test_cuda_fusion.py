@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
@@ -186,6 +187,7 @@ EXPRESSIONS: dict[str, Callable[[Any, Any], Any]] = {
         "p": xp.matmul(x[::2, 1:], x[:, :2]),
     },
     "a product of a product": lambda xp, x: xp.matmul(xp.matmul(x, xp.matrix_transpose(x)) * 0.1, x) + 1,
+    "a long chain": lambda xp, x: functools.reduce(lambda y, _: y * 0.99 + 0.01, range(500), x),
     "many chains": lambda xp, x: chain(xp, x, 40),
     "counted": lambda xp, x: xp.arange(2, 10, 2) * x + xp.reshape(xp.arange(12), (3, 4)),
     "constant": lambda xp, x: xp.zeros((2, 2)) + 1,

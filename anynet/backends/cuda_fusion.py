@@ -33,6 +33,8 @@ from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS
 ONE_BLOCK = 4096
 # What takes more operations than this, and is read more than once, is kept.
 DEAR = 64
+# So many operations, each of the last one's result, are written down by functions that call themselves for each.
+LONGEST = 150
 MOST_NUMBERS = 2**31 - 1
 # A kernel takes 4,096 bytes of parameters.
 MOST_ARRAYS = 500
@@ -120,7 +122,8 @@ class Plan:
         self.nodes: list[Kernel | Value] = []
         self._copies: list[Loop] = []
         self._order = {x: i for i, x in enumerate(program.values)}
-        self._give_places(_kept(program))
+        self._ends = _ends(program)
+        self._give_places(_kept(program, self._ends))
         self._open: list[Part] = []
         # What a kernel that is closed has written, and what the open one writes.
         self._ready = {place for x, place in self.place.items() if x.op in ("input", "captured")}
@@ -247,10 +250,14 @@ class Plan:
 
     def _is_written(self, x: Value) -> bool:
         """Whether a value is read where it lies; what loops compute is computed again until it is there."""
-        return x in self.place and (self.place[x] in self._ready or not _is_computed_in_loops(x))
+        if x not in self.place:
+            return False
+        return self.place[x] in self._ready or x in self._ends or not _is_computed_in_loops(x)
 
-    def _expressions(self, reference: Any = lambda x, index: "memory") -> Expressions:
-        return Expressions(self._is_written, reference)
+    def _expressions(self, loop: Loop, reference: Any = lambda x, index: "memory") -> Expressions:
+        # What a loop writes it cannot read there.
+        own = {x for x, place in loop.stores if self.place.get(x) == place}
+        return Expressions(lambda x: x not in own and self._is_written(x), reference)
 
     def _index(self, loop: Loop, grid: Grid) -> Index:
         index = grid.index_reduced(loop.value) if loop.reduces else grid.index_in(loop.space)
@@ -263,7 +270,7 @@ class Plan:
     def _reads(self, loop: Loop, index: Index | None) -> list[Read]:
         if index is None:
             return []
-        expressions = self._expressions()
+        expressions = self._expressions(loop)
         for x in self._computed(loop):
             expressions.at(x, index)
         return expressions.reads
@@ -379,7 +386,7 @@ class Plan:
         return Kernel("\n".join(source), name, start, list(arrays), count)
 
     def _lines(self, loop: Loop, grid: Grid, reference: Any) -> list[str]:
-        expressions = self._expressions(reference)
+        expressions = self._expressions(loop, reference)
         index = self._index(loop, grid)
         names = [expressions.at(x, index) for x in self._computed(loop)]
         if loop.reduces:
@@ -459,7 +466,20 @@ def behind_views(x: Value) -> Value:
     return behind_views(x.inputs[0]) if x.op in VIEWS else x
 
 
-def _kept(program: Program) -> list[Value]:
+def _ends(program: Program) -> set[Value]:
+    """What ends a chain that is too long to be computed where it is read."""
+    ends: set[Value] = set()
+    lengths: dict[Value, int] = {}
+    for x in program.values:
+        lengths[x] = 1 + max((lengths[y] for y in x.inputs), default=0)
+        if lengths[x] > LONGEST:
+            ends.add(behind_views(x))
+        if behind_views(x) in ends or not _is_computed_in_loops(x):
+            lengths[x] = 1
+    return ends
+
+
+def _kept(program: Program, ends: set[Value]) -> list[Value]:
     """What lies in memory."""
     readers: dict[Value, int] = {}
     for x in program.values:
@@ -479,4 +499,4 @@ def _kept(program: Program) -> list[Value]:
             kept.add(x)
         elif operations[x] > DEAR and readers.get(x, 0) > 1:
             kept.add(behind_views(x))
-    return [x for x in program.values if x in kept]
+    return [x for x in program.values if x in kept or x in ends]
