@@ -278,6 +278,29 @@ def test_programs_made_at_random(sizes: Any, steps: Any, states: Any, read: Any)
     assert_fused_is_the_step(step, state, (generator.normal(size=sizes),), 1e-9, reuse=1)
 
 
+def added_up(xp: Any, state: Any, batch: Any) -> Any:
+    return (state[0] + xp.sum(batch[0]), state[1] - batch[0][0, 0]), {"m": state[0] - state[1]}
+
+
+@on_a_gpu
+def test_batches_need_not_lie_in_order() -> None:
+    gpu = select("cupy", "float64")
+    rows = gpu.xp.reshape(gpu.xp.arange(18.0), (2, 3, 3))
+    for batches in (rows, rows.mT, rows.mT):
+        state = (gpu.xp.zeros(()), gpu.xp.zeros(()))
+        (total, _), _ = gpu.run(added_up, state, (batches,))
+        assert float(total) == float(gpu.xp.sum(batches))
+
+
+@on_a_gpu
+def test_an_array_that_a_state_holds_twice_is_changed_once_for_each() -> None:
+    gpu = select("cupy", "float64")
+    zero = gpu.xp.zeros(())
+    state, metrics = gpu.run(added_up, (zero, zero), (gpu.xp.ones((2, 3, 4)),))
+    assert list(map(float, state)) == [24, -2]
+    assert gpu.to_numpy(metrics["m"]).tolist() == [0, 13]
+
+
 def plan_of(layers: Any, optimizer: Any = None, rows: int = 128) -> Plan:
     model, batch = model_and_batch(
         nn.Sequential(nn.Rescale(1 / 255), *layers), (784,), nn.CrossEntropyLoss(), optimizer, rows, "float32"

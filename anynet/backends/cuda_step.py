@@ -45,10 +45,11 @@ class FusedStep:
     def __call__(self, xp: Any, state: Any, batch: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
         import cupy
 
-        given = {"state": leaves(state), "batch": list(batch), "captured": self.captured}
+        own = leaves(state)
+        if not all(array.flags.c_contiguous for array in own):
+            raise NotFusable("a state that is not in order")
+        given = {"state": own, "batch": map(cupy.ascontiguousarray, batch), "captured": self.captured}
         arrays = {(kind, i): array for kind, several in given.items() for i, array in enumerate(several)}
-        if not all(array.flags.c_contiguous for array in arrays.values()):
-            raise NotFusable("an array that is not in order")
         metrics = {name: cupy.empty(x.shape, x.dtype) for name, x in self.plan.program.metrics.items()}
         arrays |= {("metric", i): array for i, array in enumerate(metrics.values())}
         for i, node in enumerate(self.plan.nodes):
