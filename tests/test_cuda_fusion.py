@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
@@ -360,6 +361,15 @@ def test_what_is_too_large_for_one_block_is_not_summed_up_by_it(size: int) -> No
     largest = max((value.inputs[0].size // value.size for value in plan.program.values if value.op == "sum"), default=0)
     assert largest <= ONE_BLOCK
     assert calls(plan) == []
+
+
+def test_no_loop_counts_further_than_its_type() -> None:
+    large = np.broadcast_to(np.uint8(1), (3 * 10**8, 2))
+    plan = Plan(trace(of(lambda xp, s, x: (xp.max(x, axis=0) + s[0],)), np, (np.zeros(2),), (large,)))
+    spread = Plan(trace(lambda xp, s, b: (s, {"m": b[0] - xp.max(b[0], axis=0)}), np, (), (large,)))
+    ends = re.findall(r"for \(int \w+ = \w+; \w+ < (\d+);", plan.source + spread.source)
+    assert ends
+    assert max(map(int, ends)) < 2**31
 
 
 def test_a_size_that_nothing_divides_is_the_library_s() -> None:
