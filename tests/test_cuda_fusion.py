@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -40,6 +43,13 @@ def model_and_batch(
     return model, (x, target, np.full(rows, 1 / rows, dtype))
 
 
+def full_of_nonsense(shape: Any, dtype: Any) -> Any:
+    """Memory that nobody has written yet, which shows in whatever reads it."""
+    import cupy
+
+    return cupy.full(shape, 1e30 if np.dtype(dtype).kind == "f" else 99, dtype)
+
+
 def assert_fused_is_the_step(step: Any, state: Any, batch: Any, tolerance: float = 1e-12, reuse: int = 2) -> Any:
     """Compare so many steps with the plain ones, on the same arrays."""
     from anynet.backends.cuda_step import FusedStep
@@ -50,7 +60,8 @@ def assert_fused_is_the_step(step: Any, state: Any, batch: Any, tolerance: float
     with gpu.scope():
         fused = FusedStep(trace(step, gpu.xp, own, arrays), gpu._products)  # type: ignore[attr-defined]
         for _ in range(reuse):
-            own, found = fused(gpu.xp, own, arrays)
+            with patch("cupy.empty", full_of_nonsense):
+                own, found = fused(gpu.xp, own, arrays)
             plain, expected = step(gpu.xp, plain, arrays)
             assert found.keys() == expected.keys()
             for one, other in zip([*leaves(own), *found.values()], [*leaves(plain), *expected.values()], strict=True):
@@ -109,6 +120,14 @@ def of(change: Callable[[Any, Any, Any], Any]) -> Any:
 STATES: dict[str, tuple[Any, Any]] = {
     "each is changed by the other": (lambda xp, s, x: (s[0] + s[1], s[0] * s[1]), (A, B)),
     "they change places": (lambda xp, s, x: (s[1], s[0]), (A, B)),
+    "they change places in other shapes": (
+        lambda xp, s, x: (xp.reshape(s[1], (3, 4)), xp.reshape(s[0], (2, 6))),
+        (A, B.reshape(2, 6)),
+    ),
+    "one becomes the other, which changes, in another shape": (
+        lambda xp, s, x: (xp.reshape(s[1], (3, 4)), s[1] * 2),
+        (A, B.reshape(2, 6)),
+    ),
     "one becomes the other": (lambda xp, s, x: (s[1], s[1]), (A, B)),
     "backwards": (lambda xp, s, x: (s[0][::-1, ::-1],), (A,)),
     "transposed": (lambda xp, s, x: (xp.matrix_transpose(s[0]) + s[0],), (A[:, :3].copy(),)),
@@ -163,7 +182,13 @@ EXPRESSIONS: dict[str, Callable[[Any, Any], Any]] = {
     "a product of views": lambda xp, x: xp.matmul(
         xp.matrix_transpose(x[::2, 1:]), xp.broadcast_to(x[:1, ::-1], (2, 4))
     ),
+    "a product of a view that is an output too": lambda xp, x: {"m": x[::2, 1:], "p": xp.matmul(x[::2, 1:], x[:, :2])},
+    "a product of a view that is a piece too": lambda xp, x: {
+        "m": xp.concat([x[::2, 1:] * 2, x[::2, 1:]]),
+        "p": xp.matmul(x[::2, 1:], x[:, :2]),
+    },
     "a product of a product": lambda xp, x: xp.matmul(xp.matmul(x, xp.matrix_transpose(x)) * 0.1, x) + 1,
+    "a long chain": lambda xp, x: functools.reduce(lambda y, _: y * 0.99 + 0.01, range(500), x),
     "many chains": lambda xp, x: chain(xp, x, 40),
     "counted": lambda xp, x: xp.arange(2, 10, 2) * x + xp.reshape(xp.arange(12), (3, 4)),
     "constant": lambda xp, x: xp.zeros((2, 2)) + 1,
@@ -179,7 +204,10 @@ def chain(xp: Any, x: Any, length: int) -> Any:
 @on_a_gpu
 @pytest.mark.parametrize("name", EXPRESSIONS)
 def test_whatever_the_standard_has(name: str) -> None:
-    step = lambda xp, state, batch: (state, {"m": EXPRESSIONS[name](xp, batch[0]), "x": batch[0]})  # noqa: E731
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        found = EXPRESSIONS[name](xp, batch[0])
+        return state, {"x": batch[0], **(found if isinstance(found, dict) else {"m": found})}
+
     assert_fused_is_the_step(step, (), (B,))
 
 
@@ -197,6 +225,16 @@ def test_reductions_of_any_size_along_any_axes(shape: Any) -> None:
         return state, metrics
 
     assert_fused_is_the_step(step, (), (np.random.default_rng(0).normal(size=shape),), 1e-10)
+
+
+@on_a_gpu
+def test_rows_that_are_joined_are_no_rows_of_the_blocks_that_wrote_them() -> None:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        # Four blocks write the pieces, one for each row of (2, 2), and four rows are joined of them.
+        pieces = [xp.max(x, axis=2, keepdims=True) - x[:, :, :700] for x in (batch[0], -batch[0])]
+        return state, {"sums": xp.sum(xp.concat(pieces), axis=(1, 2))}
+
+    assert_fused_is_the_step(step, (), (np.random.default_rng(0).normal(size=(2, 2, 2000)),))
 
 
 UNARY: list[Callable[[Any, Any], Any]] = [
@@ -239,6 +277,29 @@ def test_programs_made_at_random(sizes: Any, steps: Any, states: Any, read: Any)
     generator = np.random.default_rng(0)
     state = tuple(generator.normal(size=sizes) for _ in range(2))
     assert_fused_is_the_step(step, state, (generator.normal(size=sizes),), 1e-9, reuse=1)
+
+
+def added_up(xp: Any, state: Any, batch: Any) -> Any:
+    return (state[0] + xp.sum(batch[0]), state[1] - batch[0][0, 0]), {"m": state[0] - state[1]}
+
+
+@on_a_gpu
+def test_batches_need_not_lie_in_order() -> None:
+    gpu = select("cupy", "float64")
+    rows = gpu.xp.reshape(gpu.xp.arange(18.0), (2, 3, 3))
+    for batches in (rows, rows.mT, rows.mT):
+        state = (gpu.xp.zeros(()), gpu.xp.zeros(()))
+        (total, _), _ = gpu.run(added_up, state, (batches,))
+        assert float(total) == float(gpu.xp.sum(batches))
+
+
+@on_a_gpu
+def test_an_array_that_a_state_holds_twice_is_changed_once_for_each() -> None:
+    gpu = select("cupy", "float64")
+    zero = gpu.xp.zeros(())
+    state, metrics = gpu.run(added_up, (zero, zero), (gpu.xp.ones((2, 3, 4)),))
+    assert list(map(float, state)) == [24, -2]
+    assert gpu.to_numpy(metrics["m"]).tolist() == [0, 13]
 
 
 def plan_of(layers: Any, optimizer: Any = None, rows: int = 128) -> Plan:
@@ -300,6 +361,15 @@ def test_what_is_too_large_for_one_block_is_not_summed_up_by_it(size: int) -> No
     largest = max((value.inputs[0].size // value.size for value in plan.program.values if value.op == "sum"), default=0)
     assert largest <= ONE_BLOCK
     assert calls(plan) == []
+
+
+def test_no_loop_counts_further_than_its_type() -> None:
+    large = np.broadcast_to(np.uint8(1), (3 * 10**8, 2))
+    plan = Plan(trace(of(lambda xp, s, x: (xp.max(x, axis=0) + s[0],)), np, (np.zeros(2),), (large,)))
+    spread = Plan(trace(lambda xp, s, b: (s, {"m": b[0] - xp.max(b[0], axis=0)}), np, (), (large,)))
+    ends = re.findall(r"for \(int \w+ = \w+; \w+ < (\d+);", plan.source + spread.source)
+    assert ends
+    assert max(map(int, ends)) < 2**31
 
 
 def test_a_size_that_nothing_divides_is_the_library_s() -> None:

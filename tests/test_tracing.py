@@ -80,6 +80,15 @@ def of(compute_it: Any) -> Any:
     return lambda xp, state, batch: (state, {"m": compute_it(xp, state, batch[0])})
 
 
+def changed_by_another_name(xp: Any, s: Any, x: Any) -> Any:
+    y = x * 1.0
+    same = xp.asarray(y)
+    same += 1
+    other = xp.asarray(y, copy=True)
+    other *= 2
+    return y
+
+
 EXPRESSIONS = {
     "views": lambda xp, s, x: xp.reshape(xp.permute_dims(x[None, ::2, ..., -1:], (2, 1, 0)), (-1,)),
     "backwards": lambda xp, s, x: x[::-1, 3:0:-2],
@@ -97,6 +106,10 @@ EXPRESSIONS = {
     "products": lambda xp, s, x: xp.matmul(xp.matrix_transpose(x), x) + (x.mT @ x),
     "batched products": lambda xp, s, x: xp.matmul(x[:, None, :], xp.broadcast_to(xp.ones((4, 2)), (3, 4, 2))),
     "filled": lambda xp, s, x: xp.zeros_like(x) + xp.full((4,), 2) + xp.ones(4, dtype=xp.float32),
+    "filled with integers": lambda xp, s, x: xp.zeros(4, dtype=xp.int32) + xp.ones(4, dtype=xp.uint8),
+    "counted by default": lambda xp, s, x: xp.arange(4, dtype=None),
+    "zeros by default": lambda xp, s, x: xp.zeros(4, dtype=None),
+    "an array that is one already": changed_by_another_name,
     "no axes": lambda xp, s, x: xp.sum(x, axis=()),
     "negative zero": lambda xp, s, x: 1 / (x * 0 + xp.where(x > 0, 0.0, -0.0)),
 }

@@ -33,6 +33,8 @@ from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS
 ONE_BLOCK = 4096
 # What takes more operations than this, and is read more than once, is kept.
 DEAR = 64
+# So many operations, each of the last one's result, are written down by functions that call themselves for each.
+LONGEST = 150
 MOST_NUMBERS = 2**31 - 1
 # A kernel takes 4,096 bytes of parameters.
 MOST_ARRAYS = 500
@@ -120,7 +122,8 @@ class Plan:
         self.nodes: list[Kernel | Value] = []
         self._copies: list[Loop] = []
         self._order = {x: i for i, x in enumerate(program.values)}
-        self._give_places(_kept(program))
+        self._ends = _ends(program)
+        self._give_places(_kept(program, self._ends))
         self._open: list[Part] = []
         # What a kernel that is closed has written, and what the open one writes.
         self._ready = {place for x, place in self.place.items() if x.op in ("input", "captured")}
@@ -197,7 +200,7 @@ class Plan:
         """Whether the open kernel must be closed first."""
         if isinstance(node, Loop):
             return self._parts_for(node) is None
-        return any(place in self._waiting for x in node.inputs for place in self._places_of(_behind_views(x)))
+        return any(place in self._waiting for x in node.inputs for place in self._places_of(behind_views(x)))
 
     def _overwrite_state(self) -> None:
         """Write the new state last, all arrays of one shape in one loop, so that it is read before it is changed."""
@@ -211,10 +214,12 @@ class Plan:
                 continue
             ((x, place),) = loop.stores
             copies.append(Loop(x, place))
-            if _in_order(x) not in self.place:
+            # What lies in a state that changes does not lie there by then.
+            source = x if _in_order(x) in self.program.state else _in_order(x)
+            if source not in self.place:
                 temporary = self._temporary(x)
                 self._take(Loop(x, temporary))
-                self.place[_in_order(x)] = temporary
+                self.place[source] = temporary
         if copies:
             self._close()
         for loop in chain(by_shape.values(), copies):
@@ -245,10 +250,14 @@ class Plan:
 
     def _is_written(self, x: Value) -> bool:
         """Whether a value is read where it lies; what loops compute is computed again until it is there."""
-        return x in self.place and (self.place[x] in self._ready or not _is_computed_in_loops(x))
+        if x not in self.place:
+            return False
+        return self.place[x] in self._ready or x in self._ends or not _is_computed_in_loops(x)
 
-    def _expressions(self, reference: Any = lambda x, index: "memory") -> Expressions:
-        return Expressions(self._is_written, reference)
+    def _expressions(self, loop: Loop, reference: Any = lambda x, index: "memory") -> Expressions:
+        # What a loop writes it cannot read there.
+        own = {x for x, place in loop.stores if self.place.get(x) == place}
+        return Expressions(lambda x: x not in own and self._is_written(x), reference)
 
     def _index(self, loop: Loop, grid: Grid) -> Index:
         index = grid.index_reduced(loop.value) if loop.reduces else grid.index_in(loop.space)
@@ -261,7 +270,7 @@ class Plan:
     def _reads(self, loop: Loop, index: Index | None) -> list[Read]:
         if index is None:
             return []
-        expressions = self._expressions()
+        expressions = self._expressions(loop)
         for x in self._computed(loop):
             expressions.at(x, index)
         return expressions.reads
@@ -330,11 +339,14 @@ class Plan:
         return self._open[-1]
 
     def _stays_in_its_blocks(self, loop: Loop, parts: list[Part]) -> bool:
-        """Whether each block needs, of what these parts write, only what it has written itself."""
+        """Whether each block needs, of what these parts write, only what it has written itself.
+
+        What is joined may have the index of its pieces and others of their numbers there.
+        """
         grid = parts[0].grid
         index = grid.index_reduced(loop.value) if loop.reduces else grid.index_in(loop.space)
         return index is not None and all(
-            read.at == grid.index_in(read.value.shape)
+            read.at == grid.index_in(read.value.shape) and not _is_joined(read.value)
             for read in self._reads(loop, index)
             if any(self._waiting.get(place) in parts for place in self._places_of(read.value))
         )
@@ -374,7 +386,7 @@ class Plan:
         return Kernel("\n".join(source), name, start, list(arrays), count)
 
     def _lines(self, loop: Loop, grid: Grid, reference: Any) -> list[str]:
-        expressions = self._expressions(reference)
+        expressions = self._expressions(loop, reference)
         index = self._index(loop, grid)
         names = [expressions.at(x, index) for x in self._computed(loop)]
         if loop.reduces:
@@ -449,12 +461,25 @@ def _in_order(x: Value) -> Value:
     return _in_order(x.inputs[0]) if x.op == "reshape" else x
 
 
-def _behind_views(x: Value) -> Value:
+def behind_views(x: Value) -> Value:
     """What lies in memory where a view is read."""
-    return _behind_views(x.inputs[0]) if x.op in VIEWS else x
+    return behind_views(x.inputs[0]) if x.op in VIEWS else x
 
 
-def _kept(program: Program) -> list[Value]:
+def _ends(program: Program) -> set[Value]:
+    """What ends a chain that is too long to be computed where it is read."""
+    ends: set[Value] = set()
+    lengths: dict[Value, int] = {}
+    for x in program.values:
+        lengths[x] = 1 + max((lengths[y] for y in x.inputs), default=0)
+        if lengths[x] > LONGEST:
+            ends.add(behind_views(x))
+        if behind_views(x) in ends or not _is_computed_in_loops(x):
+            lengths[x] = 1
+    return ends
+
+
+def _kept(program: Program, ends: set[Value]) -> list[Value]:
     """What lies in memory."""
     readers: dict[Value, int] = {}
     for x in program.values:
@@ -465,13 +490,13 @@ def _kept(program: Program) -> list[Value]:
     for x in program.values:
         by_library = _is_computed_by_the_library(x)
         if by_library:
-            kept.update(map(_behind_views, x.inputs))
+            kept.update(map(behind_views, x.inputs))
         if x.op in ELEMENTWISE and x.size > 1:
             # A number by itself, that many others are computed with
-            kept.update(y for y in map(_behind_views, x.inputs) if y.size == 1 and y.op in ELEMENTWISE)
+            kept.update(y for y in map(behind_views, x.inputs) if y.size == 1 and y.op in ELEMENTWISE)
         operations[x] = 1 + sum(0 if y in kept else operations[y] for y in x.inputs)
         if by_library or x.op in REDUCTIONS or x.op == "concat":
             kept.add(x)
         elif operations[x] > DEAR and readers.get(x, 0) > 1:
-            kept.add(_behind_views(x))
-    return [x for x in program.values if x in kept]
+            kept.add(behind_views(x))
+    return [x for x in program.values if x in kept or x in ends]

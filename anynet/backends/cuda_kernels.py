@@ -258,8 +258,8 @@ def map_loop(grid: Grid, shape: tuple[int, ...], lines: list[str]) -> list[str]:
         head = f"for (int c = tid; c < {size // grid.rows}; c += {THREADS}) {{ const int r = block;"
     else:
         head = (
-            f"for (int j = tid; j < {size // grid.columns * COLUMNS}; j += {THREADS}) {{ const int r = j / {COLUMNS}, "
-            f"c = block * {COLUMNS} + j % {COLUMNS}; if (c >= {grid.columns}) continue;"
+            f"for (long long j = tid; j < {size // grid.columns * COLUMNS}LL; j += {THREADS}) {{ "
+            f"const int r = j / {COLUMNS}, c = block * {COLUMNS} + j % {COLUMNS}; if (c >= {grid.columns}) continue;"
         )
     return ["{", head, *lines, "}", "}"]
 

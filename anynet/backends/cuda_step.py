@@ -6,7 +6,7 @@ from typing import Any
 
 from anynet.backends.base import Array
 from anynet.backends.cublas import Products, is_product
-from anynet.backends.cuda_fusion import Kernel, NotFusable, Plan
+from anynet.backends.cuda_fusion import Kernel, NotFusable, Plan, behind_views
 from anynet.backends.cuda_kernels import THREADS
 from anynet.tracing import Program, Value
 from anynet.tracing.program import VIEWS, compute
@@ -45,10 +45,11 @@ class FusedStep:
     def __call__(self, xp: Any, state: Any, batch: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
         import cupy
 
-        given = {"state": leaves(state), "batch": list(batch), "captured": self.captured}
+        own = leaves(state)
+        if not all(array.flags.c_contiguous for array in own):
+            raise NotFusable("a state that is not in order")
+        given = {"state": own, "batch": map(cupy.ascontiguousarray, batch), "captured": self.captured}
         arrays = {(kind, i): array for kind, several in given.items() for i, array in enumerate(several)}
-        if not all(array.flags.c_contiguous for array in arrays.values()):
-            raise NotFusable("an array that is not in order")
         metrics = {name: cupy.empty(x.shape, x.dtype) for name, x in self.plan.program.metrics.items()}
         arrays |= {("metric", i): array for i, array in enumerate(metrics.values())}
         for i, node in enumerate(self.plan.nodes):
@@ -68,10 +69,7 @@ class FusedStep:
         """The arrays that a node reads and writes."""
         if isinstance(node, Kernel):
             return set(node.arrays)
-        return {self.plan.place[node].array, *(self._behind(x) for x in node.inputs)}
-
-    def _behind(self, x: Value) -> tuple[str, int]:
-        return self.plan.place[x].array if x in self.plan.place else self._behind(x.inputs[0])
+        return {self.plan.place[x].array for x in (node, *map(behind_views, node.inputs))}
 
     def _call_the_library(self, xp: Any, node: Value, arrays: dict[tuple[str, int], Array]) -> None:
         inputs, out = [self._array(xp, x, arrays) for x in node.inputs], self._array(xp, node, arrays)
@@ -81,8 +79,8 @@ class FusedStep:
             out[...] = compute(xp, node, inputs)
 
     def _array(self, xp: Any, x: Value, arrays: dict[tuple[str, int], Array]) -> Array:
-        if x not in self.plan.place:
-            assert x.op in VIEWS, x
+        # Also of a view that is written somewhere, which may come later.
+        if x.op in VIEWS:
             return compute(xp, x, [self._array(xp, x.inputs[0], arrays)])
         array, offset = self.plan.place[x]
         return xp.reshape(xp.reshape(arrays[array], (-1,))[offset : offset + x.size], x.shape)

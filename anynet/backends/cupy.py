@@ -123,6 +123,7 @@ class CuPyBackend(Backend):
             known = self._known.setdefault(step, _Known({}, {}))
             # Reading comes in batches of any size, each of which would be compiled.
             fused = self._fused(known.fused, step, state, batches, data) if donate else None
+            state = _apart(state) if fused else state
             graph = self._graph(known, fused, step, state, batches, data)
             if graph:
                 return graph.run(state, batches, data)
@@ -256,6 +257,13 @@ class _Like(NamedTuple):
 
 def _kinds_of_one(arrays: tuple[Array, ...]) -> Any:
     return tuple((x.shape[1:], x.dtype.str) for x in arrays)
+
+
+def _apart(state: Any) -> Any:
+    """The state with a copy wherever it holds an array again, since each is overwritten by itself."""
+    first: dict[int, int] = {}
+    places = enumerate(leaves(state))
+    return rebuilt(state, (x if first.setdefault(x.data.ptr, i) == i else x.copy() for i, x in places))
 
 
 def _keep(few: dict[Any, Any], kind: Any, made: Any) -> None:

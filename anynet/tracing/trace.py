@@ -165,12 +165,14 @@ class Namespace:
         return Array(self, self.read(x, np.dtype(dtype)))
 
     def asarray(self, x: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Array:
+        if isinstance(x, Array) and not copy:
+            return self.astype(x, dtype or x.dtype, copy=False)
         x = self._xp.asarray(x) if isinstance(x, (list, tuple)) else x
         return Array(self, self.read(x, None if dtype is None else np.dtype(dtype)))
 
-    def arange(self, start: Any, /, stop: Any = None, step: int = 1, *, dtype: Any = int, device: Any = None) -> Array:
+    def arange(self, start: Any, /, stop: Any = None, step: int = 1, *, dtype: Any = None, device: Any = None) -> Array:
         numbers = range(start) if stop is None else range(start, stop, step)
-        counted = Array(self, self.recorder.add("arange", (), (len(numbers),), dtype))
+        counted = Array(self, self.recorder.add("arange", (), (len(numbers),), dtype or int))
         if (numbers.start, numbers.step) == (0, 1):
             return counted
         return self.elementwise("add", self.elementwise("multiply", counted, numbers.step), numbers.start)
@@ -178,11 +180,11 @@ class Namespace:
     def full(self, shape: Any, number: Any, *, dtype: Any = None, device: Any = None) -> Array:
         return Array(self, self.recorder.full(shape, self.read(number, dtype)))
 
-    def zeros(self, shape: Any, *, dtype: Any = float, device: Any = None) -> Array:
-        return self.full(shape, 0, dtype=dtype)
+    def zeros(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
+        return self.full(shape, 0.0, dtype=dtype)
 
-    def ones(self, shape: Any, *, dtype: Any = float, device: Any = None) -> Array:
-        return self.full(shape, 1, dtype=dtype)
+    def ones(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
+        return self.full(shape, 1.0, dtype=dtype)
 
     def full_like(self, x: Any, number: Any, *, dtype: Any = None, device: Any = None) -> Array:
         return self.full(x.shape, number, dtype=dtype or x.dtype)
