@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from anynet import nn
 from anynet.backends import select
-from anynet.backends.cuda_fusion import ONE_BLOCK, Kernel, NotFusable, Plan
+from anynet.backends.cuda_fusion import Kernel, NotFusable, Plan
+from anynet.backends.cuda_lowering import ONE_BLOCK
 from anynet.tracing import trace
 from anynet.tracing.trees import leaves, rebuilt
 from anynet.training import Model, cases

@@ -50,6 +50,14 @@ class _Turns:
                 _set_threads(pair for pair in self.before if pair[1] != 1)
             self.changed.notify_all()
 
+    def forget_other_threads(self) -> None:
+        """In a child of a fork there are none, which would end what they began."""
+        was_one = any(self.inside.values())
+        self.inside = {thread: one for thread, one in self.inside.items() if thread == get_ident()}
+        if was_one and not self.inside:
+            _set_threads(self.before)
+        self.changed, self.waiting = Condition(), Counter()
+
 
 _turns = _Turns()
 
@@ -72,17 +80,8 @@ def threads(one: bool) -> Iterator[None]:
         _turns.leave(me)
 
 
-def _begin_anew() -> None:
-    """In a child of a fork there is no other thread, which would end what it began."""
-    was_one = any(_turns.inside.values())
-    mine = {thread: one for thread, one in _turns.inside.items() if thread == get_ident()}
-    if was_one and not mine:
-        _set_threads(_turns.before)
-    vars(_turns).update(changed=Condition(), inside=mine, waiting=Counter())
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_turns.forget_other_threads)
 
 
 def _set_threads(numbers: Iterable[tuple[Any, int]]) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
 from anynet.backends.cuda_kernels import (
     THREADS,
+    TYPES,
     Expressions,
     Grid,
     Index,
@@ -22,19 +22,23 @@ from anynet.backends.cuda_kernels import (
     c_type,
     flat,
     map_loop,
-    operation,
     reduce_loop,
-    reduction,
+)
+from anynet.backends.cuda_lowering import (
+    ONE_BLOCK,
+    behind_views,
+    ends_of_chains,
+    grids_of,
+    in_order,
+    in_two_stages,
+    is_computed_by_the_library,
+    is_computed_in_loops,
+    is_joined,
+    kept_in_memory,
 )
 from anynet.tracing import Program, Value
-from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS
+from anynet.tracing.program import REDUCTIONS
 
-# So much work one block does by itself, rather than that another kernel waits for it.
-ONE_BLOCK = 4096
-# What takes more operations than this, and is read more than once, is kept.
-DEAR = 64
-# So many operations, each of the last one's result, are written down by functions that call themselves for each.
-LONGEST = 150
 MOST_NUMBERS = 2**31 - 1
 # A kernel takes 4,096 bytes of parameters.
 MOST_ARRAYS = 500
@@ -109,21 +113,23 @@ class Plan:
     Raises
     ------
     NotFusable
-        When arrays are empty, larger than an int can tell, or too many.
+        When arrays are empty, larger than an int can tell, too many, or of complex numbers and the like.
     """
 
     def __init__(self, program: Program) -> None:
         if not all(0 < x.size <= MOST_NUMBERS for x in program.values):
             raise NotFusable("an array of no numbers, or of more than an int can tell")
-        program = self.program = _in_two_stages(program)
+        if not all(x.dtype.str[1:] in TYPES for x in program.values):
+            raise NotFusable("numbers of a kind that kernels are not written for")
+        program = self.program = in_two_stages(program)
         self.place: dict[Value, Place] = {}
         self.temporaries: list[Value] = []
         self.captured: list[Any] = []
         self.nodes: list[Kernel | Value] = []
         self._copies: list[Loop] = []
         self._order = {x: i for i, x in enumerate(program.values)}
-        self._ends = _ends(program)
-        self._give_places(_kept(program, self._ends))
+        self._ends = ends_of_chains(program)
+        self._give_places(kept_in_memory(program, self._ends))
         self._open: list[Part] = []
         # What a kernel that is closed has written, and what the open one writes.
         self._ready = {place for x, place in self.place.items() if x.op in ("input", "captured")}
@@ -141,7 +147,7 @@ class Plan:
         for i, x in enumerate(self.program.metrics.values()):
             self._put(x, Place(("metric", i)))
         # The pieces of what is joined are written there at once.
-        for x in sorted(kept, key=lambda x: (not _is_joined(x), -self._order[x])):
+        for x in sorted(kept, key=lambda x: (not is_joined(x), -self._order[x])):
             if x not in self.place:
                 self._put(x, self._temporary(x))
         self._states: list[Loop] = []
@@ -155,12 +161,12 @@ class Plan:
 
     def _put(self, x: Value, place: Place) -> None:
         """Let a value be written there, or copied to there if it is written elsewhere."""
-        x = _in_order(x)
+        x = in_order(x)
         if x in self.place:
             self._copies.append(Loop(x, place))
             return
         self.place[x] = place
-        if _is_joined(x):
+        if is_joined(x):
             for piece in x.inputs:
                 self._put(piece, place)
                 place = place._replace(offset=place.offset + piece.size)
@@ -168,8 +174,8 @@ class Plan:
     def _schedule(self) -> None:
         nodes: list[Loop | Value] = []
         for x, place in self.place.items():
-            if x.op not in ("input", "captured") and not _is_joined(x):
-                nodes.append(x if _is_computed_by_the_library(x) else Loop(x, place, x.op in REDUCTIONS))
+            if x.op not in ("input", "captured") and not is_joined(x):
+                nodes.append(x if is_computed_by_the_library(x) else Loop(x, place, x.op in REDUCTIONS))
         nodes += self._copies
         nodes.sort(key=lambda node: self._order[node.value if isinstance(node, Loop) else node])
         # What hangs on nothing else is there before all others want it.
@@ -215,7 +221,7 @@ class Plan:
             ((x, place),) = loop.stores
             copies.append(Loop(x, place))
             # What lies in a state that changes does not lie there by then.
-            source = x if _in_order(x) in self.program.state else _in_order(x)
+            source = x if in_order(x) in self.program.state else in_order(x)
             if source not in self.place:
                 temporary = self._temporary(x)
                 self._take(Loop(x, temporary))
@@ -252,7 +258,7 @@ class Plan:
         """Whether a value is read where it lies; what loops compute is computed again until it is there."""
         if x not in self.place:
             return False
-        return self.place[x] in self._ready or x in self._ends or not _is_computed_in_loops(x)
+        return self.place[x] in self._ready or x in self._ends or not is_computed_in_loops(x)
 
     def _expressions(self, loop: Loop, reference: Any = lambda x, index: "memory") -> Expressions:
         # What a loop writes it cannot read there.
@@ -282,12 +288,12 @@ class Plan:
 
     def _places_of(self, x: Value) -> Iterator[Place]:
         """What must be written before a value in memory is read."""
-        x = _in_order(x)
-        if not _is_joined(x):
+        x = in_order(x)
+        if not is_joined(x):
             yield self.place[x]
             return
         place = self.place[x]
-        for piece in map(_in_order, x.inputs):
+        for piece in map(in_order, x.inputs):
             yield from self._places_of(piece) if self.place[piece] == place else (place,)
             place = place._replace(offset=place.offset + piece.size)
 
@@ -334,7 +340,7 @@ class Plan:
             for part in self._open:
                 if part.grid.kind == "map" and part.loops[0].space == loop.space:
                     return part
-        grid = _grids(loop.value)[0] if loop.reduces else Grid("map", 1, loop.work)
+        grid = grids_of(loop.value)[0] if loop.reduces else Grid("map", 1, loop.work)
         self._open.append(Part(grid))
         return self._open[-1]
 
@@ -346,7 +352,7 @@ class Plan:
         grid = parts[0].grid
         index = grid.index_reduced(loop.value) if loop.reduces else grid.index_in(loop.space)
         return index is not None and all(
-            read.at == grid.index_in(read.value.shape) and not _is_joined(read.value)
+            read.at == grid.index_in(read.value.shape) and not is_joined(read.value)
             for read in self._reads(loop, index)
             if any(self._waiting.get(place) in parts for place in self._places_of(read.value))
         )
@@ -366,9 +372,7 @@ class Plan:
             for i, loop in enumerate(part.loops):
                 lines += ["__syncthreads();"] * bool(i)
                 lines += self._lines(loop, part.grid, reference)
-                count += sum(
-                    read.numbers * read.value.dtype.itemsize for read in self._reads(loop, self._index(loop, part.grid))
-                )
+                count += sum(read.bytes for read in self._reads(loop, self._index(loop, part.grid)))
                 count += sum(x.size * x.dtype.itemsize for x, _ in loop.stores)
             lines += ["return;", "}"]
             start += blocks
@@ -395,108 +399,3 @@ class Plan:
         i = flat(index, loop.space)
         stores = [f"{reference(x, i, place)} = {name};" for (x, place), name in zip(loop.stores, names, strict=True)]
         return map_loop(grid, loop.space, [*expressions.lines, *stores])
-
-
-def _is_joined(x: Value) -> bool:
-    """Whether a value is its inputs, one after the other in memory."""
-    return x.op == "concat" and math.prod(x.shape[: x.attributes["axis"]]) == 1
-
-
-def _is_computed_in_loops(x: Value) -> bool:
-    return x.op in VIEWS or x.op in ("arange", "constant") or (x.op in ELEMENTWISE and operation(x) is not None)
-
-
-def _is_computed_by_the_library(x: Value) -> bool:
-    if x.op in REDUCTIONS:
-        return not _grids(x)
-    return not (_is_computed_in_loops(x) or _is_joined(x) or x.op in ("input", "captured"))
-
-
-def _grids(x: Value) -> list[Grid]:
-    """How a reduction can be shared out, the best first; none where it is the library's."""
-    if reduction(x) is None:
-        return []
-    shape, work = x.inputs[0].shape, x.inputs[0].size
-    if work <= ONE_BLOCK:
-        return [Grid("one", 1, work)]
-    cuts = ((math.prod(shape[:cut]), math.prod(shape[cut:])) for cut in range(1, len(shape)))
-    grids = (Grid(kind, *cut) for cut in cuts for kind in ("rows", "columns"))
-    return [grid for grid in grids if grid.index_reduced(x) is not None]
-
-
-def _in_two_stages(program: Program) -> Program:
-    """The program with each reduction of more numbers than one block takes to a single one as two: of rows, of all."""
-    new: dict[Value, Value] = {}
-    values = []
-    for x in program.values:
-        stages = [replace(x, inputs=tuple(new[y] for y in x.inputs))]
-        if x.op in REDUCTIONS and x.size == 1 and reduction(x) and (rows := _rows(x.inputs[0])):
-            source = stages[0].inputs[0]
-            table = Value("reshape", (_in_order(source),), (rows, source.size // rows), source.dtype)
-            partial = Value(x.op, (table,), (rows, 1), x.dtype, {"axes": (1,)})
-            total = Value(x.op, (partial,), (1, 1), x.dtype, {"axes": (0, 1)})
-            stages = [table, partial, total, Value("reshape", (total,), x.shape, x.dtype)]
-        values += stages
-        new[x] = stages[-1]
-    return Program(
-        values,
-        [new.get(x, x) for x in program.state],
-        [new.get(x, x) for x in program.batch],
-        [new[x] for x in program.new_state],
-        {name: new[x] for name, x in program.metrics.items()},
-    )
-
-
-def _rows(x: Value) -> int:
-    """How many rows a full reduction is cut into, none longer than one block takes; 0 where it is not cut."""
-    if x.size <= ONE_BLOCK:
-        return 0
-    along_axes = [math.prod(x.shape[:cut]) for cut in range(len(x.shape))]
-    divisors = [rows for rows in range(ONE_BLOCK, 1, -1) if x.size % rows == 0]
-    return next((rows for rows in (*reversed(along_axes), *divisors) if 1 < rows <= ONE_BLOCK), 0)
-
-
-def _in_order(x: Value) -> Value:
-    """The value whose numbers these are, in the same order."""
-    return _in_order(x.inputs[0]) if x.op == "reshape" else x
-
-
-def behind_views(x: Value) -> Value:
-    """What lies in memory where a view is read."""
-    return behind_views(x.inputs[0]) if x.op in VIEWS else x
-
-
-def _ends(program: Program) -> set[Value]:
-    """What ends a chain that is too long to be computed where it is read."""
-    ends: set[Value] = set()
-    lengths: dict[Value, int] = {}
-    for x in program.values:
-        lengths[x] = 1 + max((lengths[y] for y in x.inputs), default=0)
-        if lengths[x] > LONGEST:
-            ends.add(behind_views(x))
-        if behind_views(x) in ends or not _is_computed_in_loops(x):
-            lengths[x] = 1
-    return ends
-
-
-def _kept(program: Program, ends: set[Value]) -> list[Value]:
-    """What lies in memory."""
-    readers: dict[Value, int] = {}
-    for x in program.values:
-        for y in x.inputs:
-            readers[y] = readers.get(y, 0) + 1
-    kept: set[Value] = set()
-    operations: dict[Value, int] = {}
-    for x in program.values:
-        by_library = _is_computed_by_the_library(x)
-        if by_library:
-            kept.update(map(behind_views, x.inputs))
-        if x.op in ELEMENTWISE and x.size > 1:
-            # A number by itself, that many others are computed with
-            kept.update(y for y in map(behind_views, x.inputs) if y.size == 1 and y.op in ELEMENTWISE)
-        operations[x] = 1 + sum(0 if y in kept else operations[y] for y in x.inputs)
-        if by_library or x.op in REDUCTIONS or x.op == "concat":
-            kept.add(x)
-        elif operations[x] > DEAR and readers.get(x, 0) > 1:
-            kept.add(behind_views(x))
-    return [x for x in program.values if x in kept or x in ends]

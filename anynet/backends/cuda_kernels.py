@@ -16,7 +16,7 @@ THREADS = 256
 COLUMNS = 32
 
 Index = tuple[str, ...]
-_TYPES = {
+TYPES = {
     **{"b1": "bool", "i1": "signed char", "u1": "unsigned char", "i2": "short", "u2": "unsigned short", "i4": "int"},
     **{"u4": "unsigned", "i8": "long long", "u8": "unsigned long long", "f4": "float", "f8": "double"},
 }
@@ -51,8 +51,6 @@ _REDUCTIONS = {"sum": ("0", "a + b"), "prod": ("1", "a * b"), "any": ("0", "a ||
 
 def operation(x: Value) -> str | None:
     """The C of an elementwise operation, with places for its operands; None where there is none here."""
-    if not all(y.dtype.str[1:] in _TYPES for y in (x, *x.inputs)):
-        return None
     kind = x.inputs[-1].dtype.kind
     if kind == "f" and x.op in _OF_FLOATS:
         return _OF_FLOATS[x.op]
@@ -67,8 +65,6 @@ def operation(x: Value) -> str | None:
 
 def reduction(x: Value) -> tuple[str, str] | None:
     """What a reduction begins with, and the C of its next result from `a` and `b`; None where there is none here."""
-    if not all(y.dtype.str[1:] in _TYPES for y in (x, *x.inputs)):
-        return None
     if x.op not in ("max", "min") or x.dtype.kind == "b":
         return _REDUCTIONS.get(x.op)
     code = (_MAXIMUM if x.op == "max" else _MINIMUM).format("a", "b")
@@ -79,7 +75,7 @@ def reduction(x: Value) -> tuple[str, str] | None:
 
 
 def c_type(dtype: Any) -> str:
-    return _TYPES[dtype.str[1:]]
+    return TYPES[dtype.str[1:]]
 
 
 def literal(number: Any, dtype: Any) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 from anynet.backends.base import Array
 from anynet.backends.cublas import Products, is_product
-from anynet.backends.cuda_fusion import Kernel, NotFusable, Plan, behind_views
+from anynet.backends.cuda_fusion import Kernel, NotFusable, Plan
 from anynet.backends.cuda_kernels import THREADS
+from anynet.backends.cuda_lowering import behind_views
 from anynet.tracing import Program, Value
 from anynet.tracing.program import VIEWS, compute
 from anynet.tracing.trees import leaves

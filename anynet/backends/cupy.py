@@ -33,8 +33,9 @@ TOLERANCE = 1e-3
 class CuPyBackend(Backend):
     """CuPy through array-api-compat, on one CUDA device: ``cupy:1`` is the second.
 
-    Steps are taken one by one where they come for the first time, and captured as a graph where they come again;
-    steps that cannot be captured are taken one by one for good.
+    The operations of a training step are fused into a few kernels. Steps are taken one by one where they come for the
+    first time, and captured as a graph where they come again; steps that cannot be captured are taken one by one for
+    good.
     """
 
     name = "cupy"
@@ -46,7 +47,6 @@ class CuPyBackend(Backend):
 
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         super().__init__(device, dtype, precision)
-
         self._products = Products(self.xp, precision)
         self.xp = namespace(self.xp, self._products)
         # What is made of a step goes with it, and so with the model.

@@ -92,7 +92,9 @@ MUTANTS = (
         "else self._named(x, code)",
         "else code if x.op == 'astype' else self._named(x, code)",
     ),
-    Mutant("no barrier between loops", "cuda_fusion", '["__syncthreads();"] * bool(i)', "[]"),
+    Mutant(
+        "no barrier before a reduction's tree", "cuda_kernels", "shared[tid] = a; __syncthreads();", "shared[tid] = a;"
+    ),
     Mutant(
         "a state overwritten beside who reads it",
         "cuda_fusion",
@@ -111,7 +113,7 @@ MUTANTS = (
         "return parts if self._stays_in_its_blocks(loop, parts) else None",
         "return parts",
     ),
-    Mutant("what is not written yet", "cuda_fusion", "or not _is_computed_in_loops(x))", "or True)"),
+    Mutant("what is not written yet", "cuda_fusion", "or not is_computed_in_loops(x))", "or True)"),
     Mutant("memory taken again too early", "cuda_step", "self._last[array] > i}", "self._last[array] > i + 2}"),
 )
 

@@ -1,0 +1,122 @@
+"""A program as kernels want it: what lies in memory, what is left to the library, and who reduces what."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from anynet.backends.cuda_kernels import Grid, operation, reduction
+from anynet.tracing import Program, Value
+from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS
+
+# So much work one block does by itself, rather than that another kernel waits for it.
+ONE_BLOCK = 4096
+# What takes more operations than this, and is read more than once, is kept.
+DEAR = 64
+# So many operations, each of the last one's result, are written down by functions that call themselves for each.
+LONGEST = 150
+
+
+def is_joined(x: Value) -> bool:
+    """Whether a value is its inputs, one after the other in memory."""
+    return x.op == "concat" and math.prod(x.shape[: x.attributes["axis"]]) == 1
+
+
+def is_computed_in_loops(x: Value) -> bool:
+    return x.op in VIEWS or x.op in ("arange", "constant") or (x.op in ELEMENTWISE and operation(x) is not None)
+
+
+def is_computed_by_the_library(x: Value) -> bool:
+    if x.op in REDUCTIONS:
+        return not grids_of(x)
+    return not (is_computed_in_loops(x) or is_joined(x) or x.op in ("input", "captured"))
+
+
+def grids_of(x: Value) -> list[Grid]:
+    """How a reduction can be shared out, the best first; none where it is the library's."""
+    if reduction(x) is None:
+        return []
+    shape, work = x.inputs[0].shape, x.inputs[0].size
+    if work <= ONE_BLOCK:
+        return [Grid("one", 1, work)]
+    cuts = ((math.prod(shape[:cut]), math.prod(shape[cut:])) for cut in range(1, len(shape)))
+    grids = (Grid(kind, *cut) for cut in cuts for kind in ("rows", "columns"))
+    return [grid for grid in grids if grid.index_reduced(x) is not None]
+
+
+def in_two_stages(program: Program) -> Program:
+    """The program with each reduction of more numbers than one block takes to a single one as two: of rows, of all."""
+    new: dict[Value, Value] = {}
+    values = []
+    for x in program.values:
+        stages = [replace(x, inputs=tuple(new[y] for y in x.inputs))]
+        if x.op in REDUCTIONS and x.size == 1 and reduction(x) and (rows := _rows(x.inputs[0])):
+            source = stages[0].inputs[0]
+            table = Value("reshape", (in_order(source),), (rows, source.size // rows), source.dtype)
+            partial = Value(x.op, (table,), (rows, 1), x.dtype, {"axes": (1,)})
+            total = Value(x.op, (partial,), (1, 1), x.dtype, {"axes": (0, 1)})
+            stages = [table, partial, total, Value("reshape", (total,), x.shape, x.dtype)]
+        values += stages
+        new[x] = stages[-1]
+    return Program(
+        values,
+        [new.get(x, x) for x in program.state],
+        [new.get(x, x) for x in program.batch],
+        [new[x] for x in program.new_state],
+        {name: new[x] for name, x in program.metrics.items()},
+    )
+
+
+def _rows(x: Value) -> int:
+    """How many rows a full reduction is cut into, no more than one block takes; 0 where it is not cut."""
+    if x.size <= ONE_BLOCK:
+        return 0
+    along_axes = [math.prod(x.shape[:cut]) for cut in range(len(x.shape))]
+    divisors = [rows for rows in range(ONE_BLOCK, 1, -1) if x.size % rows == 0]
+    return next((rows for rows in (*reversed(along_axes), *divisors) if 1 < rows <= ONE_BLOCK), 0)
+
+
+def in_order(x: Value) -> Value:
+    """The value whose numbers these are, in the same order."""
+    return in_order(x.inputs[0]) if x.op == "reshape" else x
+
+
+def behind_views(x: Value) -> Value:
+    """What lies in memory where a view is read."""
+    return behind_views(x.inputs[0]) if x.op in VIEWS else x
+
+
+def ends_of_chains(program: Program) -> set[Value]:
+    """What ends a chain that is too long to be computed where it is read."""
+    ends: set[Value] = set()
+    lengths: dict[Value, int] = {}
+    for x in program.values:
+        lengths[x] = 1 + max((lengths[y] for y in x.inputs), default=0)
+        if lengths[x] > LONGEST:
+            ends.add(behind_views(x))
+        if behind_views(x) in ends or not is_computed_in_loops(x):
+            lengths[x] = 1
+    return ends
+
+
+def kept_in_memory(program: Program, ends: set[Value]) -> list[Value]:
+    """What lies in memory."""
+    readers: dict[Value, int] = {}
+    for x in program.values:
+        for y in x.inputs:
+            readers[y] = readers.get(y, 0) + 1
+    kept: set[Value] = set()
+    operations: dict[Value, int] = {}
+    for x in program.values:
+        by_library = is_computed_by_the_library(x)
+        if by_library:
+            kept.update(map(behind_views, x.inputs))
+        if x.op in ELEMENTWISE and x.size > 1:
+            # A number by itself, that many others are computed with
+            kept.update(y for y in map(behind_views, x.inputs) if y.size == 1 and y.op in ELEMENTWISE)
+        operations[x] = 1 + sum(0 if y in kept else operations[y] for y in x.inputs)
+        if by_library or x.op in REDUCTIONS or x.op == "concat":
+            kept.add(x)
+        elif operations[x] > DEAR and readers.get(x, 0) > 1:
+            kept.add(behind_views(x))
+    return [x for x in program.values if x in kept or x in ends]
