@@ -165,6 +165,17 @@ class TestGraphs:
         np.testing.assert_array_equal(gpu.to_numpy(metrics["total"]), [6, 7, 9])
         assert launches
 
+    def test_a_state_that_was_read_is_left_as_it_is_when_another_is_read(self, gpu: Any) -> None:
+        def step(xp: Any, state: Any, batch: Any) -> Any:
+            return state, {"sum": state + batch[0]}
+
+        first, second = (gpu.asarray(np.full(2, number)) for number in (1.0, 5.0))
+        batches = (gpu.asarray(np.zeros((3, 2))),)
+        for state in (first, first, second):
+            _, metrics = gpu.run(step, state, batches, donate=False)
+        np.testing.assert_array_equal(gpu.to_numpy(metrics["sum"]), 5.0)
+        np.testing.assert_array_equal(gpu.to_numpy(first), 1.0)
+
     def test_an_interrupt_while_capturing_leaves_no_stream_capturing(self, gpu: Any) -> None:
         import cupy
 

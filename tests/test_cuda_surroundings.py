@@ -151,6 +151,16 @@ def test_a_model_may_be_made_trained_and_read_under_different_streams(
         assert contents(model) == alone
 
 
+def test_what_a_backend_gives_is_there_for_whichever_stream_reads_it() -> None:
+    import cupy
+
+    gpu = select("cupy")
+    x = gpu.asarray(np.arange(6.0))
+    for _ in range(3):
+        _, found = gpu.run(lambda xp, state, batch: (state, {"twice": batch[0] * 2}), (), (x,))
+        np.testing.assert_array_equal(cupy.asnumpy(found["twice"]), np.arange(6) * 2)
+
+
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "on the device": lambda x: x,
     "every second column": lambda x: x.repeat(2, axis=1)[:, ::2],

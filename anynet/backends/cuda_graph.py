@@ -100,9 +100,7 @@ class Graph:
         if any(new.data.ptr in addresses or new.shape != old.shape or new.dtype != old.dtype for old, new in moved):
             raise NotCapturable("a state that changes places, shapes or dtypes")
         for name, value in metrics.items():
-            # The next step changes the state.
-            is_state = any(value.data.mem is old.data.mem for old in self._state)
-            self._metrics.setdefault(name, []).append(value.copy() if is_state else value)
+            self._metrics.setdefault(name, []).append(value)
         for old, new in moved:
             old[...] = new
 

@@ -52,7 +52,6 @@ MUTANTS = (
         "cupy.stack(values[-1:] * len(values))",
     ),
     Mutant("metrics that the next launch overwrites", "cuda_graph", "cupy.stack(values) for", "values[0][None] for"),
-    Mutant("a metric that the next step changes", "cuda_graph", "value.copy() if is_state else value", "value"),
     Mutant("a metric in float64", "cuda_graph", "cupy.stack(values) for", 'cupy.stack(values).astype("float64") for'),
     Mutant(
         "memory of the graph given back at once",
@@ -113,7 +112,7 @@ MUTANTS = (
         "return parts if self._stays_in_its_blocks(loop, parts) else None",
         "return parts",
     ),
-    Mutant("what is not written yet", "cuda_fusion", "or not is_computed_in_loops(x))", "or True)"),
+    Mutant("what is not written yet", "cuda_fusion", "or not is_computed_in_loops(x)", "or True"),
     Mutant("memory taken again too early", "cuda_step", "self._last[array] > i}", "self._last[array] > i + 2}"),
 )
 
