@@ -290,8 +290,24 @@ class TestProducts:
 
     def test_more_than_eight_arrays_are_joined_without_the_host(self, gpu: Any) -> None:
         parts = [np.full((i, 2), float(i)) for i in range(1, 11)]
-        joined = gpu.to_numpy(gpu.xp.concat([gpu.asarray(part) for part in parts]))
-        np.testing.assert_array_equal(joined, np.concatenate(parts))
+        arrays = [gpu.asarray(part) for part in parts]
+        np.testing.assert_array_equal(gpu.to_numpy(gpu.xp.concat(arrays)), np.concatenate(parts))
+
+        def step(xp: Any, state: Any, batch: Any) -> Any:
+            return state, {"joined": xp.concat([array * batch[0] for array in arrays])}
+
+        # Reading is not fused, but captured.
+        for _ in range(3):
+            _, metrics = gpu.run(step, (), (gpu.asarray(np.asarray([1.0, 2.0])),), donate=False)
+        np.testing.assert_array_equal(gpu.to_numpy(metrics["joined"])[1], 2 * np.concatenate(parts))
+
+    def test_a_product_writes_nowhere_but_into_its_result_and_its_own_workspace(self, gpu: Any) -> None:
+        x = gpu.asarray(np.ones((4, 4)))
+        with gpu.scope():
+            gpu.xp.matmul(x, x)
+            others = gpu.xp.ones(cublas.WORKSPACE_BYTES // 8, dtype=gpu.xp.float64)
+            gpu.xp.matmul(x, x)
+            assert float(others.min()) == float(others.max()) == 1.0
 
     def test_tf32_rounds_before_it_multiplies(self) -> None:
         x = np.full((256, 256), 1 + 2.0**-12, np.float32)

@@ -148,6 +148,7 @@ CUDA_API size_t cublasLtGetVersion() { return VERSION; }
 
 CUDA_API CublasStatus cublasSetStream_v2(Handle *handle, void *stream) {
   handle->stream = stream;
+  handle->workspace = nullptr;
   return CublasSuccess;
 }
 
@@ -176,11 +177,11 @@ CUDA_API CublasStatus cublasGetMathMode(Handle *handle, int *mode) {
   return CublasSuccess;
 }
 
-// The products here need no workspace; it is checked as cuBLAS does.
 CUDA_API CublasStatus cublasSetWorkspace_v2(Handle *handle, void *workspace, size_t) {
   const uintptr_t ALIGNMENT = 256;
   if (!handle) return CublasNotInitialized;
   if (!workspace || uintptr_t(workspace) % ALIGNMENT) return CublasInvalidValue;
+  handle->workspace = workspace;
   return CublasSuccess;
 }
 

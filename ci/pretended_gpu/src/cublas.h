@@ -3,6 +3,7 @@
 #include "device.h"
 #include <complex>
 #include <cstddef>
+#include <cstring>
 #include <functional>
 #include <utility>
 
@@ -25,6 +26,7 @@ struct Handle {
   void *stream = nullptr;
   int pointer_mode = HostPointer;
   int math_mode = DefaultMath;
+  void *workspace = nullptr;  // the caller's; null: cuBLAS's own
 };
 
 // A factor: read at the call where it lies on the host, by the work where it lies on the device.
@@ -70,7 +72,13 @@ inline CublasStatus cublas_status(int status) {
 inline CublasStatus submit_product(const Handle *handle, const char *name,
                                    std::function<void()> work) {
   if (!handle) return CublasNotInitialized;
-  return cublas_status(submit(handle->stream, {Kind::Product, name, std::move(work)}));
+  // The products here need no workspace, but what cuBLAS may use holds rubbish afterwards.
+  const int RUBBISH = 0xCB, BYTES = 64;
+  auto using_workspace = [workspace = handle->workspace, work = std::move(work)] {
+    if (workspace) memset(workspace, RUBBISH, BYTES);
+    work();
+  };
+  return cublas_status(submit(handle->stream, {Kind::Product, name, using_workspace}));
 }
 
 }  // namespace pretended
