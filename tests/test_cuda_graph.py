@@ -211,6 +211,10 @@ def fit_and_drop() -> None:
     model_on("cupy").fit(X, Y, epochs=3, batch_size=16)
 
 
+def fit_batches_of_one_size() -> None:
+    model_on("cupy").fit(X.repeat(10, axis=0)[:640], Y.repeat(10)[:640], epochs=4, batch_size=32)
+
+
 def fit_and_forget() -> None:
     model = model_on("cupy")
     model.fit(X, Y, epochs=3, batch_size=16)
@@ -226,9 +230,18 @@ def fit_an_estimator() -> None:
     MLPClassifier((8,), max_iter=3, backend="cupy").fit(X, Y)
 
 
+WAYS = [
+    fit_and_drop,
+    fit_batches_of_one_size,
+    fit_and_forget,
+    fail_in_the_middle,
+    fit_an_estimator,
+]
+
+
 @on_a_gpu
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("train", [fit_and_drop, fit_and_forget, fail_in_the_middle, fit_an_estimator])
+@pytest.mark.parametrize("train", WAYS)
 def test_memory_of_the_device_is_given_back(train: Callable[[], None]) -> None:
     import cupy
 

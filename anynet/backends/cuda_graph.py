@@ -88,9 +88,10 @@ class Graph:
         self._graph = graph
 
     def __del__(self) -> None:
-        # The last launch may be under way.
+        # The last launch may be under way, and the memory goes only where nothing lies in it any more.
         if not sys.is_finalizing():
             self._stream.synchronize()
+            self._graph, self._rows, self._others, self._metrics = None, (), (), {}
 
     def _take(self, state: Any, metrics: dict[str, Array]) -> None:
         """Capture that a step's new state goes where the old one was; its metrics stay where they are."""
