@@ -6,13 +6,13 @@ from typing import Any
 
 
 def leaves(tree: Any) -> list[Any]:
-    """The arrays in nested tuples and dicts.
+    """The arrays in nested tuples and dicts, those of a dict in the order of its keys.
 
-    >>> leaves((1, {"a": (2, 3)}))
-    [1, 2, 3]
+    >>> leaves((1, {"b": (2, 3), "a": 4}))
+    [1, 4, 2, 3]
     """
     if isinstance(tree, dict):
-        tree = tuple(tree.values())
+        tree = tuple(tree[key] for key in sorted(tree))
     return [leaf for branch in tree for leaf in leaves(branch)] if isinstance(tree, tuple) else [tree]
 
 
@@ -23,8 +23,9 @@ def rebuilt(tree: Any, new: Any) -> Any:
     ('x', {'a': ('y', 'z')})
     """
     if isinstance(tree, dict):
-        return {key: rebuilt(branch, new) for key, branch in tree.items()}
+        branches = {key: rebuilt(tree[key], new) for key in sorted(tree)}
+        return {key: branches[key] for key in tree}
     if not isinstance(tree, tuple):
         return next(new)
-    branches = [rebuilt(branch, new) for branch in tree]
-    return type(tree)(*branches) if hasattr(tree, "_fields") else tuple(branches)
+    inner = [rebuilt(branch, new) for branch in tree]
+    return type(tree)(*inner) if hasattr(tree, "_fields") else tuple(inner)
