@@ -181,3 +181,24 @@ def test_what_is_no_program_is_refused_in_words(name: str) -> None:
 def test_a_state_keeps_its_structure_shapes_and_dtypes(after: Any) -> None:
     with pytest.raises(NotTraceable, match="a state that changes"):
         trace(lambda xp, s, b: (after(s), {"m": b[0] * 1}), np, (np.ones(2), np.ones(2)), (np.ones(2),))
+
+
+def test_what_a_step_has_from_elsewhere_must_be_the_same_again() -> None:
+    calls = []
+
+    def counts(xp: Any, state: Any, batch: Any) -> Any:
+        calls.append(1)
+        return state, {"m": batch[0] + 1e-9 * len(calls)}
+
+    def draws(xp: Any, state: Any, batch: Any) -> Any:
+        return state, {"m": batch[0] + 1e-9 * np.random.default_rng().normal(size=3)}
+
+    mask = np.zeros(3)
+
+    def changes(xp: Any, state: Any, batch: Any) -> Any:
+        mask[...] += 1
+        return state, {"m": batch[0] * mask}
+
+    for step in (counts, draws, changes):
+        with pytest.raises(NotTraceable, match="something else each time"):
+            trace(step, np, (), (np.ones(3),))

@@ -29,7 +29,6 @@ from anynet.backends.cuda_lowering import (
     behind_views,
     ends_of_chains,
     grids_of,
-    in_order,
     in_two_stages,
     is_computed_by_the_library,
     is_computed_in_loops,
@@ -37,7 +36,7 @@ from anynet.backends.cuda_lowering import (
     kept_in_memory,
 )
 from anynet.tracing import Program, Value
-from anynet.tracing.program import REDUCTIONS
+from anynet.tracing.program import REDUCTIONS, in_order
 
 MOST_NUMBERS = 2**31 - 1
 # A kernel takes 4,096 bytes of parameters.

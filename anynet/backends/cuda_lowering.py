@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from anynet.backends.cuda_kernels import Grid, operation, reduction
 from anynet.tracing import Program, Value
-from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS
+from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, in_order, rewritten
 
 # So much work one block does by itself, rather than that another kernel waits for it.
 ONE_BLOCK = 4096
@@ -46,25 +47,18 @@ def grids_of(x: Value) -> list[Grid]:
 
 def in_two_stages(program: Program) -> Program:
     """The program with each reduction of more numbers than one block takes to a single one as two: of rows, of all."""
-    new: dict[Value, Value] = {}
-    values = []
-    for x in program.values:
-        stages = [replace(x, inputs=tuple(new[y] for y in x.inputs))]
-        if x.op in REDUCTIONS and x.size == 1 and reduction(x) and (rows := _rows(x.inputs[0])):
-            source = stages[0].inputs[0]
-            table = Value("reshape", (in_order(source),), (rows, source.size // rows), source.dtype)
-            partial = Value(x.op, (table,), (rows, 1), x.dtype, {"axes": (1,)})
-            total = Value(x.op, (partial,), (1, 1), x.dtype, {"axes": (0, 1)})
-            stages = [table, partial, total, Value("reshape", (total,), x.shape, x.dtype)]
-        values += stages
-        new[x] = stages[-1]
-    return Program(
-        values,
-        [new.get(x, x) for x in program.state],
-        [new.get(x, x) for x in program.batch],
-        [new[x] for x in program.new_state],
-        {name: new[x] for name, x in program.metrics.items()},
-    )
+
+    def stages(x: Value, new: Mapping[Value, Value]) -> list[Value]:
+        inputs = tuple(new[y] for y in x.inputs)
+        if not (x.op in REDUCTIONS and x.size == 1 and reduction(x) and (rows := _rows(x.inputs[0]))):
+            return [replace(x, inputs=inputs)]
+        source = in_order(inputs[0])
+        table = Value("reshape", (source,), (rows, source.size // rows), source.dtype)
+        partial = Value(x.op, (table,), (rows, 1), x.dtype, {"axes": (1,)})
+        total = Value(x.op, (partial,), (1, 1), x.dtype, {"axes": (0, 1)})
+        return [table, partial, total, Value("reshape", (total,), x.shape, x.dtype)]
+
+    return rewritten(program, stages)
 
 
 def _rows(x: Value) -> int:
@@ -74,11 +68,6 @@ def _rows(x: Value) -> int:
     along_axes = [math.prod(x.shape[:cut]) for cut in range(len(x.shape))]
     divisors = [rows for rows in range(ONE_BLOCK, 1, -1) if x.size % rows == 0]
     return next((rows for rows in (*reversed(along_axes), *divisors) if 1 < rows <= ONE_BLOCK), 0)
-
-
-def in_order(x: Value) -> Value:
-    """The value whose numbers these are, in the same order."""
-    return in_order(x.inputs[0]) if x.op == "reshape" else x
 
 
 def behind_views(x: Value) -> Value:

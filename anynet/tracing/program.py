@@ -85,6 +85,45 @@ class Program(NamedTuple):
     metrics: dict[str, Value]
 
 
+def in_order(x: Value) -> Value:
+    """The value whose numbers these are, in the same order."""
+    return in_order(x.inputs[0]) if x.op == "reshape" else x
+
+
+def rewritten(program: Program, stages: Callable[[Value, Mapping[Value, Value]], list[Value]]) -> Program:
+    """The program with other values in the place of its own.
+
+    Parameters
+    ----------
+    program : Program
+    stages : callable
+        ``(value, new) -> values``: what is computed instead, the value itself last, where `new` has what is in the
+        place of those before.
+    """
+    new: dict[Value, Value] = {}
+    values: list[Value] = []
+    for x in program.values:
+        values += stages(x, new)
+        new[x] = values[-1]
+    after = [new[x] for x in program.new_state]
+    metrics = {name: new[x] for name, x in program.metrics.items()}
+    needed = needed_for([*after, *metrics.values()])
+    state, batch = ([new.get(x, x) for x in given] for given in (program.state, program.batch))
+    return Program([x for x in values if x in needed], state, batch, after, metrics)
+
+
+def needed_for(outputs: list[Value]) -> set[Value]:
+    """The values that some values are computed from, and they themselves."""
+    needed: set[Value] = set()
+    todo = list(outputs)
+    while todo:
+        value = todo.pop()
+        if value not in needed:
+            needed.add(value)
+            todo += value.inputs
+    return needed
+
+
 def compute(xp: Any, value: Value, inputs: list[Any]) -> Any:
     """The result of one operation in a library's own functions, from its inputs' arrays.
 

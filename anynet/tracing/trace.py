@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from anynet.tracing.program import BINARY, REDUCTIONS, UNARY, NotTraceable, Program, Value
+from anynet.tracing.program import BINARY, REDUCTIONS, UNARY, NotTraceable, Program, Value, needed_for
 from anynet.tracing.recorder import Recorder
 from anynet.tracing.trees import leaves, rebuilt
 
@@ -232,7 +232,7 @@ def trace(
     batch: tuple[Any, ...],
     device: Any = None,
 ) -> Program:
-    """The program of a step, which is called once.
+    """The program of a step, which is called twice: what it has from elsewhere must be the same again.
 
     Parameters
     ----------
@@ -249,12 +249,21 @@ def trace(
     Raises
     ------
     NotTraceable
-        When the step does something else than operations of a program.
+        When the step does something else than operations of a program, or something else each time.
 
     >>> program = trace(lambda xp, s, b: (s + b[0], {"sum": xp.sum(b[0])}), np, np.zeros(3), (np.ones(3),))
     >>> [value.op for value in program.values]
     ['input', 'input', 'add', 'sum', 'reshape']
     """
+    program = _followed(step, xp, state, batch, device)
+    described = _described(program, xp)
+    again = _described(_followed(step, xp, state, batch, device), xp)
+    if described[0] != again[0] or not all(map(lambda x, y: bool(xp.all(x == y)), described[1], again[1])):
+        raise NotTraceable("a step that does something else each time, as where a layer draws with numpy.random")
+    return program
+
+
+def _followed(step: Callable[..., Any], xp: Any, state: Any, batch: tuple[Any, ...], device: Any) -> Program:
     followed = Namespace(xp, device)
     add = followed.recorder.add
     old = [add("input", (), x.shape, x.dtype, state=i) for i, x in enumerate(leaves(state))]
@@ -268,21 +277,21 @@ def trace(
     if _structure(after) != _structure(stand_ins) or next(kinds) != next(kinds):
         raise NotTraceable("a state that changes its structure, a shape or a dtype")
     outputs = {name: x.read() for name, x in metrics.items()}
-    needed = _needed([*new, *outputs.values()])
+    needed = needed_for([*new, *outputs.values()])
     return Program([value for value in followed.recorder.values if value in needed], old, given, new, outputs)
+
+
+def _described(program: Program, xp: Any) -> tuple[list[Any], list[Any]]:
+    """A program in words, and a copy of each array that it has from elsewhere."""
+    numbers = {x: i for i, x in enumerate(program.values)}
+    words = [
+        (x.op, [numbers[y] for y in x.inputs], x.shape, x.dtype, repr({**x.attributes, "array": None}))
+        for x in program.values
+    ]
+    captured = [xp.asarray(x.attributes["array"], copy=True) for x in program.values if x.op == "captured"]
+    return words, captured
 
 
 def _structure(tree: Any) -> Any:
     """A tree with each of its leaves the same."""
     return rebuilt(tree, iter([None] * len(leaves(tree))))
-
-
-def _needed(outputs: list[Value]) -> set[Value]:
-    needed: set[Value] = set()
-    todo = list(outputs)
-    while todo:
-        value = todo.pop()
-        if value not in needed:
-            needed.add(value)
-            todo += value.inputs
-    return needed
