@@ -14,7 +14,7 @@ import pytest
 import threadpoolctl
 
 from anynet.backends import blas, select
-from anynet.backends.replay import Replay
+from anynet.backends.numpy_step import CompiledStep
 
 pytestmark = pytest.mark.host
 
@@ -104,12 +104,12 @@ def test_a_step_is_followed_by_one_thread_whoever_multiplies_beside_it() -> None
 
 
 @pytest.mark.parametrize(("width", "expected"), [(100, 1), (3000, 2)])
-def test_a_small_step_is_played_back_by_one_thread_and_a_large_one_by_all(
+def test_a_small_step_is_computed_by_one_thread_and_a_large_one_by_all(
     monkeypatch: pytest.MonkeyPatch, width: int, expected: int
 ) -> None:
     seen = []
-    play = Replay.run
-    monkeypatch.setattr(Replay, "run", lambda *given: seen.append(threads_here()) or play(*given))
+    run = CompiledStep.run
+    monkeypatch.setattr(CompiledStep, "run", lambda *given: seen.append(threads_here()) or run(*given))
     with threadpoolctl.threadpool_limits(2, "blas"):
         x = np.ones((2, 3, width), np.float32)
         weights = np.ones((width, width), np.float32)

@@ -393,7 +393,7 @@ def test_a_last_batch_of_one_row_does_no_harm_to_batch_norm() -> None:
 
 def test_a_fitted_one_keeps_no_memory_that_its_training_needed() -> None:
     m = quick(MLPRegressor, hidden_layer_sizes=(300,), max_iter=2, backend="numpy").fit(X, VALUES)
-    assert not m._model.backend._replays
+    assert not m._model.backend._known
     assert not hasattr(m, "_step")
 
 

@@ -104,6 +104,11 @@ def advice() -> str:
     return ""
 
 
+def openblas() -> Any:
+    """OpenBLAS as ctypes has it; None where NumPy multiplies by another library."""
+    return next((library.dynlib for library in _libraries() if library.internal_api == "openblas"), None)
+
+
 @cache
 def _libraries() -> list[Any]:
     """Those that are loaded; NumPy's own is, by the time that anything is asked for here."""

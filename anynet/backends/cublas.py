@@ -5,54 +5,14 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from anynet.backends.base import Array
+from anynet.backends.gemm import gemm_of
 
-_NORMAL, _TRANSPOSED = 0, 1
 _MATH_MODES = {"float32": 0, "tf32": 3}
 # What cuBLAS advises for Hopper; its own is not to be shared with a graph.
 WORKSPACE_BYTES = 32 << 20
-
-
-class Matrix(NamedTuple):
-    """A two-dimensional array as cuBLAS sees it: columns first, so a C-contiguous one is its own transpose."""
-
-    array: Array
-    transposed: int
-    leading: int
-
-
-class Gemm(NamedTuple):
-    """C = op(A) op(B) in cuBLAS's terms: op(A) is m x k, op(B) k x n, all of them columns first."""
-
-    a: Matrix
-    b: Matrix
-    m: int
-    n: int
-    k: int
-
-
-def gemm_of(x: Array, y: Array, contiguous: Callable[[Array], Array]) -> Gemm:
-    """The product x y of C-contiguous result as y^T x^T of columns first, without moving what lies in order.
-
-    >>> import numpy as np
-    >>> gemm = gemm_of(np.ones((2, 3)), np.ones((4, 3)).mT, np.ascontiguousarray)
-    >>> gemm.m, gemm.n, gemm.k, gemm.a.transposed, gemm.a.leading, gemm.b.transposed, gemm.b.leading
-    (4, 2, 3, 1, 3, 0, 3)
-    """
-    return Gemm(_matrix(y, contiguous), _matrix(x, contiguous), y.shape[1], x.shape[0], x.shape[1])
-
-
-def _matrix(x: Array, contiguous: Callable[[Array], Array]) -> Matrix:
-    rows, columns = x.shape
-    down, across = (stride // x.itemsize for stride in x.strides)
-    if (across == 1 or columns == 1) and (down >= columns or rows == 1):
-        return Matrix(x, _NORMAL, max(down, columns))
-    if (down == 1 or rows == 1) and (across >= rows or columns == 1):
-        return Matrix(x, _TRANSPOSED, max(across, rows))
-    return Matrix(contiguous(x), _NORMAL, columns)
 
 
 class Products:

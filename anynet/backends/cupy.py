@@ -18,16 +18,13 @@ from anynet.backends.cuda_fusion import NotFusable
 from anynet.backends.cuda_graph import Graph, GraphMemory
 from anynet.backends.cuda_step import FusedStep
 from anynet.backends.cuda_streams import InTurn, stream_of
+from anynet.backends.proof import OtherNumbers, copied, first_of, prove
 from anynet.errors import BackendError, shown
 from anynet.tracing import NotTraceable, trace
 from anynet.tracing.trees import leaves, rebuilt
 
 # Each graph keeps memory for all that its steps compute.
 MOST_GRAPHS = 8
-# What is drawn for a gradient shows in the loss of the step after.
-PROVEN_STEPS = 2
-# cuBLAS may add in another order, for rows that lie elsewhere.
-TOLERANCE = 1e-3
 
 
 class CuPyBackend(Backend):
@@ -145,8 +142,9 @@ class CuPyBackend(Backend):
         one += [_Like(array.shape[1:], array.dtype) for array in (batches[1:] if data else batches)]
         try:
             fused = FusedStep(trace(step, self.xp, state, tuple(one), self.device), self._products)
-            self._prove(super().run(fused, self._copied(state), _first(batches), data), step, state, batches, data)
-        except (NotTraceable, NotFusable, _OtherNumbers):
+            _, metrics = super().run(fused, copied(self, state), first_of(batches), data)
+            prove(self, metrics, step, state, batches, data)
+        except (NotTraceable, NotFusable, OtherNumbers):
             return None
         # Nothing has been computed by then, so whatever went wrong does so again in its own way, or not at all.
         except Exception as error:
@@ -180,14 +178,15 @@ class CuPyBackend(Backend):
     def _captured(
         self, known: _Known, one: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...], kept: Any
     ) -> Graph:
-        given = self._copied(state)
+        given = copied(self, state)
         # What graphs change is their own, since others may be reading the state that the first was made of.
-        known.state = self._copied(state) if known.state is None else known.state
+        known.state = copied(self, state) if known.state is None else known.state
         memory = self._graph_memory() or GraphMemory()
         self._graph_memory = ref(memory)
         try:
             graph = Graph(partial(one, self.xp), known.state, batches, data, memory, kept)
-            self._prove(graph.run(given, batches, data), one, given, batches, data)
+            _, metrics = graph.run(given, batches, data)
+            prove(self, metrics, one, given, batches, data)
         finally:
             for own, array in zip(leaves(known.state), leaves(given), strict=True):
                 own[...] = array
@@ -199,15 +198,6 @@ class CuPyBackend(Backend):
         import cupy
 
         cupy.get_default_memory_pool().free_all_blocks(stream=self._stream)
-
-    def _prove(self, found: Any, one: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> None:
-        """Compare what the first steps gave with themselves, taken one by one; what the host draws is not fixed."""
-        _, expected = super().run(one, self._copied(state), _first(batches), data)
-        if not all(_agree(found[1][name][:PROVEN_STEPS, ...], numbers) for name, numbers in expected.items()):
-            raise _OtherNumbers("its steps give other numbers each time, as where a layer draws with numpy.random")
-
-    def _copied(self, state: Any) -> Any:
-        return rebuilt(state, map(self.copy, leaves(state)))
 
     def forget(self) -> None:
         with self._lock:
@@ -232,10 +222,6 @@ def namespace(xp: Any, products: Any) -> SimpleNamespace:
         return out
 
     return SimpleNamespace(**{**vars(xp), "matmul": products.matmul, "concat": concat})
-
-
-class _OtherNumbers(ValueError):
-    """Steps that differ from themselves."""
 
 
 @dataclass
@@ -272,19 +258,5 @@ def _keep(few: dict[Any, Any], kind: Any, made: Any) -> None:
         del few[next(iter(few))]
 
 
-def _first(batches: tuple[Array, ...]) -> tuple[Array, ...]:
-    return tuple(array[:PROVEN_STEPS, ...] for array in batches)
-
-
 def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def _agree(found: Array, expected: Array) -> bool:
-    """Whether arrays differ by little beside their largest number, and are not finite in the same places."""
-    import cupy
-
-    if not found.size:
-        return True
-    found, expected = (cupy.nan_to_num(x.astype("float64")) for x in (found, expected))
-    return bool(abs(found - expected).max() <= TOLERANCE * abs(expected).max())

@@ -32,33 +32,20 @@ def placed(x: Any) -> Any:
 
 
 class Memory:
-    """Room for what a step computes, in huge pages, given again as soon as nothing can ask for it any more."""
+    """Room for what a step computes, in huge pages; what is given back is used again."""
 
     def __init__(self) -> None:
-        self.free: list[Any] = []
+        self._free: list[Any] = []
 
-    def keep(self, x: Any) -> tuple[Any, Room]:
-        """A copy of an array, laid out as it is, and what keeps its place."""
-        size = -(-max(x.nbytes, 1) // _CACHE_LINE) * _CACHE_LINE
-        fitting = [place for place in self.free if len(place) >= size]
-        place = min(fitting, key=len) if fitting else huge_page(max(size, _ROOM))
-        self.free = [other for other in self.free if other is not place]
-        if len(place) > size:
-            self.free.append(place[size:])
-        # NumPy adds up along another axis first where the axes lie in another order in memory.
-        order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])
-        flat = place[: x.nbytes].view(x.dtype)
-        array = flat.reshape([x.shape[axis] for axis in order]).transpose([order.index(i) for i in range(x.ndim)])
-        array[...] = x
-        return array, Room(self, place[:size])
+    def take(self, size: int) -> Any:
+        """So many bytes and up to a cache line more."""
+        size = -(-max(size, 1) // _CACHE_LINE) * _CACHE_LINE
+        fitting = [room for room in self._free if len(room) >= size]
+        room = min(fitting, key=len) if fitting else huge_page(max(size, _ROOM))
+        self._free = [other for other in self._free if other is not room]
+        if len(room) > size:
+            self._free.append(room[size:])
+        return room[:size]
 
-
-class Room:
-    """A place in memory that is free again once no stand-in holds this."""
-
-    def __init__(self, memory: Memory, place: Any) -> None:
-        self.memory = memory
-        self.place = place
-
-    def __del__(self) -> None:
-        self.memory.free.append(self.place)
+    def give_back(self, room: Any) -> None:
+        self._free.append(room)

@@ -1,27 +1,23 @@
-"""NumPy: the CPU; a step is followed once, and its calls played back."""
+"""NumPy: the CPU; a step is followed once, and its program compiled to calls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from itertools import pairwise
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakSet
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.blas import threads
-from anynet.backends.replay import Replay
-
-# With so many rows, and so few columns, a detour through a product or a transpose is the faster reduction.
-MANY_ROWS = 64
-FEW_COLUMNS = 32
-# A vector of so many numbers that are all the same still fits into the first cache.
-SMALL = 1 << 14
+from anynet.backends.numpy_step import CompiledStep
+from anynet.backends.proof import first_of, prove
+from anynet.tracing import trace
+from anynet.tracing.trees import leaves
 
 # Each keeps memory for all that a step computes.
-MOST_REPLAYS = 8
+MOST_COMPILED = 8
 
 # With fewer multiplications in a step than this, two cores lose more by passing numbers to and fro than they gain.
 FEW_MULTIPLICATIONS = 20_000_000
@@ -30,7 +26,7 @@ HARDLY_ANY_MULTIPLICATIONS = 9_000
 
 
 class NumPyBackend(Backend):
-    """NumPy's own namespace, with leaner forms of the functions that small batches call most.
+    """NumPy's own namespace; a step that can be followed is compiled to calls that write where they wrote before.
 
     >>> import numpy as np
     >>> NumPyBackend().run(lambda xp, s, b: (s + b[0], {"sum": s + b[0]}), 0, (np.asarray([1, 2, 3]),))[1]
@@ -47,8 +43,7 @@ class NumPyBackend(Backend):
 
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         super().__init__(device, dtype, precision)
-        self._replays: dict[Any, Replay | None] = {}
-        self._changing: WeakSet[Step] = WeakSet()
+        self._known: dict[Any, CompiledStep | None] = {}
         self._lock = Lock()
 
     @staticmethod
@@ -56,7 +51,7 @@ class NumPyBackend(Backend):
         import numpy
         from numpy import fft, linalg
 
-        return SimpleNamespace(**{**vars(numpy), "fft": fft, "linalg": linalg, **_without_wrappers(numpy)})
+        return SimpleNamespace(**{**vars(numpy), "fft": fft, "linalg": linalg})
 
     def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         return zip(*batches, strict=True)
@@ -71,58 +66,54 @@ class NumPyBackend(Backend):
         donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         with self.scope():
-            replay = self._replay(step, state, batches, data)
-            if replay is None:
+            compiled = self._compiled(step, state, batches, data)
+            if compiled is None:
                 with threads(one=False):
                     return super().run(step, state, batches, data, donate=donate)
-            # The plain loop gives the same numbers, where as many threads multiply.
-            with self._threads(replay.multiplications):
-                with replay.taken(state) as is_free:
-                    if is_free:
-                        return replay.run(state, batches, data)
-                return super().run(step, state, batches, data, donate=donate)
+            with _threads(compiled.multiplications):
+                return compiled.run(state, batches, data)
 
-    def _threads(self, multiplications: int) -> AbstractContextManager[None]:
-        if multiplications < HARDLY_ANY_MULTIPLICATIONS:
-            return nullcontext()
-        return threads(one=multiplications < FEW_MULTIPLICATIONS)
-
-    def _replay(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Replay | None:
-        """The step's calls on this state and such batches; None where it cannot be played back."""
+    def _compiled(
+        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
+    ) -> CompiledStep | None:
+        """What is made of such a step; None where it has to be taken as it is."""
         if len({len(array) for array in batches}) != 1 or not len(batches[0]):
             return None
-        arrays = (*batches, *data)
-        kind = step, tuple((array.shape[1:], array.dtype) for array in arrays)
+        kind = step, *(tuple((x.shape[1:], x.dtype) for x in arrays) for arrays in (batches, data))
         with self._lock:
-            known = kind in self._replays
-            replay = self._replays.pop(kind, None)
-            if known:
-                self._replays[kind] = replay
-        if not known or (replay is not None and replay.is_idle() and not replay.fits(state)):
-            replay = self._keep(kind, self._followed(step, state, self.rows_taken(next(self.each(batches)), data)))
-        return replay
+            is_known = kind in self._known
+            compiled = self._known.pop(kind, None)
+            if is_known:
+                self._known[kind] = compiled
+        if not is_known or (compiled and not compiled.fits(state)):
+            compiled = self._compile(step, state, batches, data)
+            with self._lock:
+                self._known[kind] = compiled
+                if len(self._known) > MOST_COMPILED:
+                    del self._known[next(iter(self._known))]
+        return compiled
 
-    def _followed(self, step: Step, state: Any, batch: tuple[Array, ...]) -> Replay | None:
+    def _compile(
+        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
+    ) -> CompiledStep | None:
+        plain = (self.xp.ndarray, self.xp.memmap)
+        if not all(type(x) in plain for x in (*leaves(state), *batches, *data)) or _overlap(leaves(state)):
+            return None
         try:
-            # By as many threads each time, whatever is computed beside it, so that it gives the same again.
+            # By as many threads each time, whatever is computed beside it.
             with threads(one=True):
-                return Replay(partial(step, self.xp), state, batch, changes_state=step in self._changing)
+                one = self.rows_taken(next(self.each(batches)), data)
+                compiled = CompiledStep(trace(step, self.xp, state, one, self.device))
+                _, metrics = compiled.run(state, first_of(batches), data)
+                prove(self, metrics, step, state, batches, data)
         # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
         except Exception:
             return None
-
-    def _keep(self, kind: tuple[Step, Any], replay: Replay | None) -> Replay | None:
-        with self._lock:
-            self._replays[kind] = replay
-            if replay and replay.changes_state:
-                self._changing.add(kind[0])
-            if len(self._replays) > MOST_REPLAYS:
-                del self._replays[next(iter(self._replays))]
-        return replay
+        return compiled
 
     def forget(self) -> None:
         with self._lock:
-            self._replays.clear()
+            self._known.clear()
 
     def scope(self) -> AbstractContextManager[Any]:
         """inf, nan and 0 are values here as in every other library; training reports a loss that is not finite."""
@@ -130,43 +121,15 @@ class NumPyBackend(Backend):
         return scope
 
 
-def _without_wrappers(numpy: Any) -> dict[str, Any]:
-    """The functions whose Python wrapper costs as much as their work on a small batch, without it."""
+def _threads(multiplications: int) -> AbstractContextManager[None]:
+    if multiplications < HARDLY_ANY_MULTIPLICATIONS:
+        return nullcontext()
+    return threads(one=multiplications < FEW_MULTIPLICATIONS)
 
-    def sum(x: Array, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Array:
-        if axis == 0 and x.ndim == 2 and len(x) >= MANY_ROWS and x.dtype.kind == "f" and not (dtype or keepdims):
-            return numpy.dot(numpy.ones(len(x), x.dtype), x)
-        return reduce(numpy.add, x, axis, dtype, keepdims)
 
-    def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> Array:
-        return reduce(numpy.maximum, x, axis, None, keepdims)
+def _overlap(arrays: list[Array]) -> bool:
+    """Whether any two share memory, by the bytes that they span."""
+    from numpy.lib.array_utils import byte_bounds
 
-    def maximum(x: Array, y: Array) -> Array:
-        # NumPy compares with a vector several times faster than with a number.
-        if isinstance(y, (int, float)) and x.ndim and x.dtype.kind == "f":
-            y = numpy.full(x.shape if x.size <= SMALL else x.shape[-1:], y, x.dtype)
-        return numpy.maximum(x, y)
-
-    def reduce(ufunc: Any, x: Array, axis: Any, dtype: Any, keepdims: bool) -> Array:
-        # NumPy takes a short last axis row by row, but all columns of its transpose at once.
-        if axis == -1 and x.ndim == 2 and x.shape[1] <= FEW_COLUMNS and len(x) >= MANY_ROWS:
-            reduced = ufunc.reduce(numpy.copy(x.mT, order="C"), 0, dtype)
-            return reduced[:, None] if keepdims else reduced
-        return ufunc.reduce(x, axis, dtype, None, keepdims)
-
-    def matmul(x: Array, y: Array) -> Array:
-        return x.dot(y) if x.ndim == 2 == y.ndim else numpy.matmul(x, y)
-
-    def astype(x: Array, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
-        return x.astype(dtype, copy=copy)
-
-    def stack(arrays: list[Array], *, axis: int = 0) -> Array:
-        return numpy.asarray(arrays) if axis == 0 else numpy.stack(arrays, axis=axis)
-
-    def matrix_transpose(x: Array) -> Array:
-        return x.mT
-
-    def reshape(x: Array, shape: tuple[int, ...], *, copy: bool | None = None) -> Array:
-        return x.reshape(shape, copy=copy)
-
-    return {f.__name__: f for f in (sum, max, maximum, matmul, astype, stack, matrix_transpose, reshape)}
+    spans = sorted(byte_bounds(array) for array in arrays if array.size)
+    return any(before[1] > after[0] for before, after in pairwise(spans))

@@ -1,0 +1,284 @@
+"""A step as its program's NumPy calls, made again and again on the same memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from anynet.backends.base import Array
+from anynet.backends.memory import Memory, placed
+from anynet.backends.numpy_lowering import Call, calls_of, lies_in_columns, may_be_written_over, with_products_added
+from anynet.tracing import Program, Value
+from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, compute, in_order
+from anynet.tracing.trees import leaves, rebuilt
+
+
+class CompiledStep:
+    """What a program computes, in NumPy's calls.
+
+    Any number of threads may run it at the same time, each on memory of its own.
+
+    Parameters
+    ----------
+    program : Program
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = with_products_added(program)
+        products = (x for x in program.values if x.op == "matmul")
+        self.multiplications = sum(x.size * x.inputs[0].shape[-1] for x in products)
+        self._idle: list[_Calls] = []
+
+    def fits(self, state: Any) -> bool:
+        """Whether a state is of the kind that the program is for."""
+        arrays = leaves(state)
+        return len(arrays) == len(self.program.state) and all(
+            (x.shape, x.dtype) == (own.shape, own.dtype) for x, own in zip(arrays, self.program.state, strict=True)
+        )
+
+    def run(self, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()) -> tuple[Any, dict[str, Array]]:
+        """Repeat the step over the first axis of the batches, as `Backend.run` does."""
+        calls = self._calls_on(state)
+        try:
+            return calls.run(state, batches, data)
+        finally:
+            self._idle.append(calls)
+
+    def _calls_on(self, state: Any) -> _Calls:
+        while True:
+            try:
+                calls = self._idle.pop()
+            except IndexError:
+                return _Calls(self.program, state)
+            if calls.fit(state):
+                return calls
+
+
+class _Calls:
+    """The calls of one step on a state and batches of one kind; one thread at a time makes them.
+
+    A state that the step changes is kept in memory of its own, and copied there when another is given; one that
+    is only read is used where it is.
+    """
+
+    def __init__(self, program: Program, state: Any) -> None:
+        given = leaves(state)
+        self.changes_state = any(new is not old for new, old in zip(program.new_state, program.state, strict=True))
+        self._given = [] if self.changes_state else given
+        self._state = [placed(np.array(x, order="C")) for x in given] if self.changes_state else given
+        self._batch = [np.empty(x.shape, x.dtype) for x in program.batch]
+        plan = _Plan(program, self._state, self._batch)
+        self.calls, self.metrics = plan.calls, plan.metrics
+
+    def fit(self, state: Any) -> bool:
+        """Whether the state can be copied to where it is changed, or is the one that is read."""
+        return self.changes_state or all(map(lambda x, given: x is given, leaves(state), self._given))
+
+    def run(self, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()) -> tuple[Any, dict[str, Array]]:
+        """Make the calls for each batch, as `Backend.run` takes its steps."""
+        if self.changes_state:
+            for own, array in zip(self._state, leaves(state), strict=True):
+                if own is not array:
+                    own[...] = array
+            state = rebuilt(state, iter(self._state))
+        collected = {name: np.empty((len(batches[0]), *x.shape), x.dtype) for name, x in self.metrics.items()}
+        for i in range(len(batches[0])):
+            self._fill([array[i] for array in batches], data)
+            for call in self.calls:
+                call()
+            for name, x in self.metrics.items():
+                collected[name][i] = x
+        return state, collected
+
+    def _fill(self, batch: list[Array], data: tuple[Array, ...]) -> None:
+        """Put a batch, or the rows it names, where the calls read it."""
+        for kept, array in zip(self._batch, data, strict=False):
+            # Where NumPy checks each number, it takes into a copy first; these are row numbers of our own.
+            np.take(array, batch[0], axis=0, out=kept, mode="wrap")
+        for kept, array in zip(self._batch[len(data) :], batch[1:] if data else batch, strict=True):
+            kept[...] = array
+
+
+@dataclass(eq=False)
+class _Place:
+    """Memory that values share one after the other, and the last operation that reads one of them."""
+
+    last: float
+    room: Any = None
+
+
+class _Plan:
+    """Which call computes each value, and where it lies."""
+
+    def __init__(self, program: Program, state: list[Array], batch: list[Array]) -> None:
+        self.program = program
+        self.calls: list[Call] = []
+        self._memory = Memory()
+        self._last = _last_readers(program)
+        self._slots = _slots(program)
+        self._becomes = _becoming(program, self._last, self._slots)
+        self._beside_state = _beside_the_state(program)
+        self._arrays: dict[Value, Array] = {}
+        self._places: dict[Value, _Place] = {}
+        self._live: list[_Place] = []
+        for x, array in zip((*program.state, *program.batch), (*state, *batch), strict=True):
+            self._arrays[x], self._places[x] = array, _Place(self._last.get(x, -1))
+        for i, x in enumerate(program.values):
+            if x.op != "input":
+                self._write(i, x)
+            for place in [place for place in self._live if place.last <= i]:
+                self._live.remove(place)
+                self._memory.give_back(place.room)
+        self.metrics = {name: self._apart_from_the_state(x) for name, x in program.metrics.items()}
+        self._bring_the_state_home()
+
+    def _write(self, i: int, x: Value) -> None:
+        inputs = [self._arrays[y] for y in x.inputs]
+        if x.op == "captured" or not any(y in self._places for y in x.inputs):
+            # The same at each step
+            self._arrays[x] = compute(np, x, inputs)
+            if x.op == "captured":
+                self._places[x] = _Place(math.inf)
+        elif x.op in VIEWS:
+            self._view(x, *inputs)
+        elif x.op == "concat":
+            self._join(x, inputs)
+        else:
+            out = self._out(i, x)
+            self.calls += calls_of(x, inputs, out)
+            self._arrays[x] = out
+
+    def _view(self, x: Value, array: Array) -> None:
+        view = compute(np, x, [array])
+        if np.may_share_memory(view, array) or not x.size:
+            self._arrays[x], self._places[x] = view, self._places[x.inputs[0]]
+            return
+        self._arrays[x] = out = self._new(x)
+        self.calls.append(partial(np.copyto, out.reshape(array.shape), array))
+
+    def _join(self, x: Value, inputs: list[Array]) -> None:
+        out = self._arrays[x] if x in self._arrays else self._new(x)
+        self._arrays[x] = out
+        start, before = 0, (slice(None),) * x.attributes["axis"]
+        for y, array in zip(x.inputs, inputs, strict=True):
+            stop = start + y.shape[x.attributes["axis"]]
+            if self._slots.get(in_order(y)) != (x, y):
+                self.calls.append(partial(np.copyto, out[(*before, slice(start, stop))], array))
+            start = stop
+
+    def _out(self, i: int, x: Value) -> Array:
+        """Where an operation writes: its part of what is joined, its state's place, over an input, or somewhere new."""
+        if x in self._slots:
+            return self._slot(x)
+        over = may_be_written_over(x)
+        only_read = [self._places.get(y) for y in x.inputs[over:]]
+        if x in self._becomes:
+            place = self._places[self._becomes[x]]
+            if place.last <= i and place not in only_read:
+                return self._taken(x, place, self._arrays[self._becomes[x]])
+        for y in x.inputs[:over]:
+            read, array = self._places.get(y), self._arrays[y]
+            if read and read.last <= i and read not in only_read and self._suits(x, array):
+                return self._taken(x, read, array)
+        return self._new(x)
+
+    def _suits(self, x: Value, array: Array) -> bool:
+        if (array.shape, array.dtype) != (x.shape, x.dtype):
+            return False
+        return bool(array.flags.c_contiguous or (array.flags.f_contiguous and x not in self._beside_state))
+
+    def _taken(self, x: Value, place: _Place, array: Array) -> Array:
+        self._places[x] = place
+        place.last = self._last[x]
+        return array
+
+    def _new(self, x: Value, last: float | None = None) -> Array:
+        size = x.size * x.dtype.itemsize
+        room = self._memory.take(size)
+        self._places[x] = place = _Place(self._last[x] if last is None else last, room=room)
+        self._live.append(place)
+        flat = room[:size].view(x.dtype)
+        in_columns = lies_in_columns(x) and x not in self._beside_state
+        return flat.reshape(x.shape[::-1]).T if in_columns else flat.reshape(x.shape)
+
+    def _slot(self, x: Value) -> Array:
+        """The part of what is joined that a value becomes."""
+        joined, part = self._slots[x]
+        if joined not in self._arrays:
+            parts = [in_order(y) for y in joined.inputs]
+            last = max(self._last[y] for y in (joined, *parts) if y is joined or y in self._slots)
+            self._arrays[joined] = self._new(joined, last)
+        self._places[x] = self._places[joined]
+        before = joined.inputs[: joined.inputs.index(part)]
+        start = sum(y.size for y in before)
+        return self._arrays[joined].reshape(-1)[start : start + x.size].reshape(x.shape)
+
+    def _lies_with_the_state(self, x: Value) -> bool:
+        return any(self._places.get(x) is self._places[old] for old in self.program.state)
+
+    def _apart_from_the_state(self, x: Value) -> Array:
+        array = self._arrays[x]
+        if not self._lies_with_the_state(x):
+            return array
+        apart = np.empty(array.shape, array.dtype)
+        self.calls.append(partial(np.copyto, apart, array))
+        return apart
+
+    def _bring_the_state_home(self) -> None:
+        """Copy what the state becomes to its place, where it does not lie there already."""
+        pairs = zip(self.program.state, self.program.new_state, strict=True)
+        away = [(self._arrays[old], new) for old, new in pairs if self._arrays[new] is not self._arrays[old]]
+        # Nothing is written over before it is copied.
+        sources = [self._apart_from_the_state(new) for _, new in away]
+        self.calls += [partial(np.copyto, own, source) for (own, _), source in zip(away, sources, strict=True)]
+
+
+def _last_readers(program: Program) -> dict[Value, float]:
+    """The number of the last operation that reads a value, itself or as a view."""
+    last: dict[Value, float] = dict.fromkeys((*program.new_state, *program.metrics.values()), math.inf)
+    for i, x in reversed(list(enumerate(program.values))):
+        last.setdefault(x, i)
+        for y in x.inputs:
+            last[y] = max(last.get(y, -1), last[x] if x.op in VIEWS else i)
+    return last
+
+
+def _slots(program: Program) -> dict[Value, tuple[Value, Value]]:
+    """What can be computed where it is joined to others: the join, and which of its inputs it is."""
+    slots: dict[Value, tuple[Value, Value]] = {}
+    for x in program.values:
+        if x.op == "concat" and math.prod(x.shape[: x.attributes["axis"]]) == 1:
+            for part in x.inputs:
+                source = in_order(part)
+                if x.inputs.count(part) == 1 and source.op in ("matmul", *ELEMENTWISE, *REDUCTIONS):
+                    slots.setdefault(source, (x, part))
+    return slots
+
+
+def _becoming(program: Program, last: dict[Value, float], slots: Any) -> dict[Value, Value]:
+    """What is best computed in the place of an array of the state: what that becomes, and what it is made of."""
+    numbers = {x: i for i, x in enumerate(program.values)}
+    becomes: dict[Value, Value] = {}
+    for old, new in zip(program.state, program.new_state, strict=True):
+        x: Value | None = new if new is not old else None
+        while x and x.op not in ("input", "captured", *VIEWS) and x not in becomes and x not in slots:
+            becomes[x] = old
+            alike = (y for y in x.inputs if (y.shape, y.dtype, last[y]) == (x.shape, x.dtype, numbers[x]))
+            x = next((y for y in alike if x.op in ELEMENTWISE and y.op in ELEMENTWISE), None)
+    return becomes
+
+
+def _beside_the_state(program: Program) -> set[Value]:
+    """What is computed number by number with the state, and so lies as that does."""
+    found: set[Value] = set()
+    todo = list(program.new_state)
+    while todo:
+        x = todo.pop()
+        if x not in found:
+            found.add(x)
+            todo += x.inputs if x.op in ELEMENTWISE else ()
+    return found
