@@ -1,4 +1,4 @@
-"""Products added to an array where it lies, by the library behind NumPy's own: NumPy has no function for that."""
+"""What is added to an array where it lies, by the library behind NumPy's products: NumPy has no function for that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 from anynet.backends.base import Array
 from anynet.backends.blas import openblas
 from anynet.backends.gemm import Matrix, gemm_of
-from anynet.tracing import Value
 
 _COLUMNS_FIRST, _AS_IT_IS = 102, 111
 _SCALARS = {"float32": ("s", ctypes.c_float), "float64": ("d", ctypes.c_double)}
@@ -26,7 +25,7 @@ def addmm(a: Array, b: Array, out: Array, alpha: Array, beta: Array, sign: int =
     >>> if call: call(); print(out)
     [[4.]]
     """
-    function = _gemm(out.dtype.name)
+    function = _routine("gemm", out.dtype.name)
     gemm = gemm_of(a, b, lambda x: None)
     if function is None or gemm.a.array is None or gemm.b.array is None:
         return None
@@ -40,24 +39,46 @@ def addmm(a: Array, b: Array, out: Array, alpha: Array, beta: Array, sign: int =
     return call
 
 
-def is_for_blas(x: Value) -> bool:
-    """Whether a product is one of matrices of floats, and there is a library that can be called."""
-    matrices = all(len(y.shape) == 2 and y.size for y in (x, *x.inputs))
-    return matrices and _gemm(x.dtype.name) is not None
+def axpy(x: Array, out: Array, alpha: Array, sign: int = 1) -> Callable[[], None] | None:
+    """The call that makes `out` to out + sign alpha x; None where they do not lie alike in memory.
+
+    >>> import numpy as np
+    >>> out = np.ones(2)
+    >>> call = axpy(np.asarray([2.0, 3.0]), out, alpha=np.asarray(10.0))
+    >>> if call: call(); print(out)
+    [21. 31.]
+    """
+    function = _routine("axpy", out.dtype.name)
+    if function is None or not any(x.flags[order] and out.flags[order] for order in ("C", "F")):
+        return None
+    arrays = x.ctypes.data, 1, out.ctypes.data, 1
+
+    def call(kept: Any = (x, out)) -> None:
+        function(out.size, sign * alpha.item(), *arrays)
+
+    return call
+
+
+def is_here(dtype: Any) -> bool:
+    """Whether there is a library that can be called for such numbers."""
+    return _routine("gemm", dtype.name) is not None
 
 
 @cache
-def _gemm(dtype: str) -> Callable[..., None] | None:
+def _routine(name: str, dtype: str) -> Callable[..., None] | None:
     library = openblas()
     if library is None or dtype not in _SCALARS:
         return None
     letter, number = _SCALARS[dtype]
     for prefix, suffix in product(("scipy_", ""), ("64_", "_64", "")):
-        function = getattr(library, f"{prefix}cblas_{letter}gemm{suffix}", None)
+        function = getattr(library, f"{prefix}cblas_{letter}{name}{suffix}", None)
         if function is not None:
             integer = ctypes.c_int64 if suffix else ctypes.c_int
-            matrix = ctypes.c_void_p, integer
-            function.argtypes = (*3 * (ctypes.c_int,), *3 * (integer,), number, *matrix, *matrix, number, *matrix)
+            array = ctypes.c_void_p, integer
+            function.argtypes = {
+                "gemm": (*3 * (ctypes.c_int,), *3 * (integer,), number, *array, *array, number, *array),
+                "axpy": (integer, number, *array, *array),
+            }[name]
             function.restype = None
             return function  # type: ignore[no-any-return]
     return None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from anynet.backends.cblas import addmm, is_for_blas
+from anynet.backends.cblas import addmm, axpy, is_here
 from anynet.tracing import Program, Value
-from anynet.tracing.program import BINARY, REDUCTIONS, UNARY, VIEWS, rewritten
+from anynet.tracing.program import BINARY, ELEMENTWISE, REDUCTIONS, UNARY, VIEWS, rewritten
 
 Call: TypeAlias = Callable[[], Any]
 
@@ -20,9 +20,12 @@ Call: TypeAlias = Callable[[], Any]
 MANY_ROWS = 32
 FEW_COLUMNS = 32
 # So few are added sooner than another library is called.
-FEW_NUMBERS = 1 << 14
+FEW_NUMBERS = 1 << 13
 # An array of so many numbers that are all the same still fits into the first cache.
 SMALL = 1 << 14
+
+# Each number of the result depends on one of each array.
+NUMBER_BY_NUMBER = ELEMENTWISE | {"axpy"}
 
 _UFUNCS = {"abs": "absolute", "round": "rint"}
 _REDUCING = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"} | {
@@ -31,27 +34,28 @@ _REDUCING = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum
 }
 
 
-def with_products_added(program: Program) -> Program:
-    """The program with each product that is only added to something as one operation with that.
+def with_sums_in_place(program: Program) -> Program:
+    """The program with each product, or multiple, that is only added to something as one operation with that.
 
-    It is ``addmm``, as in PyTorch: of y, a, b, alpha and beta, the sum beta y + alpha a b, or the difference.
+    They are BLAS's: ``addmm``, as PyTorch calls it, of y, a, b, alpha and beta, is beta y + alpha a b, and ``axpy`` of
+    y, x and alpha is y + alpha x; or the difference.
     """
     readers = Counter(y for x in program.values for y in x.inputs)
     readers.update((*program.new_state, *program.metrics.values()))
 
     def stages(x: Value, new: Mapping[Value, Value]) -> list[Value]:
         one = Value("constant", (), (), x.dtype, {"number": 1.0})
-        added = _product_added(x, readers, one)
-        if not added:
-            return [replace(x, inputs=tuple(new[y] for y in x.inputs))]
-        inputs = tuple(new.get(y, y) for y in added)
-        return [one, Value("addmm", inputs, x.shape, x.dtype, {"sign": -1 if x.op == "subtract" else 1})]
+        if x.size > FEW_NUMBERS and is_here(x.dtype):
+            for op, *inputs in _sums(x, readers, one):
+                there = tuple(new.get(y, y) for y in inputs)
+                return [one, Value(op, there, x.shape, x.dtype, {"sign": -1 if x.op == "subtract" else 1})]
+        return [replace(x, inputs=tuple(new[y] for y in x.inputs))]
 
     return rewritten(program, stages)
 
 
-def _product_added(x: Value, readers: Mapping[Value, int], one: Value) -> tuple[Value, ...]:
-    """The inputs of the ``addmm`` that a sum or a difference is; none where it is another."""
+def _sums(x: Value, readers: Mapping[Value, int], one: Value) -> Iterator[tuple[Any, ...]]:
+    """Which operation of BLAS's, and of what, a sum or a difference is."""
 
     def scaled(y: Value) -> tuple[Value, Value]:
         """What a value is a multiple of, and the number that it is multiplied by."""
@@ -62,21 +66,24 @@ def _product_added(x: Value, readers: Mapping[Value, int], one: Value) -> tuple[
         return y, one
 
     ways = {"add": (x.inputs, x.inputs[::-1]), "subtract": (x.inputs,)}.get(x.op, ())
-    if x.size <= FEW_NUMBERS:
-        return ()
     for y, added in ways:
-        product, alpha = scaled(added)
-        if product.op == "matmul" and product.shape == x.shape and readers[product] == 1 and is_for_blas(product):
+        term, alpha = scaled(added)
+        if term.shape == x.shape and term.op == "matmul" and readers[term] == 1 and _is_of_matrices(term):
             there, beta = scaled(y) if y.shape == x.shape else (y, one)
-            return there, *product.inputs, alpha, beta
-    return ()
+            yield "addmm", there, *term.inputs, alpha, beta
+        elif term.shape == x.shape == y.shape and alpha is not one:
+            yield "axpy", y, term, alpha
+
+
+def _is_of_matrices(product: Value) -> bool:
+    return all(len(x.shape) == 2 and x.size for x in product.inputs)
 
 
 def may_be_written_over(x: Value) -> int:
     """In the place of how many of its first inputs a call may leave its result."""
     if x.op in UNARY or x.op in BINARY:
         return len(x.inputs)
-    return 1 if x.op == "addmm" else 0
+    return 1 if x.op in ("addmm", "axpy") else 0
 
 
 def lies_in_columns(x: Value) -> bool:
@@ -88,8 +95,9 @@ def lies_in_columns(x: Value) -> bool:
 
 def calls_of(x: Value, inputs: list[Any], out: Any) -> list[Call]:
     """What computes a value from its inputs' arrays, into one that is new, or one that may be written over."""
-    if x.op == "addmm":
-        return _product_and_sum(inputs, out, x.attributes["sign"])
+    if x.op in ("addmm", "axpy"):
+        there = [] if out is inputs[0] else [partial(np.copyto, out, inputs[0])]
+        return [*there, (_sum_of_product if x.op == "addmm" else _sum_of_multiple)(x, inputs, out)]
     if x.op in UNARY or x.op in BINARY:
         call: Call = partial(_ufunc(x), *_beside_others(x, inputs), out=out)
     elif x.op in REDUCTIONS:
@@ -105,17 +113,24 @@ def calls_of(x: Value, inputs: list[Any], out: Any) -> list[Call]:
     return [call]
 
 
-def _product_and_sum(inputs: list[Any], out: Any, sign: int) -> list[Call]:
-    y, a, b, alpha, beta = inputs
-    before = [] if out is y else [partial(np.copyto, out, y)]
+def _sum_of_product(x: Value, inputs: list[Any], out: Any) -> Call:
+    _, a, b, alpha, beta = inputs
     if not out.flags.c_contiguous:
         out, a, b = out.T, b.T, a.T
-    return [*before, addmm(a, b, out, alpha, beta, sign) or partial(_add_product, a, b, out, alpha, beta, sign)]
+
+    def by_numpy(sign: int = x.attributes["sign"]) -> None:
+        out[...] = beta * out + sign * alpha * a.dot(b)
+
+    return addmm(a, b, out, alpha, beta, x.attributes["sign"]) or by_numpy
 
 
-def _add_product(a: Any, b: Any, out: Any, alpha: Any, beta: Any, sign: int) -> None:
-    out *= beta
-    out += sign * alpha * a.dot(b)
+def _sum_of_multiple(x: Value, inputs: list[Any], out: Any) -> Call:
+    _, y, alpha = inputs
+
+    def by_numpy(sign: int = x.attributes["sign"]) -> None:
+        out[...] += sign * alpha * y
+
+    return axpy(y, out, alpha, x.attributes["sign"]) or by_numpy
 
 
 def _ufunc(x: Value) -> Any:

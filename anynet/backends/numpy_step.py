@@ -11,7 +11,14 @@ import numpy as np
 
 from anynet.backends.base import Array
 from anynet.backends.memory import Memory, placed
-from anynet.backends.numpy_lowering import Call, calls_of, lies_in_columns, may_be_written_over, with_products_added
+from anynet.backends.numpy_lowering import (
+    NUMBER_BY_NUMBER,
+    Call,
+    calls_of,
+    lies_in_columns,
+    may_be_written_over,
+    with_sums_in_place,
+)
 from anynet.tracing import Program, Value
 from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, compute, in_order
 from anynet.tracing.trees import leaves, rebuilt
@@ -28,7 +35,7 @@ class CompiledStep:
     """
 
     def __init__(self, program: Program) -> None:
-        self.program = with_products_added(program)
+        self.program = with_sums_in_place(program)
         products = (x for x in program.values if x.op == "matmul")
         self.multiplications = sum(x.size * x.inputs[0].shape[-1] for x in products)
         self._idle: list[_Calls] = []
@@ -268,7 +275,7 @@ def _becoming(program: Program, last: dict[Value, float], slots: Any) -> dict[Va
         while x and x.op not in ("input", "captured", *VIEWS) and x not in becomes and x not in slots:
             becomes[x] = old
             alike = (y for y in x.inputs if (y.shape, y.dtype, last[y]) == (x.shape, x.dtype, numbers[x]))
-            x = next((y for y in alike if x.op in ELEMENTWISE and y.op in ELEMENTWISE), None)
+            x = next((y for y in alike if x.op in NUMBER_BY_NUMBER and y.op in NUMBER_BY_NUMBER), None)
     return becomes
 
 
@@ -280,5 +287,5 @@ def _beside_the_state(program: Program) -> set[Value]:
         x = todo.pop()
         if x not in found:
             found.add(x)
-            todo += x.inputs if x.op in ELEMENTWISE else ()
+            todo += x.inputs if x.op in NUMBER_BY_NUMBER else ()
     return found
