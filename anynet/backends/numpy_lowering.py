@@ -61,7 +61,7 @@ def _sums(x: Value, readers: Mapping[Value, int], one: Value) -> Iterator[tuple[
         """What a value is a multiple of, and the number that it is multiplied by."""
         if y.op == "multiply" and readers[y] == 1:
             for z, number in (y.inputs, y.inputs[::-1]):
-                if number.size == 1 and z.shape == y.shape:
+                if number.size == 1:
                     return z, number
         return y, one
 
