@@ -51,14 +51,14 @@ def memory_is_full_of_nonsense(request: pytest.FixtureRequest, monkeypatch: pyte
             cupy, "empty", lambda shape, dtype: cupy.full(shape, 1e30 if np.dtype(dtype).kind == "f" else 99, dtype)
         )
         return
-    huge_page = memory.huge_page
+    empty = memory.empty
 
     def filled(size: int) -> Any:
-        page = huge_page(size)
-        page[...] = 99
-        return page
+        room = empty(size)
+        room[...] = 99
+        return room
 
-    monkeypatch.setattr(memory, "huge_page", filled)
+    monkeypatch.setattr(memory, "empty", filled)
     # So that small products are added where they lie, too.
     monkeypatch.setattr(numpy_lowering, "FEW_NUMBERS", 0)
 
@@ -217,6 +217,11 @@ EXPRESSIONS: dict[str, Callable[[Any, Any], Any]] = {
     "the index of the largest": lambda xp, x: xp.argmax(x, axis=1) + xp.sum(xp.astype(x, xp.int32), axis=1),
     "axes at both ends": lambda xp, x: xp.sum(xp.reshape(x, (3, 2, 2)), axis=(0, 2)),
     "joined by columns": lambda xp, x: xp.concat([x, x * 2, x[:, :1]], axis=1) + 1,
+    "constants that are joined": lambda xp, x: xp.concat(
+        [xp.ones(3) * 2.5 * xp.ones(3), x[0], xp.sum(xp.ones((2, 3)), axis=1)]
+    ),
+    "nothing of it, backwards": lambda xp, x: x[-10::-1],
+    "constants that are multiplied": lambda xp, x: xp.matmul(xp.ones((3, 3)), xp.ones((3, 4))) + 1.0 + x,
     "joined rows of few numbers": lambda xp, x: xp.concat([xp.reshape(x, (6, 2)) * k for k in range(8)]) + 1,
     "joined within what is joined": lambda xp, x: xp.concat(
         [xp.concat([x[0] * 2, x[1]]), x[2], xp.concat([x[0] * 2, x[0] + x[1]])]
@@ -290,6 +295,20 @@ def test_a_state_of_names_keeps_each_under_its_own(backend_name: str) -> None:
         np.testing.assert_array_equal(backend.to_numpy(state["a"]), A * 8)
         np.testing.assert_array_equal(backend.to_numpy(state["b"]), 0 * A + 3)
         np.testing.assert_array_equal(backend.to_numpy(metrics["m"][2, ...]), A * 4 - 2)
+
+
+@compiling
+def test_a_batch_that_the_step_changes_is_changed_for_it_alone(backend_name: str) -> None:
+    backend = select(backend_name, "float64")
+
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        (x,) = batch
+        x *= 2
+        return state, {"m": xp.sum(x)}
+
+    batches = backend.asarray(np.ones((4, 3)))
+    _, metrics = backend.run(step, (), (batches,))
+    assert backend.to_numpy(metrics["m"]).tolist() == [6, 6, 6, 6]
 
 
 @compiling

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -234,3 +236,96 @@ def test_without_a_library_to_call_the_numbers_are_the_same(monkeypatch: pytest.
     monkeypatch.setattr(cblas, "_routine", lambda name, dtype: None)
     without, _ = select("numpy", "float64").run(step, (np.ones((200, 200)),), (x,))
     assert_the_same(with_library, without)
+
+
+STRANGE: dict[str, Callable[[Any, Any], Any]] = {
+    "absolute values of complex numbers": lambda xp, x: xp.abs(xp.astype(x, xp.complex128) * (3 + 4j)),
+    "means of small numbers": lambda xp, x: xp.mean(xp.astype(x * 100, xp.float16)) + x,
+    "sums of small numbers": lambda xp, x: xp.sum(xp.astype(x * 100, xp.float16), axis=0) + x,
+    "integers beside each other": lambda xp, x: (
+        (xp.astype(x * 0, xp.uint64) + (2**62 + 1)) < (xp.astype(x * 0, xp.int64) + (2**62 + 2))
+    ),
+    "a masked array": lambda xp, x: x + xp.sum(np.ma.MaskedArray(np.ones(x.shape), x.shape[0] * [[1, 0]]) * x),
+    "no number": lambda xp, x: x + np.asarray([np.nan, 1.0]),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", STRANGE)
+def test_numbers_of_other_kinds_are_computed_with_as_numpy_does(name: str) -> None:
+    backend = select("numpy", "float64")
+    x = np.random.default_rng(0).uniform(1, 2, (3, 3000, 2))
+    step = read(lambda s, x: STRANGE[name](backend.xp, x))
+    (_, expected), (_, actual) = (
+        run(step, (np.ones(1),), (x,)) for run in (partial(Backend.run, backend), backend.run)
+    )
+    assert_the_same((expected["m"],), (actual["m"],))
+
+
+def zeros_times(xp: Any, state: Any, batch: Any) -> Any:
+    a, b, zero = batch
+    return (state[0] * zero - xp.matmul(a, b), state[1] - xp.matmul(b, b) * zero, state[2] + zero * a), {"m": zero}
+
+
+def test_what_is_multiplied_by_0_need_not_be_finite() -> None:
+    state = tuple(np.full((160, 160), value) for value in (np.nan, 1.0, 2.0))
+    batch = (np.full((2, 160, 160), np.inf), np.full((2, 160, 160), np.inf), np.zeros(2))
+    with np.errstate(all="ignore"):
+        expected, _ = Backend.run(select("numpy", "float64"), zeros_times, tuple(x.copy() for x in state), batch)
+    actual, _ = select("numpy", "float64").run(zeros_times, state, batch)
+    for one, other in zip(expected, actual, strict=True):
+        assert np.isnan(one).all()
+        assert np.isnan(other).all()
+
+
+def test_numbers_that_lie_in_odd_steps_are_multiplied_as_they_are() -> None:
+    records = np.zeros(160, [("x", "f8", (3,)), ("odd", "u1")])
+    records["x"] = np.random.default_rng(0).normal(size=(160, 3))
+
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        return (state[0], batch[0] + xp.matmul(state[0], batch[1])), {"m": xp.matmul(records["x"], batch[1]) + batch[0]}
+
+    batch = (np.ones((2, 160, 160)), np.ones((2, 3, 160)))
+    backend = select("numpy", "float64")
+    for x in (records["x"].copy(), records["x"]):
+        state, metrics = backend.run(step, (x, np.zeros((160, 160))), batch)
+        expected = np.broadcast_to(records["x"].sum(axis=1)[:, None] + 1, (160, 160))
+        np.testing.assert_allclose(state[1], expected)
+        np.testing.assert_allclose(metrics["m"][1], expected)
+
+
+def test_rows_that_are_not_there_are_an_error_whenever_they_come() -> None:
+    backend = select("numpy")
+    step = read(lambda s, x: x * s)
+    data = np.arange(5.0)[:, None]
+    for rows, expected in (([0, 4], [0, 4]), ([-1, 1], [4, 1])):
+        _, metrics = backend.run(step, (np.ones(1),), (np.asarray([rows]),), (data,))
+        assert metrics["m"][0, :, 0].tolist() == expected
+    with pytest.raises(IndexError):
+        backend.run(step, (np.ones(1),), (np.asarray([[0, 5]]),), (data,))
+
+
+def test_a_state_of_another_structure_is_another_state() -> None:
+    backend = select("numpy")
+
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        return state, {"m": xp.sum(batch[0]) * len(state)}
+
+    x, y = np.ones(1), np.zeros(1)
+    for state, expected in (((x, y), 6), (((x, y),), 3)):
+        assert backend.run(step, state, (np.ones((1, 3)),))[1]["m"] == expected
+
+
+def test_a_state_may_come_back_in_another_order() -> None:
+    backend = select("numpy")
+
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        return (state[0] * 2 + batch[0], state[1] * 3), {"m": batch[0]}
+
+    state = np.asarray([1.0]), np.asarray([10.0])
+    state, _ = backend.run(step, state, (np.zeros((1, 1)),))
+    state, _ = backend.run(step, state[::-1], (np.zeros((1, 1)),))
+    assert [float(x[0]) for x in state] == [60, 6]
+    (x, _) = state
+    state, _ = backend.run(step, (x, x), (np.zeros((1, 1)),))
+    assert [float(x[0]) for x in state] == [120, 180]

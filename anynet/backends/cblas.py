@@ -27,7 +27,7 @@ def addmm(a: Array, b: Array, out: Array, alpha: Array, beta: Array, sign: int =
     """
     function = _routine("gemm", out.dtype.name)
     gemm = gemm_of(a, b, lambda x: None)
-    if function is None or gemm.a.array is None or gemm.b.array is None:
+    if function is None or gemm.a.array is None or gemm.b.array is None or not all(map(_is_in_steps, (a, b, out))):
         return None
     shape = _transposition(gemm.a), _transposition(gemm.b), gemm.m, gemm.n, gemm.k
     matrices = gemm.a.array.ctypes.data, gemm.a.leading, gemm.b.array.ctypes.data, gemm.b.leading
@@ -49,7 +49,11 @@ def axpy(x: Array, out: Array, alpha: Array, sign: int = 1) -> Callable[[], None
     [21. 31.]
     """
     function = _routine("axpy", out.dtype.name)
-    if function is None or not any(x.flags[order] and out.flags[order] for order in ("C", "F")):
+    if (
+        function is None
+        or not all(map(_is_in_steps, (x, out)))
+        or not any(x.flags[order] and out.flags[order] for order in ("C", "F"))
+    ):
         return None
     arrays = x.ctypes.data, 1, out.ctypes.data, 1
 
@@ -82,6 +86,11 @@ def _routine(name: str, dtype: str) -> Callable[..., None] | None:
             function.restype = None
             return function  # type: ignore[no-any-return]
     return None
+
+
+def _is_in_steps(x: Array) -> bool:
+    """Whether numbers of the processor's own kind lie whole numbers apart."""
+    return x.dtype.isnative and x.flags.aligned and not any(stride % x.itemsize for stride in x.strides)
 
 
 def _transposition(x: Matrix) -> int:

@@ -142,8 +142,8 @@ class CuPyBackend(Backend):
         one += [_Like(array.shape[1:], array.dtype) for array in (batches[1:] if data else batches)]
         try:
             fused = FusedStep(trace(step, self.xp, state, tuple(one), self.device), self._products)
-            _, metrics = super().run(fused, copied(self, state), first_of(batches), data)
-            prove(self, metrics, step, state, batches, data)
+            after, metrics = super().run(fused, copied(self, state), first_of(batches), data)
+            prove(self, metrics, step, state, batches, data, after)
         except (NotTraceable, NotFusable, OtherNumbers):
             return None
         # Nothing has been computed by then, so whatever went wrong does so again in its own way, or not at all.

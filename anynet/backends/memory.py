@@ -31,21 +31,36 @@ def placed(x: Any) -> Any:
     return array
 
 
+def empty(size: int) -> Any:
+    """So many bytes that start a cache line, or a huge page where there are enough for one."""
+    if size >= HUGE_PAGE:
+        return huge_page(size)
+    room = np.empty(size + _CACHE_LINE, np.uint8)
+    start = -room.ctypes.data % _CACHE_LINE
+    return room[start : start + size]
+
+
 class Memory:
-    """Room for what a step computes, in huge pages; what is given back is used again."""
+    """Room for what a step computes, twice as much each time that it is short; what is given back is used again."""
 
     def __init__(self) -> None:
         self._free: list[Any] = []
+        self._all = LARGE
 
     def take(self, size: int) -> Any:
         """So many bytes and up to a cache line more."""
         size = -(-max(size, 1) // _CACHE_LINE) * _CACHE_LINE
         fitting = [room for room in self._free if len(room) >= size]
-        room = min(fitting, key=len) if fitting else huge_page(max(size, _ROOM))
+        room = min(fitting, key=len) if fitting else self._more(size)
         self._free = [other for other in self._free if other is not room]
         if len(room) > size:
             self._free.append(room[size:])
         return room[:size]
+
+    def _more(self, size: int) -> Any:
+        size = max(size, min(self._all, _ROOM))
+        self._all += size
+        return empty(size)
 
     def give_back(self, room: Any) -> None:
         self._free.append(room)

@@ -1,4 +1,4 @@
-"""NumPy: the CPU; a step is followed once, and its program compiled to calls."""
+"""NumPy: the CPU; a step is followed, and its program compiled to calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anynet.backends.blas import threads
 from anynet.backends.numpy_step import CompiledStep
 from anynet.backends.proof import first_of, prove
 from anynet.tracing import trace
-from anynet.tracing.trees import leaves
+from anynet.tracing.trees import leaves, structure
 
 # Each keeps memory for all that a step computes.
 MOST_COMPILED = 8
@@ -77,15 +77,20 @@ class NumPyBackend(Backend):
         self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
     ) -> CompiledStep | None:
         """What is made of such a step; None where it has to be taken as it is."""
-        if len({len(array) for array in batches}) != 1 or not len(batches[0]):
+        arrays = leaves(state)
+        plain = (self.xp.ndarray, self.xp.memmap)
+        if not all(type(x) in plain for x in (*arrays, *batches, *data)) or len(set(map(id, arrays))) < len(arrays):
             return None
-        kind = step, *(tuple((x.shape[1:], x.dtype) for x in arrays) for arrays in (batches, data))
+        if len({len(x) for x in batches}) != 1 or not len(batches[0]) or not _are_rows(batches[0], data):
+            return None
+        one = (tuple((x.shape[1:], x.dtype) for x in several) for several in (batches, data))
+        kind = step, structure(state), tuple((x.shape, x.dtype) for x in arrays), *one
         with self._lock:
             is_known = kind in self._known
             compiled = self._known.pop(kind, None)
             if is_known:
                 self._known[kind] = compiled
-        if not is_known or (compiled and not compiled.fits(state)):
+        if not is_known:
             compiled = self._compile(step, state, batches, data)
             with self._lock:
                 self._known[kind] = compiled
@@ -96,16 +101,15 @@ class NumPyBackend(Backend):
     def _compile(
         self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
     ) -> CompiledStep | None:
-        plain = (self.xp.ndarray, self.xp.memmap)
-        if not all(type(x) in plain for x in (*leaves(state), *batches, *data)) or _overlap(leaves(state)):
+        if _overlap(leaves(state)):
             return None
         try:
             # By as many threads each time, whatever is computed beside it.
             with threads(one=True):
                 one = self.rows_taken(next(self.each(batches)), data)
                 compiled = CompiledStep(trace(step, self.xp, state, one, self.device))
-                _, metrics = compiled.run(state, first_of(batches), data)
-                prove(self, metrics, step, state, batches, data)
+                after, metrics = compiled.run(state, first_of(batches), data)
+                prove(self, metrics, step, state, batches, data, after)
         # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
         except Exception:
             return None
@@ -125,6 +129,11 @@ def _threads(multiplications: int) -> AbstractContextManager[None]:
     if multiplications < HARDLY_ANY_MULTIPLICATIONS:
         return nullcontext()
     return threads(one=multiplications < FEW_MULTIPLICATIONS)
+
+
+def _are_rows(numbers: Array, data: tuple[Array, ...]) -> bool:
+    """Whether there are such rows; the plain loop says which are not."""
+    return not data or not numbers.size or -len(data[0]) <= numbers.min() <= numbers.max() < len(data[0])
 
 
 def _overlap(arrays: list[Array]) -> bool:

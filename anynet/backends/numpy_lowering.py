@@ -121,7 +121,8 @@ def _sum_of_product(x: Value, inputs: list[Any], out: Any) -> Call:
     def by_numpy(sign: int = x.attributes["sign"]) -> None:
         out[...] = beta * out + sign * alpha * a.dot(b)
 
-    return addmm(a, b, out, alpha, beta, x.attributes["sign"]) or by_numpy
+    by_blas = addmm(a, b, out, alpha, beta, x.attributes["sign"])
+    return partial(_unless_0, by_blas, by_numpy, (alpha, beta)) if by_blas else by_numpy
 
 
 def _sum_of_multiple(x: Value, inputs: list[Any], out: Any) -> Call:
@@ -130,7 +131,13 @@ def _sum_of_multiple(x: Value, inputs: list[Any], out: Any) -> Call:
     def by_numpy(sign: int = x.attributes["sign"]) -> None:
         out[...] += sign * alpha * y
 
-    return axpy(y, out, alpha, x.attributes["sign"]) or by_numpy
+    by_blas = axpy(y, out, alpha, x.attributes["sign"])
+    return partial(_unless_0, by_blas, by_numpy, (alpha,)) if by_blas else by_numpy
+
+
+def _unless_0(by_blas: Call, by_numpy: Call, numbers: tuple[Any, ...]) -> None:
+    """BLAS does not look at what is multiplied by 0, be it infinite or no number."""
+    (by_blas if all(numbers) else by_numpy)()
 
 
 def _ufunc(x: Value) -> Any:
@@ -152,7 +159,7 @@ def _reduction(x: Value, array: Any, out: Any) -> Call:
     axes = x.attributes["axes"]
     if x.op in ("argmax", "argmin"):
         return partial(getattr(np, x.op), array, axes[0], out, keepdims=True)
-    if x.op == "sum" and axes == (0,) and array.ndim == 2 and x.dtype.kind == "f":
+    if x.op == "sum" and axes == (0,) and array.ndim == 2 and x.dtype.name in ("float32", "float64"):
         # A product with ones adds up rows faster than a reduction does.
         return partial(np.ones(len(array), x.dtype).dot, array, out.reshape(-1))
     return partial(getattr(np, _REDUCING[x.op]).reduce, array, axes, x.dtype, out, True)

@@ -40,13 +40,6 @@ class CompiledStep:
         self.multiplications = sum(x.size * x.inputs[0].shape[-1] for x in products)
         self._idle: list[_Calls] = []
 
-    def fits(self, state: Any) -> bool:
-        """Whether a state is of the kind that the program is for."""
-        arrays = leaves(state)
-        return len(arrays) == len(self.program.state) and all(
-            (x.shape, x.dtype) == (own.shape, own.dtype) for x, own in zip(arrays, self.program.state, strict=True)
-        )
-
     def run(self, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()) -> tuple[Any, dict[str, Array]]:
         """Repeat the step over the first axis of the batches, as `Backend.run` does."""
         calls = self._calls_on(state)
@@ -88,9 +81,7 @@ class _Calls:
     def run(self, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()) -> tuple[Any, dict[str, Array]]:
         """Make the calls for each batch, as `Backend.run` takes its steps."""
         if self.changes_state:
-            for own, array in zip(self._state, leaves(state), strict=True):
-                if own is not array:
-                    own[...] = array
+            self._begin_with(leaves(state))
             state = rebuilt(state, iter(self._state))
         collected = {name: np.empty((len(batches[0]), *x.shape), x.dtype) for name, x in self.metrics.items()}
         for i in range(len(batches[0])):
@@ -100,6 +91,13 @@ class _Calls:
             for name, x in self.metrics.items():
                 collected[name][i] = x
         return state, collected
+
+    def _begin_with(self, state: list[Array]) -> None:
+        elsewhere = [(own, array) for own, array in zip(self._state, state, strict=True) if own is not array]
+        if any(np.may_share_memory(own, array) for own in self._state for _, array in elsewhere):
+            elsewhere = [(own, array.copy()) for own, array in elsewhere]
+        for own, array in elsewhere:
+            own[...] = array
 
     def _fill(self, batch: list[Array], data: tuple[Array, ...]) -> None:
         """Put a batch, or the rows it names, where the calls read it."""
@@ -145,7 +143,7 @@ class _Plan:
 
     def _write(self, i: int, x: Value) -> None:
         inputs = [self._arrays[y] for y in x.inputs]
-        if x.op == "captured" or not any(y in self._places for y in x.inputs):
+        if x.op == "captured" or not (any(y in self._places for y in x.inputs) or x.op in ("addmm", "axpy")):
             # The same at each step
             self._arrays[x] = compute(np, x, inputs)
             if x.op == "captured":
@@ -173,7 +171,8 @@ class _Plan:
         start, before = 0, (slice(None),) * x.attributes["axis"]
         for y, array in zip(x.inputs, inputs, strict=True):
             stop = start + y.shape[x.attributes["axis"]]
-            if self._slots.get(in_order(y)) != (x, y):
+            lies_there = self._slots.get(in_order(y)) == (x, y) and self._places.get(in_order(y)) is self._places[x]
+            if not lies_there:
                 self.calls.append(partial(np.copyto, out[(*before, slice(start, stop))], array))
             start = stop
 

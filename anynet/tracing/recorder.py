@@ -45,7 +45,7 @@ class Recorder:
         if op != "where":
             dtype = getattr(np, op)(*(np.ones(1, x.dtype) for x in inputs)).dtype
             # The functions of floats take integers as floats.
-            if dtype.kind == "f":
+            if dtype.kind == "f" and not any(x.dtype.kind == "c" for x in inputs):
                 inputs = [self.cast(x, dtype) for x in inputs]
         return self.add(op, inputs, np.broadcast_shapes(*(x.shape for x in inputs)), dtype)
 
@@ -78,7 +78,7 @@ class Recorder:
                 continue
             length = x.shape[len(parts)]
             if isinstance(part, slice):
-                parts.append(range(length)[part])
+                parts.append(range(length)[part] or range(0))
                 kept.append(len(parts[-1]))
             else:
                 parts.append(range(range(length)[part], range(length)[part] + 1))

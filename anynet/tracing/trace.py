@@ -1,4 +1,4 @@
-"""Following a step: it is called once, with stand-ins for arrays and a namespace that notes down what is done."""
+"""Following a step: it is called with stand-ins for arrays and a namespace that notes down what is done."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from anynet.tracing.program import BINARY, REDUCTIONS, UNARY, NotTraceable, Program, Value, needed_for
 from anynet.tracing.recorder import Recorder
-from anynet.tracing.trees import leaves, rebuilt
+from anynet.tracing.trees import leaves, rebuilt, structure
 
 
 class _Memory:
@@ -126,7 +126,7 @@ class Namespace:
             value = x.read()
         elif isinstance(x, (bool, int, float, np.generic)):
             return self.recorder.constant(x, dtype or np.asarray(x).dtype)
-        elif hasattr(x, "dtype") and hasattr(x, "shape"):
+        elif hasattr(x, "dtype") and hasattr(x, "shape") and not _computes_otherwise(x):
             value = self.recorder.captured(x)
         else:
             raise NotTraceable(f"{type(x).__name__} beside arrays")
@@ -134,7 +134,10 @@ class Namespace:
 
     def _alike(self, *arrays: Any) -> list[Value]:
         """Their values in one dtype: numbers take that of the arrays that they meet (NEP 50)."""
-        common = np.result_type(*(x if isinstance(x, (bool, int, float)) else self.read(x).dtype for x in arrays))
+        dtypes = [x if isinstance(x, (bool, int, float)) else self.read(x).dtype for x in arrays]
+        common = np.result_type(*dtypes)
+        if common.kind == "f" and not any(isinstance(x, float) or getattr(x, "kind", "i") in "fc" for x in dtypes):
+            raise NotTraceable("integers that no integer can tell, beside each other")
         return [self.read(x, common) for x in arrays]
 
     def elementwise(self, op: str, *arrays: Any) -> Array:
@@ -148,6 +151,8 @@ class Namespace:
         return Array(self, value, x._memory if isinstance(x, Array) else None)
 
     def mean(self, x: Any, *, axis: Any = None, keepdims: bool = False) -> Array:
+        if x.dtype.itemsize < 4:
+            raise NotTraceable("a mean of small numbers, which libraries add up in larger ones")
         total = self._reduce("sum", x, axis=axis, keepdims=keepdims)
         return self.elementwise("divide", total, x.size // max(total.size, 1))
 
@@ -258,7 +263,7 @@ def trace(
     program = _followed(step, xp, state, batch, device)
     described = _described(program, xp)
     again = _described(_followed(step, xp, state, batch, device), xp)
-    if described[0] != again[0] or not all(map(lambda x, y: bool(xp.all(x == y)), described[1], again[1])):
+    if described[0] != again[0] or not all(map(partial(_same, xp), described[1], again[1])):
         raise NotTraceable("a step that does something else each time, as where a layer draws with numpy.random")
     return program
 
@@ -269,12 +274,15 @@ def _followed(step: Callable[..., Any], xp: Any, state: Any, batch: tuple[Any, .
     old = [add("input", (), x.shape, x.dtype, state=i) for i, x in enumerate(leaves(state))]
     given = [add("input", (), x.shape, x.dtype, batch=i) for i, x in enumerate(batch)]
     stand_ins = rebuilt(state, iter([Array(followed, value) for value in old]))
-    after, metrics = step(followed, stand_ins, tuple(Array(followed, value) for value in given))
+    batch_there = tuple(Array(followed, value) for value in given)
+    after, metrics = step(followed, stand_ins, batch_there)
+    if any(x._memory.changes for x in batch_there):
+        raise NotTraceable("a batch that is changed")
     if not all(isinstance(x, Array) for x in (*leaves(after), *metrics.values())):
         raise NotTraceable("a state or a metric that no array of the step's is part of")
     new = [x.read() for x in leaves(after)]
     kinds = ([(x.shape, x.dtype) for x in values] for values in (old, new))
-    if _structure(after) != _structure(stand_ins) or next(kinds) != next(kinds):
+    if structure(after) != structure(stand_ins) or next(kinds) != next(kinds):
         raise NotTraceable("a state that changes its structure, a shape or a dtype")
     outputs = {name: x.read() for name, x in metrics.items()}
     needed = needed_for([*new, *outputs.values()])
@@ -292,6 +300,11 @@ def _described(program: Program, xp: Any) -> tuple[list[Any], list[Any]]:
     return words, captured
 
 
-def _structure(tree: Any) -> Any:
-    """A tree with each of its leaves the same."""
-    return rebuilt(tree, iter([None] * len(leaves(tree))))
+def _same(xp: Any, x: Any, y: Any) -> bool:
+    same = x == y
+    return bool(xp.all(same | (xp.isnan(x) & xp.isnan(y)) if x.dtype.kind in "fc" else same))
+
+
+def _computes_otherwise(x: Any) -> bool:
+    """Whether an array is of a kind that NumPy computes with in a way of its own, such as a masked one."""
+    return isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap)

@@ -29,3 +29,14 @@ def rebuilt(tree: Any, new: Any) -> Any:
         return next(new)
     inner = [rebuilt(branch, new) for branch in tree]
     return type(tree)(*inner) if hasattr(tree, "_fields") else tuple(inner)
+
+
+def structure(tree: Any) -> Any:
+    """Nested tuples and dicts without their leaves, as something that can be compared and looked up.
+
+    >>> structure((1, {"b": 2})) == structure((3, {"b": 4})), structure({"b": 2}) == structure({"a": 2})
+    (True, False)
+    """
+    if isinstance(tree, dict):
+        return tuple((key, structure(tree[key])) for key in sorted(tree))
+    return (type(tree), *map(structure, tree)) if isinstance(tree, tuple) else None
