@@ -427,13 +427,16 @@ def test_what_says_the_same_in_other_letters_is_read_as_that(tmp_path_factory: A
 
 def assert_refused_or_the_same(damaged: Path, whole: Path) -> None:
     resumed, undamaged = new_model(), new_model()
+    refused = ""
     try:
         history = fit(resumed, epochs=2, resume=damaged)
     except CheckpointError as error:
-        assert str(damaged) in str(error)
-        return
-    assert losses(history) == losses(fit(undamaged, epochs=2, resume=whole))
-    assert_same(resumed, undamaged)
+        refused = str(error)
+    if refused:
+        assert str(damaged) in refused
+    else:
+        assert losses(history) == losses(fit(undamaged, epochs=2, resume=whole))
+        assert_same(resumed, undamaged)
 
 
 def _checkpoint(tmp_path_factory: Any) -> Path:
