@@ -220,7 +220,6 @@ EXPRESSIONS: dict[str, Callable[[Any, Any], Any]] = {
     "constants that are joined": lambda xp, x: xp.concat(
         [xp.ones(3) * 2.5 * xp.ones(3), x[0], xp.sum(xp.ones((2, 3)), axis=1)]
     ),
-    "nothing of it, backwards": lambda xp, x: x[-10::-1],
     "constants that are multiplied": lambda xp, x: xp.matmul(xp.ones((3, 3)), xp.ones((3, 4))) + 1.0 + x,
     "joined rows of few numbers": lambda xp, x: xp.concat([xp.reshape(x, (6, 2)) * k for k in range(8)]) + 1,
     "joined within what is joined": lambda xp, x: xp.concat(

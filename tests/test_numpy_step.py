@@ -222,7 +222,7 @@ def test_threads_that_predict_with_one_model_do_not_disturb_each_other() -> None
 def test_a_product_of_no_numbers_is_added_too() -> None:
     def step(xp: Any, state: Any, batch: Any) -> Any:
         (x,) = batch
-        return state, {"m": x + xp.matmul(x[:, :0], x[:0]), "n": x[:0] + xp.matmul(x[:0], x)}
+        return state, {"m": x + xp.matmul(x[:, :0], x[:0]), "n": x[:0] + xp.matmul(x[:0], x), "o": x[-300::-1]}
 
     assert_the_same(*both_ways(step, (), (np.random.default_rng(0).normal(size=(2, 200, 200)),)))
 

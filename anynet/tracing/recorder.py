@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ class Recorder:
         self._known: dict[Any, Value] = {}
 
     def add(self, op: str, inputs: Sequence[Value], shape: Sequence[int], dtype: Any, **told: Any) -> Value:
-        # By its words: 0.0 and -0.0 are equal, and not the same number.
-        words = id(told["array"]) if "array" in told else repr(told)
-        key = op, tuple(map(id, inputs)), tuple(shape), np.dtype(dtype), words
-        if key not in self._known:
-            self._known[key] = Value(op, tuple(inputs), tuple(shape), np.dtype(dtype), told)
-            self.values.append(self._known[key])
-        return self._known[key]
+        inputs, shape, dtype = tuple(inputs), tuple(shape), np.dtype(dtype)
+        # A number by its words: 0.0 and -0.0 are equal, and not the same number.
+        words = id(told["array"]) if "array" in told else repr(told) if told else ""
+        key = op, inputs, shape, dtype, words
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = Value(op, inputs, shape, dtype, told)
+            self.values.append(known)
+        return known
 
     def constant(self, number: Any, dtype: Any) -> Value:
         return self.add("constant", (), (), dtype, number=np.asarray(number, dtype).item())
@@ -43,7 +46,7 @@ class Recorder:
     def elementwise(self, op: str, inputs: Sequence[Value]) -> Value:
         dtype = inputs[-1].dtype
         if op != "where":
-            dtype = getattr(np, op)(*(np.ones(1, x.dtype) for x in inputs)).dtype
+            dtype = _dtype_of(op, *(x.dtype for x in inputs))
             # The functions of floats take integers as floats.
             if dtype.kind == "f" and not any(x.dtype.kind == "c" for x in inputs):
                 inputs = [self.cast(x, dtype) for x in inputs]
@@ -92,7 +95,7 @@ class Recorder:
         axes = range(len(x.shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
         axes = tuple(sorted(axis % len(x.shape) for axis in axes))
         if op in ("sum", "prod"):
-            x = self.cast(x, dtype or getattr(np, op)(np.ones(1, x.dtype)).dtype)
+            x = self.cast(x, dtype or _dtype_of(op, x.dtype))
         elif dtype is not None:
             raise NotTraceable(f"{op} with a dtype")
         if op in ("argmax", "argmin") and len(axes) != 1:
@@ -123,6 +126,12 @@ class Recorder:
         return self.add(
             "take", (x, indices), (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype, axis=axis
         )
+
+
+@cache
+def _dtype_of(op: str, *dtypes: Any) -> Any:
+    """The dtype of what NumPy makes of arrays of these."""
+    return getattr(np, op)(*(np.ones(1, dtype) for dtype in dtypes)).dtype
 
 
 def _whole_key(key: Any, ndim: int) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -134,10 +134,8 @@ class Namespace:
 
     def _alike(self, *arrays: Any) -> list[Value]:
         """Their values in one dtype: numbers take that of the arrays that they meet (NEP 50)."""
-        dtypes = [x if isinstance(x, (bool, int, float)) else self.read(x).dtype for x in arrays]
-        common = np.result_type(*dtypes)
-        if common.kind == "f" and not any(isinstance(x, float) or getattr(x, "kind", "i") in "fc" for x in dtypes):
-            raise NotTraceable("integers that no integer can tell, beside each other")
+        kinds: list[Any] = [type(x) if isinstance(x, (bool, int, float)) else self.read(x).dtype for x in arrays]
+        common = _common(*kinds)
         return [self.read(x, common) for x in arrays]
 
     def elementwise(self, op: str, *arrays: Any) -> Array:
@@ -298,6 +296,15 @@ def _described(program: Program, xp: Any) -> tuple[list[Any], list[Any]]:
     ]
     captured = [xp.asarray(x.attributes["array"], copy=True) for x in program.values if x.op == "captured"]
     return words, captured
+
+
+@cache
+def _common(*kinds: Any) -> Any:
+    """The dtype of arrays of these dtypes, and of Python's numbers of these types, beside each other."""
+    common = np.result_type(*(kind() if isinstance(kind, type) else kind for kind in kinds))
+    if common.kind == "f" and not any(kind is float or getattr(kind, "kind", "i") in "fc" for kind in kinds):
+        raise NotTraceable("integers that no integer can tell, beside each other")
+    return common
 
 
 def _same(xp: Any, x: Any, y: Any) -> bool:
