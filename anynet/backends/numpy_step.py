@@ -102,7 +102,7 @@ class _Calls:
     def _fill(self, batch: list[Array], data: tuple[Array, ...]) -> None:
         """Put a batch, or the rows it names, where the calls read it."""
         for kept, array in zip(self._batch, data, strict=False):
-            # Where NumPy checks each number, it takes into a copy first; these are row numbers of our own.
+            # Where NumPy checks each number, it takes into a copy first; that there are such rows is known by now.
             np.take(array, batch[0], axis=0, out=kept, mode="wrap")
         for kept, array in zip(self._batch[len(data) :], batch[1:] if data else batch, strict=True):
             kept[...] = array
