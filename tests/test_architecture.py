@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,12 @@ def test_help_is_there_before_any_library_is_imported() -> None:
     assert "anynet.cli" in imported
     for library in LIBRARIES | {"safetensors", "sklearn", "threadpoolctl", "tqdm"}:
         assert not re.search(rf"\b{library}\b", imported)
+
+
+def test_every_mistake_that_the_tests_on_a_gpu_must_catch_can_still_be_made() -> None:
+    mutants = runpy.run_path(str(PACKAGE.parent / "ci/pretended_gpu/mutants.py"))["MUTANTS"]
+    for mutant in mutants:
+        assert mutant.right in (PACKAGE / f"backends/{mutant.file}.py").read_text(encoding="utf-8"), mutant.name
 
 
 ROOMS = ("backends", "datasets", "errors", "estimators", "nn", "training")

@@ -11,7 +11,8 @@ from test_compiled_steps import model_and_batch, of
 
 from anynet import nn
 from anynet.backends import select
-from anynet.backends.cuda_fusion import Kernel, NotFusable, Plan
+from anynet.backends.compiling import NotCompilable
+from anynet.backends.cuda_fusion import Kernel, Plan
 from anynet.backends.cuda_lowering import ONE_BLOCK
 from anynet.tracing import trace
 from anynet.training import cases
@@ -97,7 +98,7 @@ class TestNodes:
 
 
 def test_arrays_of_no_numbers_are_refused() -> None:
-    with pytest.raises(NotFusable, match="no numbers"):
+    with pytest.raises(NotCompilable, match="empty"):
         Plan(trace(of(lambda xp, s, x: ()), np, (), (np.ones((0, 3)),)))
 
 

@@ -59,6 +59,9 @@ def assert_equal_weights(model: Model, reference: Model) -> None:
         np.testing.assert_allclose(model.parameters[name], array, rtol=1e-11, atol=1e-13)
 
 
+uncompiled = pytest.mark.filterwarnings("ignore:this step runs operation by operation")
+
+
 @on_a_gpu
 class TestGraphs:
     @pytest.mark.parametrize("optimizer", [SGD(0.1), SGD(LinearDecay(0.1, 100), momentum=0.9), Adam(weight_decay=0.1)])
@@ -118,6 +121,7 @@ class TestGraphs:
         assert [gpu.to_numpy(x).tolist() for x in metrics] == [[1.0 + i] * 3 for i in range(4)]
         assert {str(x.dtype) for x in metrics} == {"float32"}
 
+    @uncompiled
     def test_a_step_that_cannot_be_captured_is_taken_one_by_one_and_that_is_said_once(self, gpu: Any) -> None:
         def step(xp: Any, state: Any, batch: Any) -> Any:
             return state + float(batch[0]), {"sum": state + batch[0]}
@@ -129,6 +133,7 @@ class TestGraphs:
         state, metrics = gpu.run(step, state, batches)
         np.testing.assert_array_equal(gpu.to_numpy(metrics["sum"]), [6, 7, 9])
 
+    @uncompiled
     def test_steps_that_give_other_numbers_each_time_are_not_captured(self, gpu: Any) -> None:
         def step(xp: Any, state: Any, batch: Any) -> Any:
             return state, {"noisy": state + batch[0] + np.random.default_rng().normal()}
@@ -138,6 +143,7 @@ class TestGraphs:
         with pytest.warns(UserWarning, match="other numbers each time, as where a layer draws with numpy.random"):
             gpu.run(*arguments)
 
+    @uncompiled
     @pytest.mark.parametrize("is_followed", [True, False])
     def test_a_state_that_changes_places_is_captured_where_the_step_can_be_followed(
         self, gpu: Any, launches: list[Graph], is_followed: bool
@@ -154,6 +160,7 @@ class TestGraphs:
         np.testing.assert_array_equal(gpu.to_numpy(metrics["first"]), [2, 1, 2])
         assert bool(launches) == is_followed
 
+    @uncompiled
     def test_a_step_that_cannot_be_followed_is_captured_as_it_is(self, gpu: Any, launches: list[Graph]) -> None:
         def step(xp: Any, state: Any, batch: Any) -> Any:
             total = state + batch[0].copy()
@@ -176,6 +183,7 @@ class TestGraphs:
         np.testing.assert_array_equal(gpu.to_numpy(metrics["sum"]), 5.0)
         np.testing.assert_array_equal(gpu.to_numpy(first), 1.0)
 
+    @uncompiled
     def test_an_interrupt_while_capturing_leaves_no_stream_capturing(self, gpu: Any) -> None:
         import cupy
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
+from anynet.backends.compiling import NotCompilable
 from anynet.backends.cuda_kernels import (
     THREADS,
     TYPES,
@@ -41,10 +42,6 @@ from anynet.tracing.program import REDUCTIONS, in_order
 MOST_NUMBERS = 2**31 - 1
 # A kernel takes 4,096 bytes of parameters.
 MOST_ARRAYS = 500
-
-
-class NotFusable(TypeError):
-    """The program holds what no kernel can be written for."""
 
 
 class Place(NamedTuple):
@@ -111,15 +108,15 @@ class Plan:
 
     Raises
     ------
-    NotFusable
+    NotCompilable
         When arrays are empty, larger than an int can tell, too many, or of complex numbers and the like.
     """
 
     def __init__(self, program: Program) -> None:
         if not all(0 < x.size <= MOST_NUMBERS for x in program.values):
-            raise NotFusable("an array of no numbers, or of more than an int can tell")
+            raise NotCompilable("an array that is empty, or of 2**31 numbers or more")
         if not all(x.dtype.str[1:] in TYPES for x in program.values):
-            raise NotFusable("numbers of a kind that kernels are not written for")
+            raise NotCompilable("a dtype that no kernel is written for")
         program = self.program = in_two_stages(program)
         self.place: dict[Value, Place] = {}
         self.temporaries: list[Value] = []
@@ -376,7 +373,7 @@ class Plan:
             lines += ["return;", "}"]
             start += blocks
         if len(arrays) > MOST_ARRAYS:
-            raise NotFusable("a kernel of so many arrays")
+            raise NotCompilable("a kernel of too many arrays")
         name = f"fused_{sum(isinstance(node, Kernel) for node in self.nodes)}"
         parameters = ", ".join(f"{kind} *{array[0]}_{array[1]}" for array, kind in arrays.items())
         source = [

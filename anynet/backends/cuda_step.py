@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from anynet.backends.base import Array
+from anynet.backends.compiling import NotCompilable
 from anynet.backends.cublas import Products, is_product
-from anynet.backends.cuda_fusion import Kernel, NotFusable, Plan
+from anynet.backends.cuda_fusion import Kernel, Plan
 from anynet.backends.cuda_kernels import THREADS
 from anynet.backends.cuda_lowering import behind_views
 from anynet.tracing import Program, Value
@@ -27,7 +28,7 @@ class FusedStep:
 
     Raises
     ------
-    NotFusable
+    NotCompilable
         When no kernels can be written for the program.
     """
 
@@ -48,7 +49,7 @@ class FusedStep:
 
         own = leaves(state)
         if not all(array.flags.c_contiguous for array in own):
-            raise NotFusable("a state that is not in order")
+            raise NotCompilable("a state that is not contiguous")
         given = {"state": own, "batch": map(cupy.ascontiguousarray, batch), "captured": self.captured}
         arrays = {(kind, i): array for kind, several in given.items() for i, array in enumerate(several)}
         metrics = {name: cupy.empty(x.shape, x.dtype) for name, x in self.plan.program.metrics.items()}

@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 from threading import RLock
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from anynet.backends.base import Array, Backend, Step
+from anynet.backends.compiling import compiled, copied, prove
 from anynet.backends.cublas import Products
-from anynet.backends.cuda_fusion import NotFusable
 from anynet.backends.cuda_graph import Graph, GraphMemory
 from anynet.backends.cuda_step import FusedStep
 from anynet.backends.cuda_streams import InTurn, stream_of
-from anynet.backends.proof import OtherNumbers, copied, first_of, prove
 from anynet.errors import BackendError, shown
-from anynet.tracing import NotTraceable, trace
 from anynet.tracing.trees import leaves, rebuilt
 
 # Each graph keeps memory for all that its steps compute.
@@ -138,19 +136,10 @@ class CuPyBackend(Backend):
         return fused[kind]
 
     def _fuse(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> FusedStep | None:
-        one = [_Like((*batches[0].shape[1:], *array.shape[1:]), array.dtype) for array in data]
-        one += [_Like(array.shape[1:], array.dtype) for array in (batches[1:] if data else batches)]
-        try:
-            fused = FusedStep(trace(step, self.xp, state, tuple(one), self.device), self._products)
-            after, metrics = super().run(fused, copied(self, state), first_of(batches), data)
-            prove(self, metrics, step, state, batches, data, after)
-        except (NotTraceable, NotFusable, OtherNumbers):
-            return None
-        # Nothing has been computed by then, so whatever went wrong does so again in its own way, or not at all.
-        except Exception as error:
-            warnings.warn(f"a step's operations are not fused ({_named(error)})", stacklevel=2)
-            return None
-        return fused
+        def run(fused: FusedStep, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Any:
+            return Backend.run(self, fused, copied(self, state), batches, data)
+
+        return compiled(self, partial(FusedStep, products=self._products), run, step, state, batches, data)
 
     def _graph(
         self,
@@ -232,13 +221,6 @@ class _Known:
     graphs: dict[Any, Graph | None]
     state: Any = None
     is_refused: bool = False
-
-
-class _Like(NamedTuple):
-    """What an array is, without its numbers."""
-
-    shape: tuple[int, ...]
-    dtype: Any
 
 
 def _kinds_of_one(arrays: tuple[Array, ...]) -> Any:

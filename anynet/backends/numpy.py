@@ -11,9 +11,8 @@ from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.blas import threads
+from anynet.backends.compiling import compiled
 from anynet.backends.numpy_step import CompiledStep
-from anynet.backends.proof import first_of, prove
-from anynet.tracing import trace
 from anynet.tracing.trees import leaves, structure
 
 # Each keeps memory for all that a step computes.
@@ -66,12 +65,12 @@ class NumPyBackend(Backend):
         donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         with self.scope():
-            compiled = self._compiled(step, state, batches, data)
-            if compiled is None:
+            made = self._compiled(step, state, batches, data)
+            if made is None:
                 with threads(one=False):
                     return super().run(step, state, batches, data, donate=donate)
-            with _threads(compiled.multiplications):
-                return compiled.run(state, batches, data)
+            with _threads(made.multiplications):
+                return made.run(state, batches, data)
 
     def _compiled(
         self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
@@ -87,33 +86,25 @@ class NumPyBackend(Backend):
         kind = step, structure(state), tuple((x.shape, x.dtype) for x in arrays), *one
         with self._lock:
             is_known = kind in self._known
-            compiled = self._known.pop(kind, None)
+            made = self._known.pop(kind, None)
             if is_known:
-                self._known[kind] = compiled
+                self._known[kind] = made
         if not is_known:
-            compiled = self._compile(step, state, batches, data)
+            made = self._compile(step, state, batches, data)
             with self._lock:
-                self._known[kind] = compiled
+                self._known[kind] = made
                 if len(self._known) > MOST_COMPILED:
                     del self._known[next(iter(self._known))]
-        return compiled
+        return made
 
     def _compile(
         self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
     ) -> CompiledStep | None:
         if _overlap(leaves(state)):
             return None
-        try:
-            # By as many threads each time, whatever is computed beside it.
-            with threads(one=True):
-                one = self.rows_taken(next(self.each(batches)), data)
-                compiled = CompiledStep(trace(step, self.xp, state, one, self.device))
-                after, metrics = compiled.run(state, first_of(batches), data)
-                prove(self, metrics, step, state, batches, data, after)
-        # Whatever a step does with what is no array goes wrong in its own way, and right in the plain loop.
-        except Exception:
-            return None
-        return compiled
+        # By as many threads each time, whatever is computed beside it.
+        with threads(one=True):
+            return compiled(self, CompiledStep, CompiledStep.run, step, state, batches, data)
 
     def forget(self) -> None:
         with self._lock:

@@ -63,7 +63,7 @@ class Recorder:
         if -1 in shape:
             shape = tuple(x.size // -math.prod(shape) if length == -1 else length for length in shape)
         if math.prod(shape) != x.size:
-            raise NotTraceable(f"an array of shape {x.shape} in the shape {shape}")
+            raise NotTraceable(f"reshape from {x.shape} to {shape}")
         source = x.inputs[0] if x.op == "reshape" else x
         return source if source.shape == shape else self.add("reshape", (source,), shape, x.dtype)
 
@@ -101,7 +101,7 @@ class Recorder:
         if op in ("argmax", "argmin") and len(axes) != 1:
             x, axes = self.reshape(x, (x.size,)), (0,)
             if keepdims:
-                raise NotTraceable(f"{op} of all numbers that keeps its axes")
+                raise NotTraceable(f"{op} over several axes with keepdims")
         dtype = np.int64 if op in ("argmax", "argmin") else np.bool_ if op in ("all", "any") else x.dtype
         kept = [1 if axis in axes else length for axis, length in enumerate(x.shape)]
         reduced = self.add(op, (x,), kept, dtype, axes=axes) if axes else self.cast(x, dtype)
@@ -109,7 +109,7 @@ class Recorder:
 
     def matmul(self, x: Value, y: Value) -> Value:
         if len(x.shape) < 2 or len(y.shape) < 2:
-            raise NotTraceable("a product with a vector")
+            raise NotTraceable("matmul with a vector")
         batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         return self.add("matmul", (x, y), (*batch, x.shape[-2], y.shape[-1]), x.dtype)
 
@@ -138,7 +138,7 @@ def _whole_key(key: Any, ndim: int) -> list[Any]:
     """What is asked of each axis, and None where one is added."""
     parts = list(key) if isinstance(key, tuple) else [key]
     if not all(part is None or part is ... or type(part) in (int, slice) for part in parts):
-        raise NotTraceable("rows chosen by an array")
+        raise NotTraceable("indexing by an array")
     rest = [slice(None)] * (ndim - sum(part is not None and part is not ... for part in parts))
     at = next((i for i, part in enumerate(parts) if part is ...), len(parts))
     return [*parts[:at], *rest, *parts[at + 1 :]]

@@ -46,17 +46,17 @@ class Array:
         return self._xp
 
     def __getattr__(self, name: str) -> Any:
-        raise NotTraceable(f"{name} of an array")
+        raise NotTraceable(f"the attribute {name} of an array")
 
     def read(self) -> Value:
         if self._changes != self._memory.changes:
-            raise NotTraceable("a view of an array that was changed, or an array whose view was")
+            raise NotTraceable("a view of an array that was changed in place, or an array whose view was")
         return self._value
 
     def become(self, value: Value) -> Array:
         """Change the array in place."""
         if value.shape != self.shape or not np.can_cast(value.dtype, self.dtype, "same_kind"):
-            raise NotTraceable(f"{value!r} in the place of {self._value!r}")
+            raise NotTraceable(f"{value!r} assigned to {self._value!r}")
         self.read()
         self._memory.changes += 1
         self._value, self._changes = self._xp.recorder.cast(value, self.dtype), self._memory.changes
@@ -67,7 +67,7 @@ class Array:
 
     def __setitem__(self, key: Any, x: Any) -> None:
         if key is not ... and key != slice(None):
-            raise NotTraceable("a part of an array, set")
+            raise NotTraceable("assignment to a part of an array")
         value = self._xp.recorder.broadcast_to(self._xp.read(x, self.dtype), self.shape)
         self.become(value)
 
@@ -75,7 +75,7 @@ class Array:
         return int(self.shape[0])
 
     def __bool__(self) -> Any:
-        raise NotTraceable("the value of an array")
+        raise NotTraceable("an array's value, as bool, float, int or iteration reads it")
 
     __float__ = __int__ = __index__ = __complex__ = __iter__ = __array__ = __bool__
 
@@ -118,7 +118,7 @@ class Namespace:
             return partial(self._reduce, name)
         if not callable(own) or isinstance(own, (type, np.dtype)) or name in ("finfo", "iinfo", "isdtype"):
             return own
-        raise NotTraceable(f"{name}, which is no operation of a program")
+        raise NotTraceable(f"{name}, which cannot be followed")
 
     def read(self, x: Any, dtype: Any = None) -> Value:
         """The value of an array, of a stand-in for one, or of a number, in a dtype."""
@@ -129,7 +129,7 @@ class Namespace:
         elif hasattr(x, "dtype") and hasattr(x, "shape") and not _computes_otherwise(x):
             value = self.recorder.captured(x)
         else:
-            raise NotTraceable(f"{type(x).__name__} beside arrays")
+            raise NotTraceable(f"an operation of arrays with {type(x).__name__}")
         return value if dtype is None else self.recorder.cast(value, dtype)
 
     def _alike(self, *arrays: Any) -> list[Value]:
@@ -150,7 +150,7 @@ class Namespace:
 
     def mean(self, x: Any, *, axis: Any = None, keepdims: bool = False) -> Array:
         if x.dtype.itemsize < 4:
-            raise NotTraceable("a mean of small numbers, which libraries add up in larger ones")
+            raise NotTraceable("a mean of a small dtype, which libraries add up in a larger one")
         total = self._reduce("sum", x, axis=axis, keepdims=keepdims)
         return self.elementwise("divide", total, x.size // max(total.size, 1))
 
@@ -275,9 +275,9 @@ def _followed(step: Callable[..., Any], xp: Any, state: Any, batch: tuple[Any, .
     batch_there = tuple(Array(followed, value) for value in given)
     after, metrics = step(followed, stand_ins, batch_there)
     if any(x._memory.changes for x in batch_there):
-        raise NotTraceable("a batch that is changed")
+        raise NotTraceable("a batch that is changed in place")
     if not all(isinstance(x, Array) for x in (*leaves(after), *metrics.values())):
-        raise NotTraceable("a state or a metric that no array of the step's is part of")
+        raise NotTraceable("a state or a metric that is not computed from arrays")
     new = [x.read() for x in leaves(after)]
     kinds = ([(x.shape, x.dtype) for x in values] for values in (old, new))
     if structure(after) != structure(stand_ins) or next(kinds) != next(kinds):
@@ -303,7 +303,7 @@ def _common(*kinds: Any) -> Any:
     """The dtype of arrays of these dtypes, and of Python's numbers of these types, beside each other."""
     common = np.result_type(*(kind() if isinstance(kind, type) else kind for kind in kinds))
     if common.kind == "f" and not any(kind is float or getattr(kind, "kind", "i") in "fc" for kind in kinds):
-        raise NotTraceable("integers that no integer can tell, beside each other")
+        raise NotTraceable("int64 with uint64, which have no common integer")
     return common
 
 

