@@ -18,7 +18,7 @@ import pytest
 from chosen import BACKEND
 
 from anynet import Model, nn
-from anynet.cli import main
+from anynet.cli import main, run_folder
 from anynet.training import files, model_file
 
 TRAIN = ("train", "circles", "--backend", BACKEND, "--epochs", "40", "--hidden", "16", "--batch-size", "16")
@@ -249,6 +249,35 @@ class TestRunFolder:
         Path(".run.0123.new").mkdir()
         monkeypatch.setattr(files, "locked", cleared)
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+
+    def test_a_folder_that_another_process_is_clearing_away_is_made_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        usual, taken = files.locked, []
+
+        def locked(folder: Path) -> Any:
+            if folder.suffix == ".new" and not taken:
+                taken.append(folder)
+                raise BlockingIOError
+            return usual(folder)
+
+        monkeypatch.setattr(files, "locked", locked)
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
+        assert taken
+
+    def test_a_free_name_that_another_process_takes_at_once_is_passed_over(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usual = run_folder._free_path
+
+        def free_path(name: str) -> Path:
+            path = usual(name)
+            monkeypatch.setattr(run_folder, "_free_path", usual)
+            shutil.copytree(Path("other"), path)
+            return path
+
+        assert anynet(*TRAIN, "--epochs", "1", "--out", "other") == 0
+        monkeypatch.setattr(run_folder, "_free_path", free_path)
+        assert anynet(*TRAIN, "--epochs", "1") == 0
+        assert sorted(path.name for path in Path("runs").iterdir()) == ["circles-1", "circles-2"]
 
     def test_a_measure_that_a_checkpoint_does_not_know_is_null(self) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -77,7 +77,8 @@ class RunFolder(Callback):
             files.restore(self.path)
             if self.path.is_symlink():
                 self.path = self.path.resolve()
-            exists = self.path.exists()
+            # Of a free name another process may have made a run by now; the next one is taken then.
+            exists = self._is_named and self.path.exists()
             is_run = (self.path / CONFIG).is_file()
             foreign = exists and not is_run and (self.path.is_file() or any(self.path.iterdir()))
         if exists and not (overwrite or resumed):
@@ -110,18 +111,22 @@ class RunFolder(Callback):
         for leftover in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.new"):
             with suppress(UsageError, WriteError, FileNotFoundError), self._lock(leftover):
                 shutil.rmtree(leftover)
-        made = None
-        while made is None or not made.exists():
-            made = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.new")
-            made.mkdir(parents=True)
-            # Another process may be clearing away what it takes for left behind.
-            with suppress(WriteError):
-                stack.enter_context(self._lock(made))
+        made = self._made_and_locked(stack)
         (made / ENVIRONMENT).write_text(json.dumps(_environment(self.config.backend), indent=1) + "\n")
         (made / CONFIG).write_bytes(to_toml(self.config, __version__).encode())
         if not self._replaces:
             made = self._give_name(made)
         self.writing = made
+
+    def _made_and_locked(self, stack: ExitStack) -> Path:
+        """A new folder, after as many as another process takes for left behind and clears away before it is locked."""
+        while True:
+            made = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.new")
+            made.mkdir(parents=True)
+            with suppress(UsageError, WriteError, FileNotFoundError), self._lock(made) as lock:
+                if made.exists():
+                    stack.enter_context(lock.pop_all())
+                    return made
 
     def _give_name(self, made: Path) -> Path:
         """The folder under its own name, or the next one that is free where none was given."""
