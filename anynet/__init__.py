@@ -10,20 +10,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anynet import backends, datasets, errors, nn, training
+    from anynet import backends, checks, datasets, errors, model, nn, training
     from anynet import estimators as estimators
-    from anynet.training import Model, gradcheck
+    from anynet.checks import gradcheck
+    from anynet.model import Model
 
 __version__ = "0.1.0"
-__all__ = ["Model", "__version__", "backends", "datasets", "errors", "gradcheck", "nn", "training"]
+__all__ = [
+    "Model",
+    "__version__",
+    "backends",
+    "checks",
+    "datasets",
+    "errors",
+    "gradcheck",
+    "model",
+    "nn",
+    "training",
+]
+_FROM = {"Model": "anynet.model", "gradcheck": "anynet.checks"}
 # Imported when it is asked for, and by no star: it needs scikit-learn.
 _OPTIONAL = "estimators"
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for, so that ``anynet --help`` need not wait for NumPy."""
-    if name in ("Model", "gradcheck"):
-        return getattr(importlib.import_module("anynet.training"), name)
+    if name in _FROM:
+        return getattr(importlib.import_module(_FROM[name]), name)
     if name in (*__all__, _OPTIONAL):
         return importlib.import_module(f"anynet.{name}")
     raise AttributeError(f"module 'anynet' has no attribute {name!r}")

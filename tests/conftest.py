@@ -18,7 +18,7 @@ from chosen import BACKEND
 from anynet import Model
 from anynet.backends import BACKENDS, select
 from anynet.errors import BackendError
-from anynet.training.owned_network import OwnedNetwork
+from anynet.model.base import BaseModel
 
 READ_ONLY = "numpy-read-only"
 
@@ -61,7 +61,7 @@ def _compute_on(backend: str) -> None:
     from anynet.estimators import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 
     estimators = (kind.__init__ for kind in (MLPClassifier, MLPRegressor, NetClassifier, NetRegressor))
-    for function in (OwnedNetwork.__init__, Model.load.__func__, *estimators):  # type: ignore[attr-defined]
+    for function in (BaseModel.__init__, Model.load.__func__, *estimators):  # type: ignore[attr-defined]
         function.__kwdefaults__["backend"] = backend
 
     asarray = BACKENDS[backend].asarray

@@ -58,7 +58,7 @@ def test_every_mistake_that_the_tests_on_a_gpu_must_catch_can_still_be_made() ->
         assert mutant.right in (PACKAGE / f"backends/{mutant.file}.py").read_text(encoding="utf-8"), mutant.name
 
 
-ROOMS = ("backends", "datasets", "errors", "estimators", "nn", "training")
+ROOMS = ("backends", "checks", "datasets", "errors", "estimators", "model", "nn", "training")
 
 
 def test_what_is_in_anynet_is_what_a_person_uses() -> None:

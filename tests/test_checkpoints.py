@@ -22,7 +22,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anynet import Model
-from anynet.errors import AnynetError, CheckpointError, TrainingDiverged, UsageError, WriteError
+from anynet.errors import CheckpointError, TrainingDiverged, UsageError, WriteError
+from anynet.model import Checkpoints, files
+from anynet.model.checkpoints import latest, read
 from anynet.nn import (
     SGD,
     Adam,
@@ -36,9 +38,7 @@ from anynet.nn import (
     Sequential,
     Tanh,
 )
-from anynet.training import Callback, Checkpoints, EarlyStopping, files
-from anynet.training.callbacks import Callbacks
-from anynet.training.checkpoints import latest, read, write
+from anynet.training import Callback, EarlyStopping
 
 ROWS = 50
 X = np.random.default_rng(0).normal(size=(ROWS, 3))
@@ -460,6 +460,16 @@ class TestEarlyStopping:
         assert stopping.best_epoch == len(history) - 3
         self.best_of(model, history)
 
+    def test_patience_begins_with_its_training(self) -> None:
+        class Late(Callback):
+            def on_epoch_end(self, model: Model, record: dict[str, float]) -> None:
+                record["mine"] = np.nan if model.epoch < 6 else -model.epoch
+
+        model = new_model()
+        fit(model, epochs=4)
+        history = fit(model, epochs=4, callbacks=[EarlyStopping("mine", patience=3, mode="min"), Late()])
+        assert [record["epoch"] for record in history] == [5, 6, 7, 8]
+
     @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
     def test_on_an_interrupt_and_an_error_too(self, error: type[BaseException]) -> None:
         class Fail(Callback):
@@ -532,8 +542,3 @@ def test_eight_threads_training_eight_models_give_the_bytes_that_each_gives_alon
         thread.join()
     for one, other in zip(alone, together, strict=True):
         assert_same(one, other)
-
-
-def test_a_checkpoint_outside_training_has_no_course(tmp_path: Path) -> None:
-    with pytest.raises((AnynetError, AssertionError)):
-        write(tmp_path / "checkpoint-1.safetensors", new_model().build((3,)), Callbacks([]))

@@ -175,7 +175,7 @@ def test_parity_compares_all_backends_here_and_agrees(capsys: Any, request: pyte
 
 
 def test_parity_fails_on_a_difference(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from anynet.training import parity
+    from anynet.checks import parity
 
     monkeypatch.setitem(parity.TOLERANCES, "float32", (-1.0, 1e-4))
     assert anynet("parity", "--backends", "numpy,strict") == 1

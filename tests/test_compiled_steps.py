@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from anynet import nn
 from anynet.backends import memory, numpy_lowering, select
 from anynet.backends.numpy_step import CompiledStep
+from anynet.checks import cases
+from anynet.model import Model
 from anynet.tracing import trace
 from anynet.tracing.trees import leaves, rebuilt
-from anynet.training import Model, cases
 
 compiling = pytest.mark.backends("numpy", "cupy")
 ROWS = 7

@@ -14,8 +14,8 @@ from anynet.backends import select
 from anynet.backends.compiling import NotCompilable
 from anynet.backends.cuda_fusion import Kernel, Plan
 from anynet.backends.cuda_lowering import ONE_BLOCK
+from anynet.checks import cases
 from anynet.tracing import trace
-from anynet.training import cases
 
 on_a_gpu = pytest.mark.needs("cupy")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import signal
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -114,6 +115,18 @@ class TestCallbacks:
         assert np.isnan(m.loss_) == (not m.loss_curve_)
         fresh = quick(MLPClassifier, **self.SETTINGS, **settings).fit(X, THREE)
         np.testing.assert_array_equal(m.set_params(warm_start=False).fit(X, THREE).coefs_[0], fresh.coefs_[0])
+
+    def test_a_signal_waits_until_the_batches_at_hand_are_done(self) -> None:
+        def interrupt() -> None:
+            signal.raise_signal(signal.SIGINT)
+            seen.append("after it")
+
+        seen: list[str] = []
+        estimator = quick(MLPRegressor)
+        with pytest.warns(UserWarning, match="Training interrupted by user"):
+            estimator.fit(X, VALUES, callbacks=[Once("on_batches_end", interrupt)])
+        assert seen == ["after it"]
+        assert np.isfinite(estimator.predict(X)).all()
 
     def test_interrupts_are_warned_of_as_scikit_learn_warns_where_fit_was_called(self) -> None:
         with pytest.warns(UserWarning, match=r"Training interrupted by user\.") as caught:

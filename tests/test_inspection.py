@@ -9,6 +9,7 @@ import pytest
 from chosen import BACKEND
 
 from anynet.errors import DataError, ShapeError
+from anynet.model import Model
 from anynet.nn import (
     SGD,
     BatchNorm,
@@ -24,7 +25,6 @@ from anynet.nn import (
     Sequential,
     Tanh,
 )
-from anynet.training import Model
 
 ROWS = 1500
 IMAGES = np.random.default_rng(3).integers(0, 256, (ROWS, 2, 3), dtype=np.uint8)

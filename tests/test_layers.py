@@ -12,10 +12,10 @@ import pytest
 
 import anynet
 from anynet import nn
+from anynet.checks import cases
 from anynet.errors import ShapeError, UsageError
 from anynet.nn import Context, Layout
 from anynet.nn.layout import by_name
-from anynet.training import cases
 
 ROWS = 5
 

@@ -9,7 +9,7 @@ import pytest
 
 import anynet
 from anynet import nn
-from anynet.training import cases
+from anynet.checks import cases
 
 ROWS = 6
 

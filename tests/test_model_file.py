@@ -16,8 +16,9 @@ import pytest
 import safetensors.numpy
 
 from anynet import nn
+from anynet.checks import cases
 from anynet.errors import BackendError, DataError, ModelFileError, UsageError, WriteError
-from anynet.training import Model, cases, model_file
+from anynet.model import Model, model_file
 
 ROWS = np.random.default_rng(5).normal(size=(6, 2))
 LABELS = np.asarray([0, 1, 0, 1, 1, 0])

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 
 from anynet.backends import select
 from anynet.errors import AnynetError, DataError, ShapeError, UsageError
+from anynet.model import Model
+from anynet.model.data_validation import check_inputs, check_targets, check_weights
 from anynet.nn import SGD, BCEWithLogitsLoss, CrossEntropyLoss, Linear, MSELoss, Sequential
-from anynet.training import Model
-from anynet.training.arrays import check_inputs, check_targets, check_weights
 
 X = np.random.default_rng(2).normal(size=(6, 2))
 LABELS = np.asarray([0, 1, 2, 0, 1, 2])

@@ -17,8 +17,8 @@ from anynet.backends import cblas, select
 from anynet.backends.base import Backend
 from anynet.backends.blas import threads
 from anynet.backends.numpy_step import CompiledStep
+from anynet.model import Model
 from anynet.tracing.trees import leaves, rebuilt
-from anynet.training import Model
 
 pytestmark = pytest.mark.host
 

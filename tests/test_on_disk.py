@@ -17,8 +17,8 @@ from anynet.cli import main
 from anynet.datasets import mapped
 from anynet.datasets.on_disk import OnDisk
 from anynet.errors import DataError, ShapeError
+from anynet.model import Model
 from anynet.nn import SGD, CrossEntropyLoss, Flatten, Linear, Rescale, Sequential
-from anynet.training import Model
 
 
 def saved(path: Path, array: Any) -> Path:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from anynet import nn
+from anynet.checks import cases
 from anynet.errors import UsageError
 from anynet.nn import SGD, Adam, LinearDecay
-from anynet.training import cases
 
 STEPS = 20
 

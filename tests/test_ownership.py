@@ -17,10 +17,11 @@ from chosen import BACKEND
 from anynet import Model, nn
 from anynet.backends import select
 from anynet.errors import CheckpointError, DataError, ShapeError, UsageError
-from anynet.training import Callback, Checkpoints, EarlyStopping, StopTraining, files
+from anynet.model import Checkpoints, files
+from anynet.model.checkpoint_file import read
+from anynet.model.checkpoints import latest
+from anynet.training import Callback, EarlyStopping, StopTraining
 from anynet.training.callbacks import Record
-from anynet.training.checkpoint_file import read
-from anynet.training.checkpoints import latest
 
 ROWS = 256
 X = np.random.default_rng(0).normal(size=(ROWS, 6)).astype(np.float32)
@@ -211,7 +212,7 @@ class TestChanging:
         with pytest.raises(RuntimeError, match=event):
             model.fit(X, Y, callbacks=callbacks)
         assert ended == [model, model]
-        assert model.course is None
+        assert model.fit_state is None
         assert len(model.fit(X, Y, epochs=2)) == 2
 
     def test_another_optimizer_or_loss_counts_from_the_next_fit_on(self, backend_name: str) -> None:

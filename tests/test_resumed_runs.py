@@ -19,7 +19,7 @@ from chosen import BACKEND
 
 from anynet import Model, nn
 from anynet.cli import main, run_folder
-from anynet.training import files, model_file
+from anynet.model import files, model_file
 
 TRAIN = ("train", "circles", "--backend", BACKEND, "--epochs", "40", "--hidden", "16", "--batch-size", "16")
 

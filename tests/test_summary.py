@@ -9,9 +9,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from anynet.checks import cases
 from anynet.errors import ShapeError
+from anynet.model import Model
 from anynet.nn import SGD, Adam, BatchNorm, CrossEntropyLoss, Flatten, Frozen, Linear, ReLU, Rescale, Sequential
-from anynet.training import Model, cases
 
 NETWORK = Sequential(
     Rescale(1 / 255), Flatten(), Sequential(Linear(8), ReLU()), Frozen(Sequential(Linear(4), BatchNorm())), Linear(2)

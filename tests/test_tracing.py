@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from anynet import nn
+from anynet.checks import cases
+from anynet.model import Model
 from anynet.tracing import NotTraceable, Program, Value, trace
 from anynet.tracing.program import compute
 from anynet.tracing.trees import leaves
-from anynet.training import Model, cases
 
 pytestmark = pytest.mark.host
 

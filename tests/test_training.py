@@ -17,8 +17,10 @@ import anynet
 from anynet import nn
 from anynet.backends import select
 from anynet.backends.numpy import NumPyBackend
+from anynet.checks import cases
+from anynet.model import Model
 from anynet.nn import SGD, BCEWithLogitsLoss, CrossEntropyLoss, Linear, MSELoss, ReLU, Rescale, Sequential, Tanh
-from anynet.training import Callback, Model, StopTraining, cases
+from anynet.training import Callback, StopTraining
 
 CLASSES = 4
 

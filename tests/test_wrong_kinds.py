@@ -11,9 +11,11 @@ import pytest
 from anynet import nn
 from anynet.backends import select
 from anynet.backends.numpy import NumPyBackend
+from anynet.checks import gradcheck
 from anynet.errors import AnynetError
+from anynet.model import Model
 from anynet.nn import SGD, Adam, CrossEntropyLoss, Linear, LinearDecay, MSELoss, ReLU, Sequential
-from anynet.training import Callback, Model, Progress, gradcheck
+from anynet.training import Callback, Progress
 
 X = np.random.default_rng(2).normal(size=(6, 2))
 WRONG = {

@@ -15,8 +15,8 @@ from anynet.cli.config import TrainConfig, resolve
 from anynet.cli.printing import as_json
 from anynet.cli.task import data_of, network_for, task_of
 from anynet.errors import AnynetError, UsageError
+from anynet.model import Model
 from anynet.nn import SGD
-from anynet.training import Model
 
 MOST_ROWS = 20_000
 FEWEST_TURNS = 3

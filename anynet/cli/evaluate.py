@@ -11,7 +11,7 @@ from anynet.cli.printing import as_json
 from anynet.cli.run_folder import find_model
 from anynet.cli.task import check_data, measure, task_in
 from anynet.errors import DataError
-from anynet.training import Model
+from anynet.model import Model
 
 
 def run(arguments: argparse.Namespace) -> int:

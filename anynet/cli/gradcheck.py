@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
+from anynet.checks import cases
+from anynet.checks.gradient_check import GradientCheck, gradcheck
 from anynet.cli.backends import say_backend
 from anynet.cli.printing import as_json
-from anynet.training import cases
-from anynet.training.gradient_check import GradientCheck, gradcheck
 
 TOLERANCE = 1e-7
 

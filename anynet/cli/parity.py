@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from anynet.backends import select
+from anynet.checks.parity import TOLERANCES, Difference, parity
 from anynet.cli.backends import usable
 from anynet.cli.printing import as_json
 from anynet.errors import UsageError
-from anynet.training.parity import TOLERANCES, Difference, parity
 
 
 def run(arguments: argparse.Namespace) -> int:

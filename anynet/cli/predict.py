@@ -12,7 +12,7 @@ from anynet.cli.backends import say_backend
 from anynet.cli.printing import as_json
 from anynet.cli.run_folder import find_model
 from anynet.cli.task import Task, check_data, task_in
-from anynet.training import Model
+from anynet.model import Model
 
 
 def run(arguments: argparse.Namespace) -> int:

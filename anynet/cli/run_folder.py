@@ -20,10 +20,11 @@ from anynet.backends import BACKENDS
 from anynet.cli.config import TrainConfig, to_toml
 from anynet.cli.printing import as_json
 from anynet.errors import UsageError, WriteError
-from anynet.training import Callback, files
+from anynet.model import files
+from anynet.training import Callback
 
 if TYPE_CHECKING:
-    from anynet.training import Model
+    from anynet.model import Model
 
 CONFIG = "config.toml"
 ENVIRONMENT = "env.json"
@@ -148,7 +149,7 @@ class RunFolder(Callback):
         return stack
 
     def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
-        self.history = list(model.course.history) if model.course else []
+        self.history = list(model.fit_state.history) if model.fit_state else []
         lines = "".join(as_json(record) + "\n" for record in self.history)
         files.write_atomically(self.writing / METRICS, lines.encode())
 

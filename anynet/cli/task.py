@@ -17,10 +17,10 @@ from anynet.datasets.on_disk import OnDisk, pieces
 from anynet.datasets.reading import machine_memory
 from anynet.datasets.tables import MOST_CLASSES
 from anynet.errors import DataError, ModelFileError, UsageError
+from anynet.model import Model, schema
+from anynet.model.data_validation import check_inputs, check_numbers, check_targets
 from anynet.nn import Layer, Loss
-from anynet.training import Model, schema
-from anynet.training.arrays import check_inputs, check_numbers, check_targets
-from anynet.training.streams import stream
+from anynet.training.rng import generator
 
 # First values, weights, gradient, momentum and what is computed on the way, measured on NumPy.
 _BYTES_A_WEIGHT = 40
@@ -159,7 +159,7 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Any, A
         raise DataError(
             f"a validation share of {share} of {len(data.x)} samples is {held}, and leaves {len(data.x) - held}"
         )
-    order = stream(seed, "split").permutation(len(data.x))
+    order = generator(seed, "split").permutation(len(data.x))
     rest, out = order[held:], order[:held]
     return dataclasses.replace(data, x=_only(data.x, rest), y=data.y[rest]), (_only(data.x, out), data.y[out])
 

@@ -18,9 +18,10 @@ from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFo
 from anynet.cli.task import Task, blurred_columns, check_part, data_of, measure, network_for, split, task_of
 from anynet.datasets import Dataset
 from anynet.errors import UsageError
+from anynet.model import Checkpoints, Model, files
+from anynet.model.checkpoints import latest
 from anynet.nn import SGD, Linear, LinearDecay, Sequential
-from anynet.training import Checkpoints, EarlyStopping, Model, Progress, TensorBoard, files
-from anynet.training.checkpoints import latest
+from anynet.training import EarlyStopping, Progress, TensorBoard
 
 Part = tuple[Any, Any] | None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,11 +17,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from anynet.backends import Backend, select
 from anynet.errors import UsageError
 from anynet.estimators.carried import carried
-from anynet.estimators.epochs import Epochs, Samples
+from anynet.estimators.epochs import EpochPolicy, Settings, run_epochs
 from anynet.estimators.library import Library, host
 from anynet.estimators.quasi_newton import minimize
+from anynet.estimators.samples import Samples, hold_back
+from anynet.model import Model
 from anynet.nn import Layer, Loss, Optimizer
-from anynet.training import Callback, Model
+from anynet.training import Callback
+from anynet.training.callbacks import Callbacks
 from anynet.training.step import training_step
 
 # What may change from one call to the next without another step.
@@ -61,8 +65,14 @@ class NetEstimator(BaseEstimator):
     backend: Any
     random_state: Any
     early_stopping: bool
+    validation_fraction: float
     warm_start: bool
+    batch_size: Any
     max_iter: int
+    n_iter_no_change: float
+    shuffle: bool
+    tol: float
+    verbose: Any
     _model: Model
     _made_of: dict[str, Any]
     _stalled: int
@@ -99,6 +109,10 @@ class NetEstimator(BaseEstimator):
     def _strata(self, target: Any) -> Any:
         """The label of each row, where each must have its share of what `early_stopping` holds back; else None."""
         return None
+
+    def _next_learning_rate(self, rate: Any, stalled: bool) -> Any:
+        """The learning rate after this one, or None where training is to end."""
+        return None if stalled else rate
 
     def _last_words(self) -> str:
         return "Stopping."
@@ -243,9 +257,44 @@ class NetEstimator(BaseEstimator):
         random = check_random_state(self.random_state)
         self._prepare(x, random, first, incremental)
         if self._minimizes():
-            return partial(minimize, self, samples)
+            return partial(self._minimize, samples)
         self._start_curves(first, bool(held_out))
-        return Epochs(self, samples, held_out, random, callbacks, first=first, incremental=incremental).run
+        if self.early_stopping and held_out is None:
+            samples, held_out = hold_back(samples, self.validation_fraction, self._strata(samples.target), random)
+        settings = self._loop_settings(len(samples.x))
+        parts = self._model, self._step, settings, self, samples, held_out, random
+        policy = EpochPolicy(*parts, first=first, incremental=incremental)
+        epochs = 1 if incremental else self.max_iter
+        return partial(run_epochs, policy, Callbacks(callbacks), epochs, must_converge=not incremental)
+
+    def _minimize(self, samples: Samples) -> None:
+        options = {name: getattr(self, name) for name in ("max_iter", "max_fun", "tol")}
+        self.n_iter_, self.loss_ = minimize(self._model, samples, self._decays(), self._l2, **options)
+
+    def _loop_settings(self, rows: int) -> Settings:
+        return Settings(
+            self._batch_size(rows),
+            self.shuffle,
+            self.early_stopping,
+            self.tol,
+            self.n_iter_no_change,
+            self.verbose,
+            self._score,
+            self._next_learning_rate,
+            self._last_words(),
+        )
+
+    def _batch_size(self, rows: int) -> int:
+        size: int = min(200, rows) if self.batch_size == "auto" else self.batch_size
+        if size > rows:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7
+            )
+        size = int(min(size, rows))
+        # One row has no variance to be normalised by.
+        while rows % size == 1 and getattr(self._model.network, "advances", False):
+            size += 1
+        return size
 
     def _refuse_what_cannot_be(self, validation: Any, callbacks: tuple[Callback, ...]) -> None:
         """Before anything is changed: parts that are none, and parts that do not go together."""
@@ -322,7 +371,9 @@ class NetEstimator(BaseEstimator):
         # scikit-learn draws nothing here, so neither do we where there is no need.
         needs_seed = not arrays or getattr(network, "draws", False)
         seed = int(random.randint(np.iinfo(np.int32).max)) if needs_seed else 0
-        return Model(network, self._loss(), self._optimizer(), backend=backend, seed=seed).build((inputs,), arrays)
+        model = Model(network, self._loss(), self._optimizer(), backend=backend, seed=seed).build((inputs,), arrays)
+        model.epoch = 0 if first else len(getattr(self, "loss_curve_", ()))
+        return model
 
     def _decays(self) -> tuple[Any, ...]:
         backend = self._model.backend

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from anynet.errors import UsageError
 from anynet.estimators.library import Library, host
 from anynet.estimators.mlp import MLPClassifier, MLPRegressor
-from anynet.training import Model
+from anynet.model import Model
 
 _CURVES = ("n_iter_", "t_", "loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_")
 _INPUTS = ("n_features_in_", "feature_names_in_")
@@ -56,6 +56,7 @@ def from_sklearn(theirs: TheirClassifier | TheirRegressor) -> MLPClassifier | ML
     parts = ours._network(ours.n_outputs_), ours._loss(), ours._optimizer()
     backend = ours._backend(theirs.coefs_[0].dtype.name)
     ours._model = Model(*parts, backend=backend).build(inputs)
+    ours._model.epoch = len(getattr(ours, "loss_curve_", ()))
     ours.coefs_, ours.intercepts_ = theirs.coefs_, theirs.intercepts_
     ours._made_of, ours._rate = ours._settings(), parts[-1].lr
     return ours

@@ -41,9 +41,6 @@ class OwnNetwork(NetEstimator):
     def _optimizer(self) -> Optimizer:
         return Adam() if self.optimizer is None else self.optimizer
 
-    def _next_learning_rate(self, rate: Any, stalled: bool) -> Any:
-        return None if stalled else rate
-
 
 _CONSTRAINTS: dict[str, Any] = {
     **{

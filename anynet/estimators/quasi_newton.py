@@ -9,24 +9,28 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from anynet.estimators.epochs import Samples
+from anynet.estimators.samples import Samples
+from anynet.model import Model
 from anynet.training.state import State
 from anynet.training.step import loss_and_gradient
 
 
-def minimize(estimator: Any, samples: Samples) -> None:
-    """Move the estimator's model to where its loss is least, by limited-memory BFGS (Liu and Nocedal 1989).
+def minimize(
+    model: Model, samples: Samples, decays: tuple[Any, ...], l2: float, *, max_iter: int, max_fun: int, tol: float
+) -> tuple[int, float]:
+    """Move a model to where its loss is least, by limited-memory BFGS (Liu and Nocedal 1989).
 
     The objective is computed on the backend; what L-BFGS remembers is on the host, in float64.
+
+    Returns
+    -------
+    iterations, loss
     """
     from scipy.optimize import OptimizeResult
     from scipy.optimize import minimize as scipy_minimize
 
-    model = estimator._model
     backend = model.backend
-    differentiate = loss_and_gradient(
-        backend, model.network, model.loss, model.layout, estimator._decays(), estimator._l2
-    )
+    differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, decays, l2)
     weight = np.ones(len(samples.x)) if samples.weight is None else samples.weight
     rows = samples.x, samples.target, weight / weight.sum(), np.full(len(weight), 1 / weight.sum())
     batch = tuple(backend.asarray(array[None]) for array in rows)
@@ -51,20 +55,20 @@ def minimize(estimator: Any, samples: Samples) -> None:
         gradients = [backend.to_numpy(metrics[str(i)]).ravel() for i in range(len(shapes))]
         return float(backend.to_numpy(metrics["loss"])[0]), np.concatenate(gradients).astype(np.float64)
 
-    options = {"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol}
+    options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
     with model.training():
         try:
             found = scipy_minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            warnings.warn("Training interrupted by user.", stacklevel=6)
             found = OptimizeResult(x=latest, fun=objective(latest)[0], nit=0, status=0)
         best = (backend.asarray(block, copy=True) for block in blocks_of(found.x))
         model.state = model.state._replace(parameters=tuple(best))
-    estimator.n_iter_, estimator.loss_ = int(found.nit), float(found.fun)
     if found.status != 0:
         warnings.warn(
             f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
-            f"You might also want to scale the data, or increase max_iter (now {estimator.max_iter}).",
+            f"You might also want to scale the data, or increase max_iter (now {max_iter}).",
             ConvergenceWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
+    return int(found.nit), float(found.fun)

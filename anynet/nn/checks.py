@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anynet.errors import ShapeError, UsageError, shown
-
-if TYPE_CHECKING:
-    from anynet.nn.layer import Shape
 
 # Of float64, in memory whose every byte has an address.
 _MOST_NUMBERS = sys.maxsize // 8
@@ -88,7 +85,7 @@ def check_initializer(initializer: object, name: str, such_as: str) -> None:
         raise UsageError(f"{name} must be an initializer such as {such_as}, but is {shown(initializer)}")
 
 
-def check_shape(shape: Any, of: str = "a sample") -> Shape:
+def check_shape(shape: Any, of: str = "a sample") -> tuple[int, ...]:
     """A shape as a tuple of Python's whole numbers.
 
     Raises

@@ -1,21 +1,9 @@
-"""The step, the loop and the model."""
+"""The training step, the loop, and what may watch it."""
 
-from anynet.training.callbacks import Callback, EarlyStopping, Progress, StopTraining, TensorBoard
-from anynet.training.checkpoints import Checkpoints
-from anynet.training.gradient_check import GradientCheck, gradcheck
-from anynet.training.model import Model
+from anynet.training.callbacks import Callback, Progress, StopTraining, TensorBoard
+from anynet.training.stopping import EarlyStopping
 
-__all__ = [
-    "Callback",
-    "Checkpoints",
-    "EarlyStopping",
-    "GradientCheck",
-    "Model",
-    "Progress",
-    "StopTraining",
-    "TensorBoard",
-    "gradcheck",
-]
+__all__ = ["Callback", "EarlyStopping", "Progress", "StopTraining", "TensorBoard"]
 
 
 def __dir__() -> list[str]:

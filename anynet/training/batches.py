@@ -60,12 +60,12 @@ def cuts(
         start += steps * size
 
 
-def batch_shares(weight: Any, order: Any, batch_size: int) -> tuple[Any, Any]:
+def normalize_weights(weight: Any, order: Any, batch_size: int) -> tuple[Any, Any]:
     """Each row's share of its batch, in the order in which rows come, and each batch's total weight.
 
     Weights that are all one number, broadcast, need no looking up.
 
-    >>> batch_shares(np.asarray([1.0, 3.0, 5.0]), np.asarray([0, 1, 2]), batch_size=2)
+    >>> normalize_weights(np.asarray([1.0, 3.0, 5.0]), np.asarray([0, 1, 2]), batch_size=2)
     (array([0.25, 0.75, 1.  ]), array([4., 5.]))
     """
     batch_size = min(batch_size, len(order))

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from typing import Any, ClassVar, TextIO
 
-import numpy as np
-
-from anynet.errors import UsageError, unknown
-from anynet.training.metrics import higher_is_better
-
-if TYPE_CHECKING:
-    from anynet.training.model import Model
-
-Record = dict[str, float]
+from anynet.errors import UsageError
+from anynet.training.fit_state import Record
 
 
 class StopTraining(Exception):
@@ -32,8 +24,9 @@ class StopTraining(Exception):
 class Callback:
     """Override what you want to hear of; raise `StopTraining` to end `fit` early.
 
-    A callback may read the model, and change it by `Model.put`. It may add measures to the record of an epoch; one
-    that is `last` is told after all those that are not, and so sees them. `name` tells callbacks of one kind apart.
+    `model` is the `anynet.Model` that trains. A callback may read it, and change it by `Model.put`. It may add measures
+    to the record of an epoch; one that is `last` is told after all those that are not, and so sees them. `name` tells
+    callbacks of one kind apart.
 
     >>> class Patience(Callback):
     ...     def on_epoch_end(self, model, record):
@@ -44,16 +37,16 @@ class Callback:
     last: ClassVar[bool] = False
     name: str = ""
 
-    def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
+    def on_fit_begin(self, model: Any, epochs: int, samples: int) -> None:
         """Begin afresh: one object may serve one training after the other."""
 
-    def on_batches_end(self, model: Model, samples: int) -> None:
+    def on_batches_end(self, model: Any, samples: int) -> None:
         """So many samples more have been trained on."""
 
-    def on_epoch_end(self, model: Model, record: Record) -> None:
+    def on_epoch_end(self, model: Any, record: Record) -> None:
         """An epoch is over; `record` has what `fit` will return of it."""
 
-    def on_fit_end(self, model: Model) -> None:
+    def on_fit_end(self, model: Any) -> None:
         """Training is over, in whatever way, even if another callback has failed."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -82,7 +75,7 @@ class Callbacks:
         return go_on
 
     @contextmanager
-    def until_the_end(self, model: Model) -> Iterator[None]:
+    def until_the_end(self, model: Any) -> Iterator[None]:
         """The time after which each hears that training is over, whatever the others do with it."""
         with ExitStack() as ends:
             for callback in reversed(self._in_order):
@@ -90,7 +83,7 @@ class Callbacks:
             yield
 
     @staticmethod
-    def _end(callback: Callback, model: Model) -> None:
+    def _end(callback: Callback, model: Any) -> None:
         with suppress(StopTraining):
             callback.on_fit_end(model)
 
@@ -102,85 +95,6 @@ class Callbacks:
             same = sum(key.partition("#")[0] == kind for key in named)
             named[f"{kind}#{same + 1}" if same else kind] = callback
         return named
-
-
-class EarlyStopping(Callback):
-    """Ends training once a measure has not improved for so many epochs, and puts the best weights back.
-
-    They come back on every way out: patience at its end, the last epoch, Ctrl-C, an error.
-
-    Parameters
-    ----------
-    monitor : str
-        A key of the records of `fit`, such as ``val_loss``.
-    patience : int
-        So many epochs may pass without improvement.
-    min_delta : float
-        A smaller improvement does not count.
-    mode : {"auto", "min", "max"}
-        Whether less of it is better, or more; "auto" knows losses, errors, accuracies and scores by their names.
-
-    Attributes
-    ----------
-    best : float or None
-    best_epoch : int or None
-
-    Raises
-    ------
-    UsageError
-        When a number cannot be, the records have no such key, or "auto" does not know it.
-    """
-
-    last = True
-
-    def __init__(
-        self, monitor: str = "val_loss", patience: int = 10, min_delta: float = 0.0, mode: str = "auto"
-    ) -> None:
-        if patience < 0 or not min_delta >= 0:
-            raise UsageError(f"patience and min_delta must be 0 or more, but are {patience!r} and {min_delta!r}")
-        self.monitor = monitor
-        self.patience = patience
-        self.min_delta = min_delta
-        self.higher_is_better = higher_is_better(monitor, mode)
-        self.name = monitor
-        self._forget()
-
-    def _forget(self) -> None:
-        self.best: float | None = None
-        self.best_epoch: int | None = None
-        self._arrays: dict[str, Any] = {}
-
-    def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
-        self._forget()
-        self._shapes = {name: array.shape for name, array in model.parameters.items()}
-
-    def on_epoch_end(self, model: Model, record: Record) -> None:
-        if self.monitor not in record:
-            raise UsageError(unknown("measure", self.monitor, [key for key in record if _is_measure(key)]))
-        value = record[self.monitor]
-        gain = 0.0 if self.best is None else value - self.best if self.higher_is_better else self.best - value
-        if not math.isnan(value) and (self.best is None or gain > self.min_delta):
-            self.best, self.best_epoch, self._arrays = value, model.epoch, model.parameters
-        elif model.epoch - (self.best_epoch or 0) >= self.patience:
-            raise StopTraining
-
-    def on_fit_end(self, model: Model) -> None:
-        if self._arrays:
-            model.put(self._arrays)
-            self._arrays = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch, "arrays": self._arrays}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        best, epoch, arrays = state["best"], state["best_epoch"], state["arrays"]
-        shapes = {name: array.shape for name, array in arrays.items()}
-        if best is None and epoch is None and not arrays:
-            return
-        fits = shapes == self._shapes and all(np.isfinite(array).all() for array in arrays.values())
-        if not isinstance(best, (int, float)) or type(epoch) is not int or not fits:
-            raise ValueError(f"EarlyStopping cannot go on from best={best!r} in epoch {epoch!r}, and such weights")
-        self.best, self.best_epoch, self._arrays = float(best), epoch, arrays
 
 
 class Progress(Callback):
@@ -198,14 +112,14 @@ class Progress(Callback):
         self.stream = stream or sys.stderr
         self._bar: Any = None
 
-    def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
+    def on_fit_begin(self, model: Any, epochs: int, samples: int) -> None:
         self._last = model.epoch + epochs
         self._samples = samples
-        self._done = model.course.rows if model.course else 0
+        self._done = model.fit_state.rows if model.fit_state else 0
         if self.stream.isatty():
             print("each step: forward, loss, backward, update", file=self.stream, flush=True)
 
-    def on_batches_end(self, model: Model, samples: int) -> None:
+    def on_batches_end(self, model: Any, samples: int) -> None:
         if self._bar is None:
             from tqdm import tqdm
 
@@ -223,12 +137,12 @@ class Progress(Callback):
             )
         self._bar.update(samples)
 
-    def on_epoch_end(self, model: Model, record: Record) -> None:
+    def on_epoch_end(self, model: Any, record: Record) -> None:
         self._close()
-        measured = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if _is_measure(name))
+        measured = ", ".join(f"{name} {value:.4f}" for name, value in record.items() if is_measure(name))
         print(f"epoch {model.epoch}/{self._last}: {measured} ({record['seconds']:.1f} s)", file=self.stream, flush=True)
 
-    def on_fit_end(self, model: Model) -> None:
+    def on_fit_end(self, model: Any) -> None:
         self._close()
 
     def _close(self) -> None:
@@ -269,15 +183,15 @@ class TensorBoard(Callback):
             raise UsageError("TensorBoard needs tensorboardX: pip install '.[tensorboard]'") from None
         return tensorboardX
 
-    def on_epoch_end(self, model: Model, record: Record) -> None:
+    def on_epoch_end(self, model: Any, record: Record) -> None:
         for name, value in record.items():
             if name != "epoch":
                 self._writer.add_scalar(name, value, model.epoch)
         self._writer.flush()
 
-    def on_fit_end(self, model: Model) -> None:
+    def on_fit_end(self, model: Any) -> None:
         self._writer.close()
 
 
-def _is_measure(name: str) -> bool:
+def is_measure(name: str) -> bool:
     return name not in ("epoch", "seconds", "samples_per_second")

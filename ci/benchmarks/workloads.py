@@ -11,7 +11,7 @@ import numpy as np
 import anynet
 from anynet import nn
 from anynet.backends import select
-from anynet.training.streams import stream
+from anynet.training.rng import generator
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Workload:
 
     def order(self, turn: int) -> Any:
         """The rows of a turn, in the order in which anynet trains on them."""
-        return stream(self.seed, "order", turn).permutation(self.rows)
+        return generator(self.seed, "order", turn).permutation(self.rows)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from report import Outcome
 
 from anynet import datasets, nn
-from anynet.training import Checkpoints, Model, course
+from anynet.model import Checkpoints, Model, divergence
 
 
 def measure(root: Path, turns: int) -> Outcome:
@@ -32,7 +32,7 @@ def measure(root: Path, turns: int) -> Outcome:
         ratios.append(seconds[1] / seconds[0])
     started = time.perf_counter()
     for _ in range(100):
-        course.not_finite(models[0])
+        divergence.not_finite(models[0])
     looked = (time.perf_counter() - started) / 100
     losses = np.zeros(64, np.float32)
     started = time.perf_counter()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from apart import Died, each
 from report import Outcome, followed, without_numbers
 
-from anynet.training import Model
+from anynet.model import Model
 
 TRAIN = ["circles", "--backend", "numpy", "--epochs", "300", "--hidden", "32,16", "--batch-size", "16"]
 FAST = ["--checkpoint-seconds", "0"]

@@ -21,7 +21,8 @@ import anynet
 from anynet import cli, datasets, nn
 from anynet.cli.config import TrainConfig, resolve, to_toml
 from anynet.errors import AnynetError, DataError, ShapeError, TrainingDiverged
-from anynet.training import Callback, Checkpoints, EarlyStopping, Model
+from anynet.model import Checkpoints, Model
+from anynet.training import Callback, EarlyStopping
 
 Use = Callable[[], None]
 _LARGEST_SAMPLE = 100_000

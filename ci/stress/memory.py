@@ -14,7 +14,7 @@ from report import Outcome
 from anynet import nn
 from anynet.backends import Backend, select
 from anynet.errors import BackendError
-from anynet.training import Model
+from anynet.model import Model
 
 MOST_GROWN = 2 << 20
 # By then all that is kept for good is there.

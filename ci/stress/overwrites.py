@@ -21,7 +21,7 @@ from commands import begin, is_refusal, last_line, signal_self, wait
 from report import Outcome, followed, without_numbers
 
 from anynet import cli
-from anynet.training import Model
+from anynet.model import Model
 
 _METRICS = "metrics.jsonl"
 _SEEDS = (1, 2, 3)

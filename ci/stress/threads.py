@@ -23,7 +23,8 @@ from report import Outcome, followed, in_words
 
 from anynet import nn
 from anynet.errors import BackendError, UsageError
-from anynet.training import Callback, Model
+from anynet.model import Model
+from anynet.training import Callback
 
 # Two longer batches and a shorter one.
 ROWS, BATCH = 40, 16

@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from anynet.backends import Backend, select
+from anynet.checks.cases import draw_input, draw_target, draw_weight
 from anynet.errors import UsageError
+from anynet.model.data_validation import check_inputs, check_targets
+from anynet.model.model import Model
+from anynet.model.validation import check_loss, check_whole
 from anynet.nn import Context, Layer, Layout, Loss
 from anynet.nn.checks import check_layer, check_shape
 from anynet.nn.layer import Shape
 from anynet.nn.layout import by_name
-from anynet.training.arrays import check_inputs, check_targets
-from anynet.training.cases import draw_input, draw_target, draw_weight
-from anynet.training.checks import check_loss, check_whole
-from anynet.training.model import Model
 
 Arrays: TypeAlias = dict[str, Any]
 Function: TypeAlias = Callable[[Arrays], tuple[float, Arrays]]

@@ -10,27 +10,25 @@ from typing import Any
 import numpy as np
 
 from anynet.errors import DataError, UsageError
+from anynet.model import inspection, model_file
+from anynet.model.base import BaseModel
+from anynet.model.checkpoint_file import Checkpoint
+from anynet.model.checkpoints import Checkpoints
+from anynet.model.data_validation import check_inputs, check_samples, warn_of_one_class
+from anynet.model.fitting import FitPolicy
+from anynet.model.host_state import named_arrays
+from anynet.model.reading import measures, outputs
+from anynet.model.summary import Summary, short, summary
+from anynet.model.validation import check_callbacks, check_validation, check_whole
 from anynet.nn import Layout
 from anynet.nn.layer import Shape
-from anynet.training import inspection, model_file, snapshot
-from anynet.training.arrays import check_inputs, check_targets, check_weights, warn_of_one_class
-from anynet.training.callbacks import Callback, Callbacks, Record
-from anynet.training.checkpoint_file import Checkpoint
-from anynet.training.checkpoints import Checkpoints
-from anynet.training.checks import (
-    check_callbacks,
-    check_validation,
-    check_whole,
-)
-from anynet.training.course import Course, follow
-from anynet.training.feeds import feed
-from anynet.training.owned_network import OwnedNetwork
-from anynet.training.reading import measures, outputs
-from anynet.training.state import State
-from anynet.training.summary import Summary, short, summary
+from anynet.training.callbacks import Callback, Callbacks
+from anynet.training.fit_state import FitState, Record
+from anynet.training.loop import Loop
+from anynet.training.sources import make_source
 
 
-class Model(OwnedNetwork):
+class Model(BaseModel):
     """A network that trains.
 
     The weights are made at the first call that shows the shape of a sample, or by `build`. They are drawn on
@@ -128,34 +126,38 @@ class Model(OwnedNetwork):
         """
         epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
         told = Callbacks(check_callbacks(callbacks))
-        shape, x, target, weight = self._check(self.input_shape, x, y, sample_weight)
+        shape, x, target, weight = self._checked_samples(self.input_shape, x, y, sample_weight)
         warn_of_one_class(target, self.loss)
-        validation = None if validation_data is None else self._check(shape, *check_validation(validation_data))[1:]
-        asked = {"asked": epochs, "samples": len(x), "batch_size": batch_size}
-        checkpoint = None if resume is None else Checkpoint(Path(resume), self, shape, asked, validation is not None)
+        validation = None
+        if validation_data is not None:
+            validation = self._checked_samples(shape, *check_validation(validation_data))[1:]
+        fit = FitState(self.epoch, epochs, self.epoch + epochs, len(x), batch_size)
+        checkpoint = None
+        if resume is not None:
+            checkpoint = Checkpoint(Path(resume), self, shape, fit, validation is not None)
+            fit = checkpoint.fit
         self._ensure_built(shape)
         with ExitStack() as stack:
-            stack.enter_context(self.training())
-            last = self.epoch + epochs
-            course = checkpoint.course if checkpoint else Course(self.epoch, epochs, last, len(x), batch_size)
+            stack.enter_context(self.training(fit))
             writer = None
             if checkpoints:
                 step = checkpoint.step if checkpoint else int(self.backend.to_numpy(self.state.step))
-                resumed = checkpoint.path if checkpoint else None
-                writer = stack.enter_context(checkpoints.writer(course, step, resumed))
+                writer = stack.enter_context(checkpoints.writer(self, fit, told, step, resumed=checkpoint))
             if checkpoint:
                 checkpoint.restore(self)
-            self.course = course
-            stack.callback(setattr, self, "course", None)
-            source = feed(self.backend, (x, target))
+            source = make_source(self.backend, (x, target))
             stack.enter_context(told.until_the_end(self))
-            go_on = told.tell("on_fit_begin", self, course.epochs - self.epoch, len(x))
+            go_on = told.tell("on_fit_begin", self, fit.last_epoch - self.epoch, len(x))
             if checkpoint:
                 checkpoint.restore_callbacks(told, self)
             if go_on:
                 most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
-                follow(self, course, source, weight, validation, told, writer, most_steps)
-        return course.history
+                policy = FitPolicy(self, fit, weight, validation)
+                Loop(self, fit, source, policy, told, writer.save if writer else None, most_steps).run()
+        return fit.history
+
+    def _checked_samples(self, shape: Shape | None, *samples: Any) -> tuple[Shape, Any, Any, Any]:
+        return check_samples(self.network, self.loss, shape, *samples)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
         """The mean loss, and accuracy where the loss decides between classes.
@@ -166,7 +168,7 @@ class Model(OwnedNetwork):
         >>> model.evaluate(np.asarray([[-2.0], [2.0]]), np.asarray([0, 1]))["accuracy"]
         1.0
         """
-        shape, *samples = self._check(self.input_shape, x, y, sample_weight)
+        shape, *samples = self._checked_samples(self.input_shape, x, y, sample_weight)
         self._ensure_built(shape)
         return measures(self, *samples)
 
@@ -192,12 +194,6 @@ class Model(OwnedNetwork):
         self._ensure_built(x.shape[1:])
         return outputs(self, x, meaning)
 
-    def _check(self, shape: Shape | None, x: Any, y: Any, sample_weight: Any = None) -> tuple[Shape, Any, Any, Any]:
-        x = check_inputs(x, shape)
-        _, out_shape = self.network.parameters(x.shape[1:])
-        target = check_targets(y, len(x), self.loss, out_shape)
-        return x.shape[1:], x, target, check_weights(sample_weight, len(x))
-
     def save(self, path: str | Path) -> None:
         """Write description, weights and metadata to one safetensors file, all of it or nothing.
 
@@ -211,21 +207,10 @@ class Model(OwnedNetwork):
             When the file cannot be written.
         """
         state = self.read_state()
-        arrays = snapshot.named(self, state)
+        arrays = named_arrays(self.layout, self.backend, state)
         if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
             raise DataError(f"{bad[0]} is not finite, and a file of it could not be loaded: train anew, more slowly")
         model_file.write(Path(path), arrays, self.description(state))
-
-    def description(self, state: State) -> dict[str, Any]:
-        """All but the weights, as what JSON can hold."""
-        return {
-            **model_file.parts(self),
-            "input_shape": self.input_shape,
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "step": self.steps_before + int(self.backend.to_numpy(state.step)),
-            "metadata": self.metadata,
-        }
 
     @classmethod
     def load(cls, path: str | Path, *, backend: str = "numpy", known: Iterable[type] = ()) -> Model:

@@ -7,18 +7,16 @@ import math
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from anynet.errors import shown
+from anynet.model.base import BaseModel
 from anynet.nn import Layer, Layout, Sequential
 from anynet.nn.checks import check_shape
 from anynet.nn.containers import children, leaves
 from anynet.nn.layer import Shape
-
-if TYPE_CHECKING:
-    from anynet.training.model import Model
 
 HEADINGS = ("name", "layer", "output", "parameters", "trainable")
 NUMBERS = HEADINGS[-2:]
@@ -70,7 +68,7 @@ class Summary:
         return "memory: " + ", ".join(sizes) if sizes else NOT_YET
 
 
-def summary(model: Model, input_shape: Shape | None = None) -> Summary:
+def summary(model: BaseModel, input_shape: Shape | None = None) -> Summary:
     """The layers of a model for samples of a shape, that of its own if left out; see `Model.summary`."""
     shape = model.input_shape if input_shape is None else check_shape(input_shape)
     # The whole first, so that a shape that does not fit is refused with the name of the layer.
@@ -79,7 +77,7 @@ def summary(model: Model, input_shape: Shape | None = None) -> Summary:
     return Summary(_made_of(model), (*rows, whole), _memory(model, whole))
 
 
-def short(model: Model) -> str:
+def short(model: BaseModel) -> str:
     """A model in three lines, as its repr."""
     layers = ", ".join(brief(layer) for _, layer in leaves(model.network))
     if model.input_shape is None:
@@ -138,7 +136,7 @@ def _row(name: str, layer: Layer, shape: Shape | None) -> Row:
     return Row(name, brief(layer), layout.out_shape, trainable + fixed, trainable)
 
 
-def _memory(model: Model, whole: Row) -> dict[str, int]:
+def _memory(model: BaseModel, whole: Row) -> dict[str, int]:
     if whole.parameters is None or whole.trainable is None:
         return {}
     number = np.zeros(1, model.backend.dtype_name)
@@ -150,7 +148,7 @@ def _memory(model: Model, whole: Row) -> dict[str, int]:
     }
 
 
-def _made_of(model: Model) -> str:
+def _made_of(model: BaseModel) -> str:
     backend = model.backend
     return f"{brief(model.loss)}, {brief(model.optimizer)}, {backend.name} on {backend.device}, {backend.dtype_name}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,25 +13,25 @@ import numpy as np
 from anynet.backends import Backend, select
 from anynet.backends.base import Step
 from anynet.errors import UsageError
+from anynet.model import host_state, model_file
+from anynet.model.validation import check_arrays, check_loss, check_optimizer, check_whole
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_layer, check_shape
 from anynet.nn.layer import Shape
-from anynet.training import snapshot
 from anynet.training.batches import Chunk
-from anynet.training.checks import check_arrays, check_loss, check_optimizer, check_whole
+from anynet.training.fit_state import FitState
+from anynet.training.rng import generator
 from anynet.training.state import SharedState, State, fresh, state_of
 from anynet.training.step import evaluation_step, prediction_step, training_step
-from anynet.training.streams import stream
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
-
-    from anynet.training.course import Course
 
 _BELONGS_TO_WEIGHTS = {
     "network": "make another Model, and carry over what fits with build(input_shape, arrays)",
     "backend": "model.on(backend) is the same model on another",
 }
+_PLAIN = ("network", "loss", "optimizer", "seed", "epoch", "steps_before", "metadata", "input_shape")
 T = TypeVar("T")
 
 
@@ -43,16 +44,16 @@ class Part(Generic[T]):
     @overload
     def __get__(self, model: None, owner: type) -> Part[T]: ...
     @overload
-    def __get__(self, model: OwnedNetwork, owner: type) -> T: ...
-    def __get__(self, model: OwnedNetwork | None, owner: type) -> Any:
+    def __get__(self, model: BaseModel, owner: type) -> T: ...
+    def __get__(self, model: BaseModel | None, owner: type) -> Any:
         return self if model is None else model._parts[self.name]
 
-    def __set__(self, model: OwnedNetwork, part: T) -> None:
+    def __set__(self, model: BaseModel, part: T) -> None:
         model._assign(self.name, part)
 
 
-class OwnedNetwork:
-    """The base of `Model`: its parts and weights, which one thread at a time changes, and any number read."""
+class BaseModel:
+    """The parts and weights of a model, which one thread at a time changes, and any number read."""
 
     network: Part[Layer] = Part()
     loss: Part[Loss] = Part()
@@ -83,7 +84,7 @@ class OwnedNetwork:
         self.epoch = 0
         self.steps_before = 0
         self.metadata: dict[str, Any] = {}
-        self.course: Course | None = None
+        self.fit_state: FitState | None = None
 
     def build(self, input_shape: Shape, arrays: Mapping[str, Any] | None = None) -> Self:
         """Make the weights for samples of this shape, without the batch axis.
@@ -105,7 +106,7 @@ class OwnedNetwork:
         layout = Layout(self.network, shape, self.backend.pack_limit)
         given = check_arrays(arrays or {}, layout, self.backend.dtype_name, complete=False)
         if any(entry.name not in given for entry in (*layout.parameters, *layout.buffers)):
-            given = {**layout.initial(np, stream(self.seed, "weights")), **given}
+            given = {**layout.initial(np, generator(self.seed, "weights")), **given}
         is_built = self.input_shape is not None
         self._set(shape, layout, given)
         if is_built:
@@ -157,7 +158,8 @@ class OwnedNetwork:
     @property
     def parameters(self) -> dict[str, Any]:
         """Every parameter and buffer by name, copied to NumPy arrays, such as ``0.weight``."""
-        return snapshot.named(self, self.read_state())
+        state = self.read_state()
+        return host_state.named_arrays(self.layout, self.backend, state)
 
     def put(self, arrays: Mapping[str, Any]) -> None:
         """Set parameters and buffers by name, all of them, as `parameters` gives them; all else stays as it is.
@@ -178,8 +180,27 @@ class OwnedNetwork:
         )
         self._shared.replace(lambda state: state._replace(parameters=parameters, buffers=buffers))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return snapshot.taken(self)
+    def to_host(self) -> dict[str, Any]:
+        """All that the model is, with arrays of the host."""
+        kept = {**{name: getattr(self, name) for name in _PLAIN}, "dtype": self.backend.dtype_name}
+        kept["metadata"] = copy.deepcopy(self.metadata)
+        if self.input_shape is not None:
+            state = self.read_state()
+            kept |= host_state.to_host(self.layout, self.backend, state)
+        return kept
+
+    def description(self, state: State) -> dict[str, Any]:
+        """All but the weights, as what JSON can hold."""
+        return {
+            **model_file.parts(self),
+            "input_shape": self.input_shape,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "step": self.steps_before + int(self.backend.to_numpy(state.step)),
+            "metadata": self.metadata,
+        }
+
+    __getstate__ = to_host
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self._restore(kept, select("numpy", kept["dtype"]))
@@ -187,12 +208,12 @@ class OwnedNetwork:
     def on(self, backend: Backend) -> Self:
         """The same model, with all that it remembers, on another backend."""
         model = object.__new__(type(self))
-        model._restore(snapshot.taken(self), backend)
+        model._restore(self.to_host(), backend)
         return model
 
     def _restore(self, kept: Mapping[str, Any], backend: Backend) -> None:
         parts = kept["network"], kept["loss"], kept["optimizer"]
-        OwnedNetwork.__init__(self, *parts, backend=backend, seed=kept["seed"])
+        BaseModel.__init__(self, *parts, backend=backend, seed=kept["seed"])
         self.epoch, self.metadata = kept["epoch"], kept["metadata"]
         if kept["input_shape"] is not None:
             shape = kept["input_shape"]
@@ -200,11 +221,11 @@ class OwnedNetwork:
             self._go_on_from(kept)
 
     def _go_on_from(self, kept: Mapping[str, Any]) -> None:
-        """Become, within a training, what was taken of a model, as `snapshot.taken` has it."""
+        """Become, within a training, what was taken of a model, as `to_host` gives it."""
         self._parts["seed"] = kept["seed"]
         self.epoch, self.steps_before, self.metadata = kept["epoch"], kept["steps_before"], kept["metadata"]
         self._make_steps()
-        snapshot.put_back(self, kept)
+        self.state = host_state.from_host(self.layout, self.backend, kept)
 
     @staticmethod
     def _checked(name: str, part: Any) -> Any:
@@ -250,12 +271,14 @@ class OwnedNetwork:
                     self.build(shape)
 
     @contextmanager
-    def training(self) -> Iterator[None]:
+    def training(self, fit: FitState | None = None) -> Iterator[None]:
         """The time in which this thread alone may change the model; a UsageError where it is being trained already."""
         self._need_weights()
         with ExitStack() as stack:
             with self._building:
                 stack.enter_context(self._shared.training())
+            stack.callback(setattr, self, "fit_state", None)
+            self.fit_state = fit
             yield
 
     def train_on(self, batches: Chunk, data: tuple[Any, ...], step: Step | None = None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from anynet.datasets.on_disk import OnDisk
 from anynet.training.batches import Chunk, chunks, cuts
 
 
-class Resident:
+class ResidentSource:
     """Data put on the device once; each batch is taken there, by the numbers of its rows."""
 
     def __init__(self, backend: Backend, data: tuple[Any, ...]) -> None:
@@ -29,7 +29,7 @@ class Resident:
         return chunks(self.backend, (order, *weights), batch_size, most_steps)
 
 
-class Streamed:
+class StreamedSource:
     """Data too large for that: while the device works on some batches, a thread reads those that come next."""
 
     def __init__(self, backend: Backend, data: tuple[Any, ...]) -> None:
@@ -59,12 +59,15 @@ class Streamed:
         return Chunk(tuple(self.backend.asarray(array) for array in stacked), steps, size)
 
 
-def feed(backend: Backend, data: tuple[Any, ...]) -> Resident | Streamed:
+Source: TypeAlias = ResidentSource | StreamedSource
+
+
+def make_source(backend: Backend, data: tuple[Any, ...]) -> Source:
     """Resident where the data are in memory and small enough for the device, else streamed."""
     on_disk = any(isinstance(array, OnDisk) for array in data)
     if on_disk or sum(array.nbytes for array in data) > backend.resident_bytes():
-        return Streamed(backend, data)
-    return Resident(backend, data)
+        return StreamedSource(backend, data)
+    return ResidentSource(backend, data)
 
 
 def _take(array: Any, rows: Any) -> Any:

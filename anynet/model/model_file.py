@@ -16,9 +16,9 @@ import numpy as np
 
 from anynet import nn
 from anynet.errors import AnynetError, BackendError, ModelFileError, UsageError, WriteError, unknown
+from anynet.model import schema
+from anynet.model.files import write_atomically
 from anynet.nn.layer import Shape
-from anynet.training import schema
-from anynet.training.files import write_atomically
 
 FORMAT = 2
 _READABLE = (1, 2)

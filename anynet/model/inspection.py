@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 from operator import getitem
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from anynet.backends.base import Array, Backend, Step
+from anynet.model.base import BaseModel
+from anynet.model.data_validation import check_inputs, check_samples
 from anynet.nn import Context, Layer, Layout, Loss
 from anynet.nn.containers import leaves
 from anynet.nn.layer import Namespace
-from anynet.training.arrays import check_inputs
 from anynet.training.batches import EVALUATION_BATCH, chunks
 from anynet.training.state import State
 from anynet.training.step import as_floats, loss_and_gradient
 
-if TYPE_CHECKING:
-    from anynet.training.model import Model
 
-
-def activations(model: Model, x: Any) -> dict[str, Any]:
+def activations(model: BaseModel, x: Any) -> dict[str, Any]:
     """The output of every layer for each sample, by the name of the layer; see `Model.activations`."""
     x = check_inputs(x, model.input_shape)
     model._ensure_built(x.shape[1:])
@@ -36,9 +34,10 @@ def activations(model: Model, x: Any) -> dict[str, Any]:
     return {name: np.concatenate(pieces[name]) for name in (".".join(path) for path, _ in leaves(model.network))}
 
 
-def gradients(model: Model, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
+def gradients(model: BaseModel, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
     """The gradient of the loss of one batch, by the name of the parameter; see `Model.gradients`."""
-    shape, x, target, weight = model._check(model.input_shape, x, y, sample_weight)
+    samples = check_samples(model.network, model.loss, model.input_shape, x, y, sample_weight)
+    shape, x, target, weight = samples
     model._ensure_built(shape)
     step = _kept(
         model, gradient_step, model.backend, model.network, model.loss, model.layout, model.seed, model.steps_before
@@ -81,7 +80,7 @@ def _read(backend: Backend, step: Step, state: State, batches: tuple[Array, ...]
     return {name: np.array(backend.to_numpy(metric)) for name, metric in metrics.items()}
 
 
-def _kept(model: Model, make: Callable[..., Step], *parts: Any) -> Step:
+def _kept(model: BaseModel, make: Callable[..., Step], *parts: Any) -> Step:
     """A step made of these parts, the one of last time if it was made of the same: what is compiled goes by step."""
     steps = vars(model).setdefault("_inspections", {})
     if make not in steps or any(new is not old for new, old in zip(parts, steps[make][0], strict=True)):

@@ -6,20 +6,18 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from anynet.errors import CheckpointError, UsageError, WriteError, unknown
-from anynet.training import files
+from anynet.model import files
+from anynet.model.base import BaseModel
+from anynet.model.checkpoint_file import Checkpoint, read, write
 from anynet.training.callbacks import Callbacks
-from anynet.training.checkpoint_file import read, write
+from anynet.training.fit_state import FitState
 from anynet.training.metrics import higher_is_better
-
-if TYPE_CHECKING:
-    from anynet.training.course import Course
-    from anynet.training.model import Model
+from anynet.training.stopping import Best
 
 BEST = "best.safetensors"
 _NAME = re.compile(r"checkpoint-(?:(\d+)-)?(\d+)\.safetensors")
@@ -81,7 +79,9 @@ class Checkpoints:
         self.must_succeed = must_succeed
 
     @contextmanager
-    def writer(self, course: Course, step: int, resumed: Path | None = None) -> Iterator[Writer]:
+    def writer(
+        self, model: BaseModel, fit: FitState, callbacks: Callbacks, step: int, resumed: Checkpoint | None = None
+    ) -> Iterator[Writer]:
         """What writes the checkpoints of a training, which begins after so many steps; nobody else may write there.
 
         Raises
@@ -101,37 +101,43 @@ class Checkpoints:
             with files.writing(self.folder):
                 for prefix in (".checkpoint-", f".{BEST}."):
                     files.sweep(self.folder, prefix)
-                writer = Writer(self, course, step, _number_for(self.folder, resumed))
+                number = _number_for(self.folder, resumed.path if resumed else None)
+                writer = Writer(self, model, fit, callbacks, step, number)
             yield writer
 
 
 class Writer:
     """Writes the checkpoints of one training, which are known by its number in the folder."""
 
-    def __init__(self, settings: Checkpoints, course: Course, step: int, number: int) -> None:
+    def __init__(
+        self, settings: Checkpoints, model: BaseModel, fit: FitState, callbacks: Callbacks, step: int, number: int
+    ) -> None:
         self.settings = settings
-        self.course = course
+        self.model = model
+        self.fit = fit
+        self.callbacks = callbacks
         self.number = number
         self._written_at, self._written_step = time.monotonic(), step
 
-    def look(self, model: Model, callbacks: Callbacks, at_once: bool = False) -> None:
+    def save(self, read_losses: Callable[[], None], at_once: bool) -> None:
         """Write a checkpoint if it is time to."""
         settings = self.settings
-        if self._is_best(model):
-            self._try(settings.folder / BEST, model, callbacks)
+        if self._is_best():
+            self._try(settings.folder / BEST)
         due = time.monotonic() - self._written_at >= settings.every_seconds
         if not (at_once or due or settings.every_steps):
             return
-        step = int(model.backend.to_numpy(model.state.step))
+        step = int(self.model.backend.to_numpy(self.model.state.step))
         enough = settings.every_steps and step - self._written_step >= settings.every_steps
         if at_once or due or enough:
             name = f"checkpoint-{self.number:03d}-{step:09d}.safetensors"
-            self._try(settings.folder / name, model, callbacks, step)
+            read_losses()
+            self._try(settings.folder / name, step)
             self._written_at, self._written_step = time.monotonic(), step
 
-    def _try(self, path: Path, model: Model, callbacks: Callbacks, step: int | None = None) -> None:
+    def _try(self, path: Path, step: int | None = None) -> None:
         try:
-            write(path, model, callbacks)
+            write(path, self.model, self.fit, self.callbacks)
             if step is not None:
                 with files.writing(self.settings.folder):
                     self._let_go(step)
@@ -152,20 +158,19 @@ class Writer:
 
     def _is_mine(self, path: Path) -> bool:
         try:
-            return bool(read(path)[1]["course"].get("training") == self.course.training)
+            return bool(read(path)[1]["course"].get("training") == self.fit.training_id)
         except CheckpointError:
             return False
 
-    def _is_best(self, model: Model) -> bool:
+    def _is_best(self) -> bool:
         """Whether an epoch has just ended, and was the best of all."""
-        course, name = self.course, self.settings.best
-        if not (name and course.history and not course.rows):
+        history, name = self.fit.history, self.settings.best
+        if not (name and history and not self.fit.rows):
             return False
-        if name not in course.history[-1]:
-            raise UsageError(unknown("measure", name, course.history[-1]))
-        values = [record[name] for record in course.history]
-        best = max(values) if self.settings.higher_is_better else min(values)
-        return values.index(best) == len(values) - 1
+        if name not in history[-1]:
+            raise UsageError(unknown("measure", name, history[-1]))
+        best = Best(self.settings.higher_is_better)
+        return [best.improves(record[name]) for record in history][-1]
 
 
 def latest(folder: str | Path) -> Path | None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from anynet.model.base import BaseModel
 from anynet.training.batches import EVALUATION_BATCH, chunks
-from anynet.training.callbacks import Record
-
-if TYPE_CHECKING:
-    from anynet.training.model import Model
+from anynet.training.fit_state import Record
 
 
-def measures(model: Model, x: Any, target: Any, weight: Any) -> Record:
+def measures(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
     """The mean loss, and other metrics, of samples that have been looked at."""
     state = model.read_state()
     total: Record = {}
@@ -26,7 +24,7 @@ def measures(model: Model, x: Any, target: Any, weight: Any) -> Record:
     return {name: value / float(weight.sum()) for name, value in total.items()}
 
 
-def outputs(model: Model, x: Any, meaning: Callable[[Any, Any], Any]) -> Any:
+def outputs(model: BaseModel, x: Any, meaning: Callable[[Any, Any], Any]) -> Any:
     """What the network's output means for each sample, as a NumPy array."""
     state = model.read_state()
     found = []

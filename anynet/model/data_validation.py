@@ -13,7 +13,7 @@ from anynet.datasets.mapped import mapping_under
 from anynet.datasets.npy import map_npy
 from anynet.datasets.on_disk import OnDisk, pieces
 from anynet.errors import DataError, ShapeError
-from anynet.nn import Loss
+from anynet.nn import Layer, Loss
 from anynet.nn.layer import Shape
 
 _LARGEST = np.finfo(np.float32).max.astype(np.float64)
@@ -132,6 +132,15 @@ def check_weights(weight: Any, samples: int) -> Any:
         return ones
     with np.errstate(under="ignore"):
         return np.ldexp(weight, -np.frexp(weight.max())[1])
+
+
+def check_samples(
+    network: Layer, loss: Loss, shape: Shape | None, x: Any, y: Any, sample_weight: Any = None
+) -> tuple[Shape, Any, Any, Any]:
+    """The shape of a sample, and inputs, targets and weights as arrays of the host that fit a network and its loss."""
+    x = check_inputs(x, shape)
+    _, out_shape = network.parameters(x.shape[1:])
+    return x.shape[1:], x, check_targets(y, len(x), loss, out_shape), check_weights(sample_weight, len(x))
 
 
 def warn_of_one_class(target: Any, loss: Loss) -> None:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from anynet.errors import CheckpointError, ModelFileError
+from anynet.model import model_file, schema
+from anynet.model.base import BaseModel
+from anynet.nn import Layout
 from anynet.nn.layer import Shape
-from anynet.training import model_file, schema, snapshot
 from anynet.training.callbacks import Callback, Callbacks
-from anynet.training.course import Course
+from anynet.training.fit_state import FitState
 from anynet.training.metrics import metrics_of
 
-if TYPE_CHECKING:
-    from anynet.training.model import Model
-
 _RECORD = {"epoch", "loss", "seconds", "samples_per_second"}
+# What the file calls the fields of a FitState; others have the names that they have there.
+_NAMES = {"first": "first_epoch", "asked": "epochs", "epochs": "last_epoch", "training": "training_id"}
 _COURSE = {
     **dict.fromkeys(("first", "asked", "epochs", "samples", "rows"), schema.WHOLE),
     "batch_size": schema.LENGTH,
@@ -33,25 +33,23 @@ _STATES = schema.Kind("the state of each callback", lambda states: isinstance(st
 _SCHEMA = {"steps_before": schema.STEPS, "course": _COURSE, "callbacks": _STATES}
 
 
-def write(path: Path, model: Model, callbacks: Callbacks) -> None:
-    """Write a model and how far its training has come.
+def write(path: Path, model: BaseModel, fit: FitState, callbacks: Callbacks) -> None:
+    """Write a model and how far its training has come, whose losses have all been read.
 
     Raises
     ------
     WriteError
         When it cannot be written; whatever was there before is there still.
     """
-    assert model.course
-    model.course.read(model)
-    kept = snapshot.taken(model)
+    kept = model.to_host()
     arrays = {f"weights/{name}": array for name, array in kept["arrays"].items()}
     for slot, named in kept["slots"].items():
         arrays |= {f"slots/{slot}/{name}": array for name, array in named.items()}
     states = {name: callback.state_dict() for name, callback in callbacks.by_name().items()}
     for key, state in states.items():
         arrays |= {f"callbacks/{key}/{name}": array for name, array in state.pop("arrays", {}).items()}
-    arrays |= {"learning_rate": kept["numbers"][0], "losses": model.course.all_losses().astype(kept["dtype"])}
-    course = dataclasses.asdict(dataclasses.replace(model.course, losses=[], unread=[]))
+    arrays |= {"learning_rate": kept["numbers"][0], "losses": fit.all_losses().astype(kept["dtype"])}
+    course = {name: getattr(fit, _NAMES.get(name, name)) for name in (*_COURSE, "training")}
     description = {
         **model.description(model.state),
         "steps_before": model.steps_before,
@@ -88,17 +86,17 @@ class Checkpoint:
     Parameters
     ----------
     path : Path
-    model : Model
+    model : BaseModel
     shape : tuple of int
         Of one sample.
-    asked : dict of int
-        What `fit` was told: `samples`, `batch_size`, and `asked`, the number of epochs.
+    asked : FitState
+        That of a fit from the beginning.
     measures : bool
         Whether it was given validation data.
 
     Attributes
     ----------
-    course : Course
+    fit : FitState
         How far the training had come.
     step : int
         How many steps the optimizer had taken.
@@ -109,39 +107,40 @@ class Checkpoint:
         When the file is missing or damaged, or was written by another training than this.
     """
 
-    def __init__(self, path: Path, model: Model, shape: Shape, asked: dict[str, int], measures: bool) -> None:
+    def __init__(self, path: Path, model: BaseModel, shape: Shape, asked: FitState, measures: bool) -> None:
         self.path = path
         self._arrays, self._description = read(path)
         with _blamed(path):
             self._refuse_other_parts(model)
             measured = [f"val_{name}" for name in ("loss", *metrics_of(model.loss))] if measures else []
-            self.course = self._course(asked, {*_RECORD, *measured})
+            self.fit = self._fit(asked, {*_RECORD, *measured})
             self._kept = self._checked(model, shape)
         self.step = int(self._kept["numbers"][1])
 
-    def _refuse_other_parts(self, model: Model) -> None:
+    def _refuse_other_parts(self, model: BaseModel) -> None:
         for part, expected in model_file.parts(model).items():
             found = self._description[part]
             if found != json.loads(json.dumps(expected)):
                 raise CheckpointError(f"{self.path} was written by a model with another {part}: {reprlib.repr(found)}")
 
-    def _course(self, asked: dict[str, int], measures: set[str]) -> Course:
-        there = Course(**{**self._description["course"], "losses": [self._arrays["losses"]], "unread": []})
-        for name, what in {"samples": "samples", "batch_size": "rows a batch", "asked": "epochs"}.items():
-            if getattr(there, name) != asked[name]:
-                raise CheckpointError(
-                    f"{self.path} was written in training with {getattr(there, name)} {what}, not {asked[name]}"
-                )
+    def _fit(self, asked: FitState, measures: set[str]) -> FitState:
+        told = {_NAMES.get(name, name): value for name, value in self._description["course"].items()}
+        told.pop("unread", None)
+        there = FitState(**{**told, "losses": [self._arrays["losses"]]})
+        for name, what in {"samples": "samples", "batch_size": "rows a batch", "epochs": "epochs"}.items():
+            found, expected = getattr(there, name), getattr(asked, name)
+            if found != expected:
+                raise CheckpointError(f"{self.path} was written in training with {found} {what}, not {expected}")
         batches = -(-there.rows // there.batch_size)
         epoch = self._description["epoch"]
         if not (
             there.rows <= there.samples
             and (there.rows % there.batch_size == 0 or there.rows == there.samples)
-            and isinstance(there.training, str)
-            and epoch <= there.epochs <= there.first + there.asked
+            and isinstance(there.training_id, str)
+            and epoch <= there.last_epoch <= there.first_epoch + there.epochs
             and all(record.keys() >= measures for record in there.history)
             and all(math.isfinite(record[name]) for record in there.history for name in measures)
-            and [record["epoch"] for record in there.history] == list(range(there.first + 1, epoch + 1))
+            and [record["epoch"] for record in there.history] == list(range(there.first_epoch + 1, epoch + 1))
             and all(("val_loss" in record) == ("val_loss" in measures) for record in there.history)
             and self._arrays["losses"].shape == (batches,)
             and np.isfinite(self._arrays["losses"]).all()
@@ -149,10 +148,11 @@ class Checkpoint:
             raise ValueError("it tells of a training that cannot be")
         return there
 
-    def _checked(self, model: Model, shape: Shape) -> dict[str, Any]:
+    def _checked(self, model: BaseModel, shape: Shape) -> dict[str, Any]:
         if tuple(self._description["input_shape"]) != shape:
             raise ValueError(f"its samples have shape {tuple(self._description['input_shape'])}, not {shape}")
-        parameters, buffers = snapshot.shapes(model, shape)
+        layout = Layout(model.network, shape)
+        parameters, buffers = layout.shapes(layout.parameters), layout.shapes(layout.buffers)
         kept = {name: self._description[name] for name in ("seed", "epoch", "steps_before", "metadata")}
         kept["arrays"] = _under("weights/", self._arrays)
         model_file.check(kept["arrays"], {**parameters, **buffers})
@@ -172,13 +172,13 @@ class Checkpoint:
         kept["numbers"] = [learning_rate, np.asarray(step, np.int32)]
         return kept
 
-    def restore(self, model: Model) -> None:
+    def restore(self, model: BaseModel) -> None:
         """Bring a model that is in training to where the checkpoint was written."""
-        self._before = snapshot.taken(model)
+        self._before = model.to_host()
         with _blamed(self.path):
             model._go_on_from(self._kept)
 
-    def restore_callbacks(self, callbacks: Callbacks, model: Model) -> None:
+    def restore_callbacks(self, callbacks: Callbacks, model: BaseModel) -> None:
         """Bring those callbacks there whose kind and name are in the checkpoint, or the model back where it was."""
         try:
             with _blamed(self.path):

@@ -1,4 +1,4 @@
-"""Random numbers: NumPy's PCG64 on the host, one independent stream for each purpose."""
+"""Random generators: NumPy's PCG64 on the host, one for each purpose, independent of each other."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Purpose: TypeAlias = Literal["weights", "order", "split"]
 _PURPOSES: tuple[Purpose, ...] = ("weights", "order", "split")
 
 
-def stream(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:
+def generator(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:
     """The generator for a purpose; for the order of rows, `position` is the epoch, so any epoch can be redrawn.
 
-    >>> bool(stream(0, "order", 3).random() == stream(0, "order", 3).random())
+    >>> bool(generator(0, "order", 3).random() == generator(0, "order", 3).random())
     True
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose), *position)))

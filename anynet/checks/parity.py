@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from anynet.backends import Backend, select
+from anynet.checks import cases
+from anynet.model.model import Model
 from anynet.nn import SGD, Context, CrossEntropyLoss, Layout, Linear, Sequential, Tanh
 from anynet.nn.layout import by_name
-from anynet.training import cases
-from anynet.training.model import Model
 
 # Of one operation, and of a training curve, as a share of the largest number compared (at least 1).
 TOLERANCES = {"float64": (1e-12, 1e-9), "float32": (1e-5, 1e-4)}

@@ -1,0 +1,38 @@
+"""Whether training has gone astray, and what to say then."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anynet.errors import TrainingDiverged
+from anynet.model.base import BaseModel
+
+
+def not_finite(model: BaseModel) -> str:
+    """The first parameter or buffer that holds inf or nan; looked for by name only where there is one."""
+    xp = model.backend.xp
+    with model.backend.scope():
+        sums = [xp.sum(block * 0) for block in (*model.state.parameters, *model.state.buffers)]
+        if all(model.backend.to_numpy(number) == 0 for number in sums):
+            return ""
+    return next((name for name, array in model.parameters.items() if not np.isfinite(array).all()), "")
+
+
+def diverged(model: BaseModel, what: str, steps_ago: int = 1) -> TrainingDiverged:
+    """An error that says what is not finite, and what to try."""
+    name = not_finite(model)
+    where = f", and so is {name}" if name and name not in what else ""
+    return TrainingDiverged(
+        f"{what}{where}: training has diverged; try a smaller learning rate (it is "
+        f"{_learning_rate(model, steps_ago):.6g}), or standardise the inputs"
+    )
+
+
+def _learning_rate(model: BaseModel, steps_ago: int) -> float:
+    """That of a step that was taken."""
+    backend, rate = model.backend, model.optimizer.lr
+    if not callable(rate):
+        return rate
+    step = np.asarray(float(backend.to_numpy(model.state.step)) + model.steps_before - steps_ago)
+    with backend.scope():
+        return float(backend.to_numpy(rate(backend.xp, backend.asarray(step))))

@@ -1,0 +1,130 @@
+"""When enough is enough: the best that there was, and how long ago that is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from anynet.errors import UsageError, unknown
+from anynet.training.callbacks import Callback, StopTraining, is_measure
+from anynet.training.fit_state import Record
+from anynet.training.metrics import higher_is_better
+
+
+class Best:
+    """The best value of a measure so far.
+
+    Parameters
+    ----------
+    higher_is_better : bool
+    min_delta : float
+        A smaller improvement does not count.
+
+    Attributes
+    ----------
+    value : float or None
+
+    >>> best = Best(higher_is_better=False)
+    >>> [best.improves(loss) for loss in (3.0, 2.0, 2.0, math.nan, 1.0)]
+    [True, True, False, False, True]
+    """
+
+    def __init__(self, higher_is_better: bool, min_delta: float = 0.0) -> None:
+        self.higher_is_better = higher_is_better
+        self.min_delta = min_delta
+        self.value: float | None = None
+
+    def improves(self, value: float) -> bool:
+        """Whether a value is better than all before it, and so becomes the best."""
+        if math.isnan(value):
+            return False
+        if self.value is not None:
+            gain = value - self.value if self.higher_is_better else self.value - value
+            if not gain > self.min_delta:
+                return False
+        self.value = value
+        return True
+
+
+class EarlyStopping(Callback):
+    """Ends training once a measure has not improved for so many epochs, and puts the best weights back.
+
+    They come back on every way out: patience at its end, the last epoch, Ctrl-C, an error.
+
+    Parameters
+    ----------
+    monitor : str
+        A key of the records of `fit`, such as ``val_loss``.
+    patience : int
+        So many epochs may pass without improvement.
+    min_delta : float
+        A smaller improvement does not count.
+    mode : {"auto", "min", "max"}
+        Whether less of it is better, or more; "auto" knows losses, errors, accuracies and scores by their names.
+
+    Attributes
+    ----------
+    best : float or None
+    best_epoch : int or None
+
+    Raises
+    ------
+    UsageError
+        When a number cannot be, the records have no such key, or "auto" does not know it.
+    """
+
+    last = True
+
+    def __init__(
+        self, monitor: str = "val_loss", patience: int = 10, min_delta: float = 0.0, mode: str = "auto"
+    ) -> None:
+        if patience < 0 or not min_delta >= 0:
+            raise UsageError(f"patience and min_delta must be 0 or more, but are {patience!r} and {min_delta!r}")
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.higher_is_better = higher_is_better(monitor, mode)
+        self.name = monitor
+        self._forget()
+
+    def _forget(self) -> None:
+        self._best = Best(self.higher_is_better, self.min_delta)
+        self.best_epoch: int | None = None
+        self._arrays: dict[str, Any] = {}
+
+    @property
+    def best(self) -> float | None:
+        return self._best.value
+
+    def on_fit_begin(self, model: Any, epochs: int, samples: int) -> None:
+        self._forget()
+        self._began = model.fit_state.first_epoch
+        self._shapes = {name: array.shape for name, array in model.parameters.items()}
+
+    def on_epoch_end(self, model: Any, record: Record) -> None:
+        if self.monitor not in record:
+            raise UsageError(unknown("measure", self.monitor, [key for key in record if is_measure(key)]))
+        if self._best.improves(record[self.monitor]):
+            self.best_epoch, self._arrays = model.epoch, model.parameters
+        elif model.epoch - (self.best_epoch or self._began) >= self.patience:
+            raise StopTraining
+
+    def on_fit_end(self, model: Any) -> None:
+        if self._arrays:
+            model.put(self._arrays)
+            self._arrays = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch, "arrays": self._arrays}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        best, epoch, arrays = state["best"], state["best_epoch"], state["arrays"]
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if best is None and epoch is None and not arrays:
+            return
+        fits = shapes == self._shapes and all(np.isfinite(array).all() for array in arrays.values())
+        if not isinstance(best, (int, float)) or type(epoch) is not int or not fits:
+            raise ValueError(f"EarlyStopping cannot go on from best={best!r} in epoch {epoch!r}, and such weights")
+        self._best.value, self.best_epoch, self._arrays = float(best), epoch, arrays
