@@ -28,7 +28,8 @@ from chosen import BACKEND
 from anynet import Model
 from anynet.cli import main
 from anynet.cli.config import TrainConfig, to_toml
-from anynet.cli.task import network_for, task_of
+from anynet.cli.network import network_for
+from anynet.cli.task import task_of
 from anynet.datasets import Dataset
 from anynet.nn import SGD, Linear, MSELoss
 from anynet.training import Progress

@@ -8,8 +8,16 @@ from typing import Any
 
 from anynet.backends import BACKENDS, auto, select
 from anynet.backends.blas import advice
+from anynet.cli.options import add_json
 from anynet.cli.printing import as_json
 from anynet.errors import BackendError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "List each backend with its library's version and devices, or why it cannot be used and what to install."
+    )
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

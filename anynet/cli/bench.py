@@ -12,14 +12,30 @@ from typing import Any
 from anynet.backends import select
 from anynet.cli.backends import usable
 from anynet.cli.config import TrainConfig, resolve
+from anynet.cli.data import data_of
+from anynet.cli.network import network_for
+from anynet.cli.options import NETWORK, add_data, add_json, add_options
 from anynet.cli.printing import as_json
-from anynet.cli.task import data_of, network_for, task_of
+from anynet.cli.task import task_of
 from anynet.errors import AnynetError, UsageError
 from anynet.model import Model
 from anynet.nn import SGD
 
 MOST_ROWS = 20_000
 FEWEST_TURNS = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Train a network on each backend that can be used here, in turns, and say which is fastest on this machine for "
+        "this network and these data."
+    )
+    parser.argument_default = argparse.SUPPRESS
+    add_data(parser)
+    add_options(parser, *NETWORK)
+    parser.add_argument("--backends", metavar="A,B,...", default="", help="default: all that can be used here")
+    parser.add_argument("--seconds", metavar="S", type=float, default=10.0, help="how long about (default %(default)s)")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
@@ -19,6 +20,10 @@ ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
 DTYPES = ("float32", "float64")
 MOST_LAYERS = 200
 LARGEST_FILE = 8 << 10
+DATA_HELP = (
+    "mnist or circles, which come with anynet; table.csv with a header; data.npz holding x and y (and x_test, y_test); "
+    "x.npy,y.npy, where a pattern as 'x-*.npy' stands for many; or images,labels in the IDX format, plain or gzipped"
+)
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
 
@@ -27,6 +32,27 @@ class Rule(NamedTuple):
 
     words: str
     holds: Callable[[Any], bool]
+
+
+class Option(NamedTuple):
+    """An option of ``anynet train``, and a key of config.toml.
+
+    Attributes
+    ----------
+    rule : Rule
+    help : str
+    metavar : str
+    parse : callable
+        From the text that a person gives.
+    choices : tuple of str
+        The names that it may be, where they are known.
+    """
+
+    rule: Rule
+    help: str
+    metavar: str
+    parse: Callable[[str], Any] = str
+    choices: tuple[str, ...] = ()
 
 
 def _whole(least: int, most: int) -> Rule:
@@ -41,51 +67,89 @@ def _are_sizes(value: Any) -> bool:
     return type(value) in (list, tuple) and len(value) <= MOST_LAYERS and all(map(_SIZE.holds, value))
 
 
+def _sizes(text: str) -> list[int]:
+    try:
+        return [int(size) for size in text.split(",") if size.strip()]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected whole numbers such as 128,64, but got {text!r}") from None
+
+
 _TEXT = Rule("text", lambda value: isinstance(value, str))
 _SIZE = _whole(1, 2**31 - 1)
+_SIZES = Rule(f"a list of at most {MOST_LAYERS} sizes, each {_SIZE.words}", _are_sizes)
 _SHARE = _number("a share from 0 to below 1", lambda value: 0 <= value < 1)
+_RATE = _number("above 0 and no more than float32 holds", lambda value: 0 < value <= _LARGEST_FLOAT32)
 
-RULES = {
-    "data": _TEXT,
-    "target": _TEXT,
-    "backend": _TEXT,
-    "hidden": Rule(f"a list of at most {MOST_LAYERS} sizes, each {_SIZE.words}", _are_sizes),
-    "activation": _TEXT,
-    "epochs": _SIZE,
-    "batch_size": _SIZE,
-    "lr": _number("above 0 and no more than float32 holds", lambda value: 0 < value <= _LARGEST_FLOAT32),
-    "momentum": _number("at least 0 and below 1", lambda value: 0 <= value < 1),
-    "seed": _whole(0, 2**63 - 1),
-    "dtype": _TEXT,
-    "precision": _TEXT,
-    "validation": _SHARE,
-    "patience": _SIZE,
-    "max_bytes": _whole(1, 2**63 - 1),
-    "max_classes": _SIZE,
-}
-CHOICES = {"activation": ACTIVATIONS, "dtype": DTYPES}
+
+def _option(default: Any, *option: Any, **more: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"option": Option(*option, **more)})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The options that decide a run's result, with their defaults, each as `RULES` and `CHOICES` allow it."""
+    """The options that decide a run's result: a field for each, with its default, its rule and its help."""
 
-    data: str
-    target: str | None = None
-    backend: str = "auto"
-    hidden: tuple[int, ...] = (128, 64)
-    activation: str = "relu"
-    epochs: int = 10
-    batch_size: int = 64
-    lr: float = 0.05
-    momentum: float = 0.9
-    seed: int = 0
-    dtype: str = "float32"
-    precision: str = "float32"
-    validation: float | None = None
-    patience: int | None = None
-    max_bytes: int | None = None
-    max_classes: int | None = None
+    data: str = dataclasses.field(metadata={"option": Option(_TEXT, f"{DATA_HELP} (default mnist)", "DATA")})
+    target: str | None = _option(None, _TEXT, "the CSV file's column to predict: class names or numbers", "COLUMN")
+    backend: str = _option(
+        "auto",
+        _TEXT,
+        "numpy, cupy, torch, jax or strict, with a device as in cupy:1; or auto, which is CuPy where a CUDA GPU can be "
+        "used and else NumPy",
+        "B",
+    )
+    hidden: tuple[int, ...] = _option((128, 64), _SIZES, "sizes of the hidden layers", "SIZES", _sizes)
+    activation: str = _option("relu", _TEXT, "relu, leaky_relu, sigmoid or tanh", "NAME", choices=ACTIVATIONS)
+    epochs: int = _option(10, _SIZE, "times through the data", "N", int)
+    batch_size: int = _option(64, _SIZE, "samples a step", "N", int)
+    lr: float = _option(
+        0.05,
+        _RATE,
+        "learning rate of SGD at the start; it falls in a straight line to 0 at the end of the run",
+        "X",
+        float,
+    )
+    momentum: float = _option(
+        0.9, _number("at least 0 and below 1", lambda value: 0 <= value < 1), "of SGD", "X", float
+    )
+    seed: int = _option(0, _whole(0, 2**63 - 1), "of weights, order and split", "N", int)
+    dtype: str = _option("float32", _TEXT, "float32 or float64", "D", choices=DTYPES)
+    precision: str = _option(
+        "float32",
+        _TEXT,
+        "how matrices of float32 are multiplied: float32 or, with CuPy, tf32, which rounds to 10 bits first",
+        "P",
+    )
+    validation: float | None = _option(
+        None,
+        _SHARE,
+        "share of the training data held out and measured after each epoch (default: 0 where the data bring a test "
+        "part, which is then measured, else 0.2)",
+        "F",
+        float,
+    )
+    patience: int | None = _option(
+        None,
+        _SIZE,
+        "stop when the loss of the part that is measured has not improved for N epochs, and keep the best weights",
+        "N",
+        int,
+    )
+    max_bytes: int | None = _option(
+        None,
+        _whole(1, 2**63 - 1),
+        "how many bytes a compressed file may unpack to (default: 10 times its own, but at least 256 MiB)",
+        "N",
+        int,
+    )
+    max_classes: int | None = _option(
+        None,
+        _SIZE,
+        "how many classes the target may name; more whole numbers are values to predict, more names an error (default "
+        "1000, but 20 different numbers in a CSV file)",
+        "N",
+        int,
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -94,11 +158,20 @@ class TrainConfig:
                 _check(field.name, value)
 
 
+FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+
+
+def option_of(name: str) -> Option:
+    option: Option = FIELDS[name].metadata["option"]
+    return option
+
+
 def _check(name: str, value: Any) -> None:
-    if not RULES[name].holds(value):
-        raise UsageError(f"{name} must be {RULES[name].words}, but is {_shown(value)}")
-    if name in CHOICES and value not in CHOICES[name]:
-        raise UsageError(unknown(name, value, CHOICES[name]))
+    option = option_of(name)
+    if not option.rule.holds(value):
+        raise UsageError(f"{name} must be {option.rule.words}, but is {_shown(value)}")
+    if option.choices and value not in option.choices:
+        raise UsageError(unknown(name, value, option.choices))
 
 
 def _shown(value: Any) -> str:
@@ -109,11 +182,6 @@ def _shown(value: Any) -> str:
         return "a number of too many digits"
 
 
-def defaults() -> dict[str, Any]:
-    """The default of each option that has one."""
-    return {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-
-
 def resolve(options: dict[str, Any]) -> TrainConfig:
     """A config from the options a person gave, over those of a config file if ``config`` names one.
 
@@ -122,10 +190,9 @@ def resolve(options: dict[str, Any]) -> TrainConfig:
     UsageError
         When the file cannot be read, a key is unknown, a value has the wrong type, or there is no data.
     """
-    known = [field.name for field in dataclasses.fields(TrainConfig)]
-    given = {key: value for key, value in options.items() if key in known}
+    given = {key: value for key, value in options.items() if key in FIELDS}
     if "config" in options:
-        kept = _read(Path(options["config"]), known)
+        kept = _read(Path(options["config"]))
         if "data" in given:
             kept.pop("target", None)
         given = {**kept, **given}
@@ -158,7 +225,7 @@ def _toml_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _read(path: Path, known: list[str]) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     # It brings NumPy, which `--help` need not wait for.
     from anynet.datasets.reading import open_file
 
@@ -175,8 +242,8 @@ def _read(path: Path, known: list[str]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is no TOML file: {textwrap.shorten(str(error), 150)}") from None
     for key, value in values.items():
-        if key not in known:
-            raise UsageError(f"{path}: {unknown('key', key, known)}")
+        if key not in FIELDS:
+            raise UsageError(f"{path}: {unknown('key', key, FIELDS)}")
         try:
             _check(key, value)
         except UsageError as error:

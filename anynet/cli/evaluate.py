@@ -7,11 +7,26 @@ import math
 
 from anynet import datasets
 from anynet.cli.backends import say_backend
+from anynet.cli.config import DATA_HELP
+from anynet.cli.data import check_data
+from anynet.cli.options import add_json, add_options, add_run
 from anynet.cli.printing import as_json
 from anynet.cli.run_folder import find_model
-from anynet.cli.task import check_data, measure, task_in
+from anynet.cli.task import measure, task_in
 from anynet.errors import DataError
 from anynet.model import Model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print the loss, and the accuracy or R squared, of a trained network on data, or on their test part if they "
+        "have one."
+    )
+    add_run(parser)
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("--target", metavar="COLUMN", help="of a CSV file (default: the column it was trained on)")
+    add_options(parser, "max_bytes", "backend")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

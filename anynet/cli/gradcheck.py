@@ -8,9 +8,16 @@ import dataclasses
 from anynet.checks import cases
 from anynet.checks.gradient_check import GradientCheck, gradcheck
 from anynet.cli.backends import say_backend
+from anynet.cli.options import add_json, add_options
 from anynet.cli.printing import as_json
 
 TOLERANCE = 1e-7
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Compare the gradients of every layer and loss with central differences in float64."
+    add_options(parser, "backend")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

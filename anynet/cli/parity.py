@@ -7,8 +7,18 @@ import argparse
 from anynet.backends import select
 from anynet.checks.parity import TOLERANCES, Difference, parity
 from anynet.cli.backends import usable
+from anynet.cli.options import add_json
 from anynet.cli.printing import as_json
 from anynet.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "For each layer, loss and optimizer, the largest difference of output, gradient and update from the first "
+        "backend named, and of a whole training curve, in float64 and float32."
+    )
+    parser.add_argument("--backends", metavar="A,B,...", help="default: numpy and every other that can be used here")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

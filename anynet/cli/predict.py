@@ -9,10 +9,22 @@ from typing import Any
 
 from anynet import datasets
 from anynet.cli.backends import say_backend
+from anynet.cli.data import check_data
+from anynet.cli.options import add_json, add_options, add_run
 from anynet.cli.printing import as_json
 from anynet.cli.run_folder import find_model
-from anynet.cli.task import Task, check_data, task_in
+from anynet.cli.task import Task, task_in
 from anynet.model import Model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print one line of CSV for each sample: the class and its probability, or the predicted values."
+    )
+    add_run(parser)
+    parser.add_argument("data", metavar="FILE", help="as DATA of `anynet train`; targets in it are left aside")
+    add_options(parser, "max_bytes", "backend")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

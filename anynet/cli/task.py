@@ -1,37 +1,21 @@
-"""From a person's data to what a network trains on, and from its output back to their words."""
+"""What the targets of a person's data are, for a network that trains on them and in their own words."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from anynet import nn
-from anynet.cli.config import TrainConfig
-from anynet.datasets import Dataset, load
-from anynet.datasets.on_disk import OnDisk, pieces
-from anynet.datasets.reading import machine_memory
+from anynet.cli.data import as_rows, mean_and_spread
+from anynet.datasets import Dataset
 from anynet.datasets.tables import MOST_CLASSES
-from anynet.errors import DataError, ModelFileError, UsageError
+from anynet.errors import DataError, ModelFileError
 from anynet.model import Model, schema
-from anynet.model.data_validation import check_inputs, check_numbers, check_targets
-from anynet.nn import Layer, Loss
-from anynet.training.rng import generator
-
-# First values, weights, gradient, momentum and what is computed on the way, measured on NumPy.
-_BYTES_A_WEIGHT = 40
-
-ACTIVATIONS: dict[str, tuple[Layer, Any]] = {
-    "relu": (nn.ReLU(), nn.HeNormal()),
-    "leaky_relu": (nn.LeakyReLU(), nn.HeNormal()),
-    "sigmoid": (nn.Sigmoid(), nn.GlorotUniform()),
-    "tanh": (nn.Tanh(), nn.GlorotUniform()),
-}
-
+from anynet.model.data_validation import check_numbers
+from anynet.nn import Loss
 
 _LARGEST = sys.float_info.max
 _TEXTS = schema.Kind("a list of texts", lambda value: isinstance(value, list) and all(map(schema.TEXT.holds, value)))
@@ -65,18 +49,12 @@ class Task(NamedTuple):
         """Targets as the loss takes them."""
         # What becomes infinite is found when it is trained on.
         with np.errstate(all="ignore"):
-            return y if self.classes else (_rows(y) - self.mean) / self.scale
+            return y if self.classes else (as_rows(y) - self.mean) / self.scale
 
     def decode(self, outputs: Any) -> Any:
         """A network's outputs as values in the units of the targets."""
         with np.errstate(all="ignore"):
             return outputs * self.scale + self.mean
-
-
-def data_of(config: TrainConfig) -> Dataset:
-    """The data that a config names, looked at by `check_data`."""
-    data = load(config.data, config.target, max_bytes=config.max_bytes, max_classes=config.max_classes)
-    return check_data(data)
 
 
 def task_of(data: Dataset, target: str | None, max_classes: int | None = None) -> Task:
@@ -95,8 +73,8 @@ def task_of(data: Dataset, target: str | None, max_classes: int | None = None) -
         if data.y.min() < 0:
             raise DataError(f"labels must be 0, 1, 2, ..., but row {int(np.argmin(data.y))} has {data.y.min()}")
         return Task(features, target, [str(i) for i in range(int(data.y.max()) + 1)], [], [])
-    values = _rows(data.y)
-    mean, spread = _mean_and_spread(values)
+    values = as_rows(data.y)
+    mean, spread = mean_and_spread(values)
     return Task(features, target, [], mean.tolist(), spread.tolist())
 
 
@@ -132,122 +110,15 @@ def _check_fits(task: Task, model: Model) -> None:
             raise DataError(f"it has {found} {name}, but the network {math.prod(shape)}")
 
 
-def check_data(data: Dataset) -> Dataset:
-    """The same data with inputs looked at, and single numbers as rows of one.
-
-    Raises
-    ------
-    DataError
-        When x holds something that is no finite number.
-    """
-    x, x_test = (None if part is None else _columns(check_inputs(part)) for part in (data.x, data.x_test))
-    return dataclasses.replace(data, x=x, x_test=x_test)
-
-
-def _columns(x: Any) -> Any:
-    if isinstance(x, OnDisk) and x.ndim == 1:
-        raise DataError("x holds single numbers, and is too large to be read into memory: save it as rows of one")
-    return x[:, None] if x.ndim == 1 else x
-
-
-def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Any, Any] | None]:
-    """The data less a random share, and that share."""
-    if share == 0:
-        return data, None
-    held = round(share * len(data.x))
-    if not 0 < held < len(data.x):
-        raise DataError(
-            f"a validation share of {share} of {len(data.x)} samples is {held}, and leaves {len(data.x) - held}"
-        )
-    order = generator(seed, "split").permutation(len(data.x))
-    rest, out = order[held:], order[:held]
-    return dataclasses.replace(data, x=_only(data.x, rest), y=data.y[rest]), (_only(data.x, out), data.y[out])
-
-
-def _only(x: Any, rows: Any) -> Any:
-    return x.only(rows) if isinstance(x, OnDisk) else x[rows]
-
-
-def blurred_columns(network: nn.Sequential, task: Task) -> list[str]:
-    """The columns whose mean is so large for their spread that float32 blurs the differences."""
-    rescale = next(layer for layer in network.layers if isinstance(layer, nn.Rescale))
-    if not isinstance(rescale.scale, tuple):
-        return []
-    ratios = [abs(scale * shift) for scale, shift in zip(rescale.scale, rescale.shift, strict=True)]
-    return [task.features[i] if task.features else str(i) for i, ratio in enumerate(ratios) if ratio > 1e5]
-
-
-def check_part(network: nn.Sequential, task: Task, trained_on: Any, x: Any, y: Any) -> None:
-    """Refuse held-out or test data that do not fit what is trained on, before any time is spent.
-
-    Raises
-    ------
-    DataError
-        When a label is none of the classes, or samples or targets have another shape.
-    """
-    check_inputs(x, trained_on.shape[1:])
-    _, out_shape = network.parameters(trained_on.shape[1:])
-    check_targets(task.encode(y), len(x), task.loss, out_shape)
-
-
-def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) -> nn.Sequential:
-    """A fully connected network that takes x as it is: bytes scaled to 0..1, other columns standardised.
-
-    Raises
-    ------
-    UsageError
-        When this machine has not enough memory to train it.
-    """
-    sizes = (math.prod(x.shape[1:]), *hidden, task.outputs)
-    weights = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
-    if (needed := weights * _BYTES_A_WEIGHT) > (memory := machine_memory()):
-        raise UsageError(
-            f"a network of {weights:,} weights takes some {needed / 2**30:,.0f} GiB to train, but this machine has "
-            f"{memory / 2**30:,.0f}; make hidden layers smaller (--hidden)"
-        )
-    function, weight = ACTIVATIONS[activation]
-    if x.dtype == np.uint8:
-        inputs: list[Layer] = [nn.Rescale(1 / 255), nn.Flatten()]
-    else:
-        mean, spread = _mean_and_spread(x)
-        inputs = [nn.Flatten(), nn.Rescale(scale=1 / spread, shift=mean)]
-    inner = [layer for size in hidden for layer in (nn.Linear(size, weight), function)]
-    return nn.Sequential(*inputs, *inner, nn.Linear(task.outputs, weight))
-
-
 @np.errstate(all="ignore")
 def measure(model: Model, task: Task, x: Any, y: Any) -> dict[str, float]:
     """Loss with accuracy, or with R squared and the error in the targets' own units."""
     result = model.evaluate(x, task.encode(y))
     if not task.classes:
-        values = _rows(y)
+        values = as_rows(y)
         error = task.decode(model.predict(x)) - values
         total = ((values - values.mean(axis=0)) ** 2).sum()
         if total:
             result["r2"] = 1 - float((error**2).sum()) / total
         result["root_mean_squared_error"] = float(np.sqrt((error**2).mean()))
     return result
-
-
-def _rows(values: Any) -> Any:
-    """One row of float64 for each sample."""
-    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-
-
-@np.errstate(under="ignore")
-def _mean_and_spread(x: Any) -> tuple[Any, Any]:
-    """The mean and the standard deviation of each column, 1 for one that is constant but for rounding.
-
-    Pieces are joined as Chan, Golub and LeVeque (1979) do, so that a large mean does not blur the deviation.
-    """
-    count, mean, squares, largest = 0, 0.0, 0.0, 0.0
-    for _, piece in pieces(x):
-        rows = _rows(piece)
-        apart = rows.mean(axis=0) - mean
-        squares = squares + ((rows - rows.mean(axis=0)) ** 2).sum(axis=0)
-        squares = squares + apart**2 * (count * len(rows) / (count + len(rows)))
-        count += len(rows)
-        mean = mean + apart * (len(rows) / count)
-        largest = np.maximum(largest, np.abs(rows).max(axis=0))
-    spread = np.sqrt(squares / count)
-    return mean, np.where(spread > count * np.finfo(np.float64).eps * largest, spread, 1.0)

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from anynet.backends import select
-from anynet.cli import INTERRUPTED
+from anynet.cli import EXIT_CODES_HELP, INTERRUPTED
 from anynet.cli.backends import say_backend
-from anynet.cli.config import TrainConfig, resolve
+from anynet.cli.config import FIELDS, TrainConfig, resolve
+from anynet.cli.data import data_of, split
+from anynet.cli.network import blurred_columns, check_part, network_for
+from anynet.cli.options import add_data, add_json, add_options
 from anynet.cli.printing import as_json
 from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFolder
-from anynet.cli.task import Task, blurred_columns, check_part, data_of, measure, network_for, split, task_of
+from anynet.cli.task import Task, measure, task_of
 from anynet.datasets import Dataset
 from anynet.errors import UsageError
 from anynet.model import Checkpoints, Model, files
@@ -24,6 +27,40 @@ from anynet.nn import SGD, Linear, LinearDecay, Sequential
 from anynet.training import EarlyStopping, Progress, TensorBoard
 
 Part = tuple[Any, Any] | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Train a fully connected network and keep it in a run folder: config.toml, env.json, metrics.jsonl, "
+        "model.safetensors and, where matplotlib is installed, curves.png."
+    )
+    parser.epilog = f"Without options, `anynet train` trains 784-128-64-10 on mnist. {EXIT_CODES_HELP}"
+    parser.argument_default = argparse.SUPPRESS
+    add_data(parser)
+    add_options(parser, *(name for name in FIELDS if name != "data"))
+    parser.add_argument(
+        "--checkpoint-seconds",
+        metavar="S",
+        type=float,
+        default=60.0,
+        help="how often to write what a run that was stopped can go on from (default %(default)s)",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run that was stopped, to the result that it would have had; takes no other options but "
+        "--backend, --checkpoint-seconds, --debug and --json",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", default=False, help="look after each step whether the loss is finite"
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", default=False, help="write what TensorBoard shows into the run folder too"
+    )
+    parser.add_argument("--out", metavar="DIR", help="the run folder (default runs/DATA-N, the first N that is free)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a run that is already in DIR")
+    parser.add_argument("--config", metavar="FILE", help="a run's config.toml, to run it again; options given here win")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

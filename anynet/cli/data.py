@@ -1,0 +1,81 @@
+"""A person's data: looked at, divided, and their columns measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from anynet.cli.config import TrainConfig
+from anynet.datasets import Dataset, load
+from anynet.datasets.on_disk import OnDisk, pieces
+from anynet.errors import DataError
+from anynet.model.data_validation import check_inputs
+from anynet.training.rng import generator
+
+
+def data_of(config: TrainConfig) -> Dataset:
+    """The data that a config names, looked at by `check_data`."""
+    data = load(config.data, config.target, max_bytes=config.max_bytes, max_classes=config.max_classes)
+    return check_data(data)
+
+
+def check_data(data: Dataset) -> Dataset:
+    """The same data with inputs looked at, and single numbers as rows of one.
+
+    Raises
+    ------
+    DataError
+        When x holds something that is no finite number.
+    """
+    x, x_test = (None if part is None else _columns(check_inputs(part)) for part in (data.x, data.x_test))
+    return dataclasses.replace(data, x=x, x_test=x_test)
+
+
+def _columns(x: Any) -> Any:
+    if isinstance(x, OnDisk) and x.ndim == 1:
+        raise DataError("x holds single numbers, and is too large to be read into memory: save it as rows of one")
+    return x[:, None] if x.ndim == 1 else x
+
+
+def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Any, Any] | None]:
+    """The data less a random share, and that share."""
+    if share == 0:
+        return data, None
+    held = round(share * len(data.x))
+    if not 0 < held < len(data.x):
+        raise DataError(
+            f"a validation share of {share} of {len(data.x)} samples is {held}, and leaves {len(data.x) - held}"
+        )
+    order = generator(seed, "split").permutation(len(data.x))
+    rest, out = order[held:], order[:held]
+    return dataclasses.replace(data, x=_only(data.x, rest), y=data.y[rest]), (_only(data.x, out), data.y[out])
+
+
+def _only(x: Any, rows: Any) -> Any:
+    return x.only(rows) if isinstance(x, OnDisk) else x[rows]
+
+
+def as_rows(values: Any) -> Any:
+    """One row of float64 for each sample."""
+    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+
+
+@np.errstate(under="ignore")
+def mean_and_spread(x: Any) -> tuple[Any, Any]:
+    """The mean and the standard deviation of each column, 1 for one that is constant but for rounding.
+
+    Pieces are joined as Chan, Golub and LeVeque (1979) do, so that a large mean does not blur the deviation.
+    """
+    count, mean, squares, largest = 0, 0.0, 0.0, 0.0
+    for _, piece in pieces(x):
+        rows = as_rows(piece)
+        apart = rows.mean(axis=0) - mean
+        squares = squares + ((rows - rows.mean(axis=0)) ** 2).sum(axis=0)
+        squares = squares + apart**2 * (count * len(rows) / (count + len(rows)))
+        count += len(rows)
+        mean = mean + apart * (len(rows) / count)
+        largest = np.maximum(largest, np.abs(rows).max(axis=0))
+    spread = np.sqrt(squares / count)
+    return mean, np.where(spread > count * np.finfo(np.float64).eps * largest, spread, 1.0)
