@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import threadpoolctl
 
-from anynet.backends import blas, select
-from anynet.backends.numpy_step import CompiledStep
+from anynet.backends import select
+from anynet.backends.numpy import blas
+from anynet.backends.numpy.step import CompiledStep
 
 pytestmark = pytest.mark.host
 

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anynet import nn
-from anynet.backends import memory, numpy_lowering, select
-from anynet.backends.numpy_step import CompiledStep
+from anynet.backends import select
+from anynet.backends.numpy import lowering, memory
+from anynet.backends.numpy.step import CompiledStep
 from anynet.checks import cases
 from anynet.model import Model
 from anynet.tracing import trace
@@ -61,7 +62,7 @@ def memory_is_full_of_nonsense(request: pytest.FixtureRequest, monkeypatch: pyte
 
     monkeypatch.setattr(memory, "empty", filled)
     # So that small products are added where they lie, too.
-    monkeypatch.setattr(numpy_lowering, "FEW_NUMBERS", 0)
+    monkeypatch.setattr(lowering, "FEW_NUMBERS", 0)
 
 
 def compiled(backend: Any, step: Any, state: Any, batch: Any) -> Callable[[Any, Any], Any]:
@@ -70,7 +71,7 @@ def compiled(backend: Any, step: Any, state: Any, batch: Any) -> Callable[[Any, 
     if backend.name == "numpy":
         calls = CompiledStep(program)
         return lambda state, batch: calls.run(state, tuple(x[None] for x in batch))
-    from anynet.backends.cuda_step import FusedStep
+    from anynet.backends.cupy.step import FusedStep
 
     return functools.partial(FusedStep(program, backend._products), backend.xp)
 

@@ -12,8 +12,8 @@ from test_compiled_steps import model_and_batch, of
 from anynet import nn
 from anynet.backends import select
 from anynet.backends.compiling import NotCompilable
-from anynet.backends.cuda_fusion import Kernel, Plan
-from anynet.backends.cuda_lowering import ONE_BLOCK
+from anynet.backends.cupy.fusion import Kernel, Plan
+from anynet.backends.cupy.lowering import ONE_BLOCK
 from anynet.checks import cases
 from anynet.tracing import trace
 

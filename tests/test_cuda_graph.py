@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from anynet import Model
-from anynet.backends import cublas, select
-from anynet.backends.cuda_graph import Graph
+from anynet.backends import select
+from anynet.backends.cupy import cublas
+from anynet.backends.cupy.graph import Graph
 from anynet.errors import BackendError
 from anynet.estimators import MLPClassifier
 from anynet.nn import SGD, Adam, CrossEntropyLoss, Linear, LinearDecay, ReLU, Rescale, Sequential

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from anynet import nn
-from anynet.backends import cblas, select
+from anynet.backends import select
 from anynet.backends.base import Backend
-from anynet.backends.blas import threads
-from anynet.backends.numpy_step import CompiledStep
+from anynet.backends.numpy import cblas
+from anynet.backends.numpy.blas import threads
+from anynet.backends.numpy.step import CompiledStep
 from anynet.model import Model
 from anynet.tracing.trees import leaves, rebuilt
 

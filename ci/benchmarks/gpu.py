@@ -23,8 +23,8 @@ from turns import Result, train_in_turns
 from workloads import ON_GPU, Data, Workload
 
 import anynet
-from anynet.backends.cublas import WORKSPACE_BYTES
-from anynet.backends.cuda_fusion import Kernel
+from anynet.backends.cupy.cublas import WORKSPACE_BYTES
+from anynet.backends.cupy.fusion import Kernel
 from anynet.tracing import Value
 from anynet.tracing.program import VIEWS
 

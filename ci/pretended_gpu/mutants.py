@@ -31,89 +31,89 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant(
-        "no wait before a stream's turn", "cuda_streams", "        self.stream.wait_event(self.other.record())\n", ""
+        "no wait before a stream's turn", "cupy/streams", "        self.stream.wait_event(self.other.record())\n", ""
     ),
-    Mutant("no wait after it", "cuda_streams", "self.other.wait_event(self.stream.record())", "pass"),
-    Mutant("cuBLAS off the stream", "cublas", "if stream != self._stream:", "if False:"),
-    Mutant("CuPy's own matmul", "cupy", '"matmul": products.matmul, ', ""),
-    Mutant("CuPy's own concat", "cupy", ', "concat": concat}', "}"),
+    Mutant("no wait after it", "cupy/streams", "self.other.wait_event(self.stream.record())", "pass"),
+    Mutant("cuBLAS off the stream", "cupy/cublas", "if stream != self._stream:", "if False:"),
+    Mutant("CuPy's own matmul", "cupy/backend", '"matmul": products.matmul, ', ""),
+    Mutant("CuPy's own concat", "cupy/backend", ', "concat": concat}', "}"),
     Mutant("a wrong leading dimension", "gemm", "_NORMAL, max(down, columns))", "_NORMAL, columns)"),
     Mutant("a transposed matrix taken as it lies", "gemm", "Matrix(x, _TRANSPOSED", "Matrix(x, _NORMAL"),
     Mutant(
         "a workspace that is not kept",
-        "cublas",
+        "cupy/cublas",
         "self._workspace = cupy.cuda.alloc(WORKSPACE_BYTES)",
         "self._workspace = type('Gone', (), {'ptr': cupy.cuda.alloc(WORKSPACE_BYTES).ptr})",
     ),
     Mutant(
         "one slot for the metrics of all steps",
-        "cuda_graph",
+        "cupy/graph",
         "cupy.stack(values)",
         "cupy.stack(values[-1:] * len(values))",
     ),
-    Mutant("metrics that the next launch overwrites", "cuda_graph", "cupy.stack(values) for", "values[0][None] for"),
-    Mutant("a metric in float64", "cuda_graph", "cupy.stack(values) for", 'cupy.stack(values).astype("float64") for'),
+    Mutant("metrics that the next launch overwrites", "cupy/graph", "cupy.stack(values) for", "values[0][None] for"),
+    Mutant("a metric in float64", "cupy/graph", "cupy.stack(values) for", 'cupy.stack(values).astype("float64") for'),
     Mutant(
         "memory of the graph given back at once",
-        "cuda_graph",
+        "cupy/graph",
         "        self._graph = graph\n",
         "        self._graph = graph\n        memory.pool.free_all_blocks()\n",
     ),
     Mutant(
         "a value read on the host while capturing",
-        "cuda_graph",
+        "cupy/graph",
         "        there = leaves(state)\n",
         "        there = leaves(state)\n        float(there[0].sum())\n",
     ),
     Mutant(
         "a state that others read, changed",
-        "cupy",
+        "cupy/backend",
         "known.state = copied(self, state) if",
         "known.state = state if",
     ),
     Mutant(
         "a state left as its proof has changed it",
-        "cupy",
+        "cupy/backend",
         "                own[...] = array\n",
         "                pass\n",
     ),
-    Mutant("rows of the last launch", "cuda_graph", "axis=0, out=own)", "axis=0)"),
+    Mutant("rows of the last launch", "cupy/graph", "axis=0, out=own)", "axis=0)"),
     Mutant("steps that nobody has proved", "compiling", "        if not _agree(", "        if False and not _agree("),
-    Mutant("the caller's stream", "cupy", "if current == self._stream else", "if True else"),
+    Mutant("the caller's stream", "cupy/backend", "if current == self._stream else", "if True else"),
     Mutant(
-        "a pool that keeps its memory", "cuda_graph", "            self.pool.free_all_blocks()\n", "            pass\n"
+        "a pool that keeps its memory", "cupy/graph", "            self.pool.free_all_blocks()\n", "            pass\n"
     ),
-    Mutant("a stream for each model", "cuda_streams", "stream = idle.pop()", "raise IndexError"),
-    Mutant("plain steps before fused ones", "cupy", "super().run(fused or step,", "super().run(step,"),
+    Mutant("a stream for each model", "cupy/streams", "stream = idle.pop()", "raise IndexError"),
+    Mutant("plain steps before fused ones", "cupy/backend", "super().run(fused or step,", "super().run(step,"),
     Mutant(
         "a cast left out",
-        "cuda_kernels",
+        "cupy/kernels",
         "else self._named(x, code)",
         "else code if x.op == 'astype' else self._named(x, code)",
     ),
     Mutant(
-        "no barrier before a reduction's tree", "cuda_kernels", "shared[tid] = a; __syncthreads();", "shared[tid] = a;"
+        "no barrier before a reduction's tree", "cupy/kernels", "shared[tid] = a; __syncthreads();", "shared[tid] = a;"
     ),
     Mutant(
         "a state overwritten beside who reads it",
-        "cuda_fusion",
+        "cupy/fusion",
         "if self._reads_of_open() & {place.array for _, place in loop.stores}:",
         "if False:",
     ),
     Mutant(
         "a state overwritten by another thread",
-        "cuda_fusion",
+        "cupy/fusion",
         "x not in changed or (changed[x] == loop.space and at == index) for",
         "True for",
     ),
     Mutant(
         "what other blocks write",
-        "cuda_fusion",
+        "cupy/fusion",
         "return parts if self._stays_in_its_blocks(loop, parts) else None",
         "return parts",
     ),
-    Mutant("what is not written yet", "cuda_fusion", "or not is_computed_in_loops(x)", "or True"),
-    Mutant("memory taken again too early", "cuda_step", "self._last[array] > i}", "self._last[array] > i + 2}"),
+    Mutant("what is not written yet", "cupy/fusion", "or not is_computed_in_loops(x)", "or True"),
+    Mutant("memory taken again too early", "cupy/step", "self._last[array] > i}", "self._last[array] > i + 2}"),
 )
 
 

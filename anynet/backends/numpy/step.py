@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from anynet.backends.base import Array
-from anynet.backends.memory import Memory, placed
-from anynet.backends.numpy_lowering import (
+from anynet.backends.numpy.lowering import (
     NUMBER_BY_NUMBER,
     Call,
     calls_of,
@@ -19,6 +18,7 @@ from anynet.backends.numpy_lowering import (
     may_be_written_over,
     with_sums_in_place,
 )
+from anynet.backends.numpy.memory import Memory, placed
 from anynet.tracing import Program, Value
 from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, compute, in_order
 from anynet.tracing.trees import leaves, rebuilt

@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary, ref
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.backends.compiling import compiled, copied, prove
-from anynet.backends.cublas import Products
-from anynet.backends.cuda_graph import Graph, GraphMemory
-from anynet.backends.cuda_step import FusedStep
-from anynet.backends.cuda_streams import InTurn, stream_of
+from anynet.backends.cupy.cublas import Products
+from anynet.backends.cupy.graph import Graph, GraphMemory
+from anynet.backends.cupy.step import FusedStep
+from anynet.backends.cupy.streams import InTurn, stream_of
 from anynet.errors import BackendError, shown
 from anynet.tracing.trees import leaves, rebuilt
 

@@ -9,8 +9,8 @@ from itertools import product
 from typing import Any
 
 from anynet.backends.base import Array
-from anynet.backends.blas import openblas
 from anynet.backends.gemm import Matrix, gemm_of
+from anynet.backends.numpy.blas import openblas
 
 _COLUMNS_FIRST, _AS_IT_IS = 102, 111
 _SCALARS = {"float32": ("s", ctypes.c_float), "float64": ("d", ctypes.c_double)}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from anynet.backends.base import Array
-from anynet.backends.cuda_streams import InTurn, stream_of
+from anynet.backends.cupy.streams import InTurn, stream_of
 from anynet.tracing.trees import leaves, rebuilt
 
 

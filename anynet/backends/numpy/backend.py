@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
-from anynet.backends.blas import threads
 from anynet.backends.compiling import compiled
-from anynet.backends.numpy_step import CompiledStep
+from anynet.backends.numpy.blas import threads
+from anynet.backends.numpy.step import CompiledStep
 from anynet.tracing.trees import leaves, structure
 
 # Each keeps memory for all that a step computes.

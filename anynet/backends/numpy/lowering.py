@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from anynet.backends.cblas import addmm, axpy, is_here
+from anynet.backends.numpy.cblas import addmm, axpy, is_here
 from anynet.tracing import Program, Value
 from anynet.tracing.program import BINARY, ELEMENTWISE, REDUCTIONS, UNARY, VIEWS, rewritten
 

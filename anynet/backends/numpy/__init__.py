@@ -1,0 +1,5 @@
+"""NumPy: the CPU."""
+
+from anynet.backends.numpy.backend import NumPyBackend
+
+__all__ = ["NumPyBackend"]
