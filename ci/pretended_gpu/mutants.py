@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 TESTS = (
-    "tests/test_cuda_graph.py",
-    "tests/test_cuda_surroundings.py",
-    "tests/test_cuda_fusion.py",
-    "tests/test_checkpoints.py::test_on_every_backend_each_checkpoint_leads_to_the_same_bytes",
+    "tests/backends/test_cuda_graph.py",
+    "tests/backends/test_cuda_surroundings.py",
+    "tests/backends/test_cuda_fusion.py",
+    "tests/model/test_checkpoints.py::test_on_every_backend_each_checkpoint_leads_to_the_same_bytes",
 )
 
 

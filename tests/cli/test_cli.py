@@ -577,7 +577,7 @@ class TestCiTrain:
     @pytest.fixture(autouse=True)
     def in_a_checkout_that_is_installed(self) -> None:
         Path("ci").mkdir()
-        shutil.copy(Path(__file__).parents[1] / "ci" / "train", "ci")
+        shutil.copy(Path(__file__).parents[2] / "ci" / "train", "ci")
         anynet = Path(".venv/bin/anynet")
         anynet.parent.mkdir(parents=True)
         anynet.write_text(f'#!/bin/sh\nexec {sys.executable} -m anynet "$@"\n')

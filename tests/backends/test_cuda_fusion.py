@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_compiled_steps import model_and_batch, of
+from backends.test_compiled_steps import model_and_batch, of
 
 from anynet import nn
 from anynet.backends import select

@@ -325,7 +325,7 @@ def test_what_a_killed_process_left_half_written_is_cleared_away_by_the_next(tmp
     assert {*tmp_path.iterdir()} == {path, recent}
 
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def test_a_model_and_a_checkpoint_of_the_first_format_are_read() -> None:

@@ -184,7 +184,7 @@ LIMITED = """
 import resource, sys
 import numpy as np
 sys.path.insert(0, sys.argv[4])
-from test_on_disk import model
+from datasets.test_on_disk import model
 allowed = int(sys.argv[3]) << 20
 resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
 try:
@@ -206,7 +206,7 @@ def test_four_times_the_memory_that_the_process_is_allowed_can_be_trained_on(tmp
     x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.uint8, (rows, 28, 28))
     x[:, 0, 0] = np.arange(rows) % 3
     y = saved(tmp_path / "y.npy", (np.arange(rows) % 3).astype(np.int32))
-    arguments = [str(tmp_path / "x.npy"), str(y), str(allowed_mib), str(Path(__file__).parent)]
+    arguments = [str(tmp_path / "x.npy"), str(y), str(allowed_mib), str(Path(__file__).parents[1])]
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, *arguments],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "ANYNET_TEST_BACKEND": "numpy"},
