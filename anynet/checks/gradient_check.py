@@ -15,8 +15,8 @@ from anynet.model.data_validation import check_inputs, check_targets
 from anynet.model.model import Model
 from anynet.model.validation import check_loss, check_whole
 from anynet.nn import Context, Layer, Layout, Loss
-from anynet.nn.checks import check_layer, check_shape
-from anynet.nn.layer import Shape
+from anynet.nn.checks import check_shape
+from anynet.nn.layer import Shape, check_layer
 from anynet.nn.layout import by_name
 
 Arrays: TypeAlias = dict[str, Any]

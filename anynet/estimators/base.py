@@ -292,7 +292,7 @@ class NetEstimator(BaseEstimator):
             )
         size = int(min(size, rows))
         # One row has no variance to be normalised by.
-        while rows % size == 1 and getattr(self._model.network, "advances", False):
+        while rows % size == 1 and self._model.network.updates_buffers:
             size += 1
         return size
 
@@ -369,7 +369,7 @@ class NetEstimator(BaseEstimator):
         else:
             arrays = carried(self._model.parameters, network, (inputs,))
         # scikit-learn draws nothing here, so neither do we where there is no need.
-        needs_seed = not arrays or getattr(network, "draws", False)
+        needs_seed = not arrays or network.stochastic
         seed = int(random.randint(np.iinfo(np.int32).max)) if needs_seed else 0
         model = Model(network, self._loss(), self._optimizer(), backend=backend, seed=seed).build((inputs,), arrays)
         model.epoch = 0 if first else len(getattr(self, "loss_curve_", ()))

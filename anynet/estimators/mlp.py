@@ -89,7 +89,7 @@ class Perceptron(NetEstimator):
                 raise ValueError(
                     f"activation must be a layer, or among {set(ACTIVATIONS)}. Got {activation!r} instead."
                 )
-            if not isinstance(activation, str) and getattr(activation, "trainable", True):
+            if not isinstance(activation, str) and (not isinstance(activation, Layer) or activation.trainable):
                 raise ValueError(f"activation must be a layer without anything to train, but is {activation!r}")
         return [ACTIVATIONS[one] if isinstance(one, str) else one for one in each]
 

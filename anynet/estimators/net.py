@@ -30,9 +30,9 @@ class OwnNetwork(NetEstimator):
 
     def _network(self, outputs: int) -> Layer:
         made_by: Any = one_hidden_layer if self.network is None else self.network
-        if isinstance(made_by, type) or not (hasattr(made_by, "forward") or callable(made_by)):
+        if isinstance(made_by, type) or not (isinstance(made_by, Layer) or callable(made_by)):
             raise UsageError(f"network must be a layer, or a function of the number of outputs, but is {made_by!r}")
-        network: Layer = made_by if hasattr(made_by, "forward") else made_by(outputs)
+        network: Layer = made_by if isinstance(made_by, Layer) else made_by(outputs)
         _, (*_, given) = network.parameters((self.n_features_in_,))
         if given != outputs:
             raise UsageError(f"y needs a network of {outputs} outputs, but this one has {given}: {network!r}")
@@ -139,10 +139,9 @@ class NetClassifier(Classes, OwnNetwork):
         self.backend = backend
 
     def _outputs_for_two(self) -> int:
-        network: Any = self.network
-        if not hasattr(network, "forward") or isinstance(network, type):
+        if not isinstance(self.network, Layer):
             return super()._outputs_for_two()
-        _, (*_, outputs) = network.parameters((self.n_features_in_,))
+        _, (*_, outputs) = self.network.parameters((self.n_features_in_,))
         return 2 if outputs == 2 else super()._outputs_for_two()
 
 

@@ -16,8 +16,8 @@ from anynet.errors import UsageError
 from anynet.model import host_state, model_file
 from anynet.model.validation import check_arrays, check_loss, check_optimizer, check_whole
 from anynet.nn import Layer, Layout, Loss, Optimizer
-from anynet.nn.checks import check_layer, check_shape
-from anynet.nn.layer import Shape
+from anynet.nn.checks import check_shape
+from anynet.nn.layer import Shape, check_layer
 from anynet.training.batches import Chunk
 from anynet.training.fit_state import FitState
 from anynet.training.rng import generator

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from anynet.errors import ShapeError
 from anynet.nn.checks import check_number
-from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs
+from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape, Specs
 
 
 def sigmoid(xp: Namespace, x: Array) -> Array:
@@ -33,17 +33,8 @@ def softmax(xp: Namespace, x: Array) -> Array:
     return y
 
 
-class _Activation:
-    """No parameters, and an output shaped like the input."""
-
-    trainable: ClassVar[bool] = False
-
-    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
-        return {}, shape
-
-
 @dataclass(frozen=True)
-class ReLU(_Activation):
+class ReLU(Layer):
     """y = max(x, 0). A neuron whose y is 0 for every sample gets no gradient: it is dead.
 
     >>> import numpy as np
@@ -64,7 +55,7 @@ class ReLU(_Activation):
 
 
 @dataclass(frozen=True)
-class LeakyReLU(_Activation):
+class LeakyReLU(Layer):
     """y = x where x > 0, else `negative_slope` * x, so that no neuron dies (Maas et al. 2013).
 
     Raises
@@ -94,7 +85,7 @@ class LeakyReLU(_Activation):
 
 
 @dataclass(frozen=True)
-class Sigmoid(_Activation):
+class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x)), with dx = dy y (1 - y).
 
     >>> import numpy as np
@@ -116,7 +107,7 @@ class Sigmoid(_Activation):
 
 
 @dataclass(frozen=True)
-class Tanh(_Activation):
+class Tanh(Layer):
     """y = tanh(x), with dx = dy (1 - y^2).
 
     >>> import numpy as np
@@ -137,7 +128,7 @@ class Tanh(_Activation):
 
 
 @dataclass(frozen=True)
-class Softmax(_Activation):
+class Softmax(Layer):
     """y = exp(x) / sum of exp(x) over the last axis, with dx = y (dy - sum of dy y).
 
     To train a classifier leave it out: `CrossEntropyLoss` takes logits and is exact where this saturates.

@@ -70,15 +70,6 @@ such as MSELoss()
         raise UsageError(f"{name} is {shown(part)}, which is no {kind}: {expected}{lacking}")
 
 
-def check_layer(layer: object, name: str) -> None:
-    """Refuse what is no layer; `name` is what the message calls it."""
-    if isinstance(layer, (list, tuple)):
-        raise UsageError(
-            f"{name} is a {type(layer).__name__}, which is no layer: wrap what it holds, Sequential(*layers)"
-        )
-    check_part(layer, name, "layer", ("parameters", "forward", "backward"), "Linear(128) or ReLU()")
-
-
 def check_initializer(initializer: object, name: str, such_as: str) -> None:
     """Refuse what cannot be called for first values, as ``initializer(generator, shape)``."""
     if isinstance(initializer, type) or not callable(initializer):

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, overload
+from typing import Any, overload
 
 from anynet.errors import ShapeError, UsageError
-from anynet.nn.checks import check_layer
-from anynet.nn.layer import Array, Context, Layer, Namespace, Parameter, Parameters, Shape, Specs
+from anynet.nn.layer import (
+    Array,
+    Context,
+    Layer,
+    Namespace,
+    Parameter,
+    Parameters,
+    Shape,
+    Specs,
+    check_layer,
+)
 
 
 @dataclass(frozen=True, init=False)
-class Sequential:
+class Sequential(Layer):
     """One layer after the other; forward is a loop, backward the reversed loop.
 
     Parameters are named by position, as in PyTorch: ``0.weight``, ``2.bias``. Input sizes are inferred. It has a
@@ -65,7 +74,7 @@ class Sequential:
 
     @cached_property
     def _first_trainable(self) -> int:
-        trainable = (i for i, layer in enumerate(self.layers) if getattr(layer, "trainable", True))
+        trainable = (i for i, layer in enumerate(self.layers) if layer.trainable)
         return next(trainable, len(self.layers))
 
     @property
@@ -74,15 +83,15 @@ class Sequential:
 
     @property
     def takes_bytes(self) -> bool:
-        return bool(self.layers) and getattr(self.layers[0], "takes_bytes", False)
+        return bool(self.layers) and self.layers[0].takes_bytes
 
     @cached_property
-    def draws(self) -> bool:
-        return any(getattr(layer, "draws", False) for layer in self.layers)
+    def stochastic(self) -> bool:
+        return any(layer.stochastic for layer in self.layers)
 
     @cached_property
-    def advances(self) -> bool:
-        return any(getattr(layer, "advances", False) for layer in self.layers)
+    def updates_buffers(self) -> bool:
+        return any(layer.updates_buffers for layer in self.layers)
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         specs: dict[str, Specs] = {}
@@ -96,7 +105,7 @@ class Sequential:
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         saved = []
         for place, (name, layer) in enumerate(self._named):
-            of_layer = ctx.at(place) if getattr(layer, "draws", False) else ctx
+            of_layer = ctx.at(place) if layer.stochastic else ctx
             x, kept = layer.forward(xp, p[name], x, of_layer)
             saved.append(kept)
         return x, saved
@@ -112,17 +121,16 @@ class Sequential:
             dx, gradients[name] = layer.backward(xp, p[name], saved[i], dx, need_dx or i > first)
         return dx if need_dx else None, gradients
 
-    def advance(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
-        """The buffers that a training step changes, nested by layer."""
+    def update_buffers(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
         return {
-            name: layer.advance(xp, p[name], kept)  # type: ignore[attr-defined]
+            name: layer.update_buffers(xp, p[name], kept)
             for (name, layer), kept in zip(self._named, saved, strict=True)
-            if getattr(layer, "advances", False)
+            if layer.updates_buffers
         }
 
 
 @dataclass(frozen=True)
-class Frozen:
+class Frozen(Layer):
     """A layer that is not trained: it computes as in evaluation, and the gradient passes through it.
 
     Its parameters become buffers of the same names, which no optimizer, weight decay or clipping touches. Dropout in
@@ -156,7 +164,7 @@ class Frozen:
     ['2.weight', '2.bias']
     """
 
-    trainable: ClassVar[bool] = False
+    trainable = False
     layer: Layer
 
     def __post_init__(self) -> None:
@@ -164,7 +172,7 @@ class Frozen:
 
     @property
     def takes_bytes(self) -> bool:
-        return getattr(self.layer, "takes_bytes", False)
+        return self.layer.takes_bytes
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         specs, out_shape = self.layer.parameters(shape)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from anynet.nn.checks import check_number
-from anynet.nn.layer import Array, Context, Namespace, Parameters, Shape, Specs
+from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters
 
 _GOLDEN_RATIO = 0x9E3779B1
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Layer):
     """Each number is 0 with probability `p` while training, and else divided by 1 - p (Srivastava et al. 2014).
 
     Which ones are decided by the model's seed, the number of the step and the place of the layer.
@@ -30,15 +30,11 @@ class Dropout:
     array([1., 1., 1., 1., 1., 1., 1., 1.])
     """
 
-    trainable: ClassVar[bool] = False
-    draws: ClassVar[bool] = True
+    stochastic = True
     p: float = 0.5
 
     def __post_init__(self) -> None:
         check_number(self, "p", "at least 0 and below 1", lambda p: 0 <= p < 1)
-
-    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
-        return {}, shape
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         if not (ctx.training and self.p):

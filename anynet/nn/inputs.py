@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from anynet.errors import ShapeError
 from anynet.nn.initializers import Values
-from anynet.nn.layer import Array, Context, Namespace, Parameter, Parameters, Shape, Specs
+from anynet.nn.layer import Array, Context, Layer, Namespace, Parameter, Parameters, Shape, Specs
 
 
 @dataclass(frozen=True)
-class Rescale:
+class Rescale(Layer):
     """y = (x - shift) * scale, so that a saved network takes the raw numbers it was trained on.
 
     Parameters
@@ -27,8 +27,8 @@ class Rescale:
     array([[0. , 0.2, 1. ]])
     """
 
-    trainable: ClassVar[bool] = False
-    takes_bytes: ClassVar[bool] = True
+    trainable = False
+    takes_bytes = True
     scale: Any = 1.0
     shift: Any = 0.0
 
@@ -65,7 +65,7 @@ class Rescale:
 
 
 @dataclass(frozen=True)
-class Flatten:
+class Flatten(Layer):
     """Each sample as one row: x of shape (batch, a, b, ...) becomes y of shape (batch, a * b * ...).
 
     >>> import numpy as np
@@ -74,7 +74,7 @@ class Flatten:
     (5, 6)
     """
 
-    trainable: ClassVar[bool] = False
+    trainable = False
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         return {}, (math.prod(shape),)

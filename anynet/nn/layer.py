@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
+from anynet.errors import UsageError, shown
 from anynet.nn.checks import check_initializer, check_shape
 
 Array: TypeAlias = Any
@@ -80,27 +81,81 @@ Specs: TypeAlias = Mapping[str, "Parameter | Specs"]
 Parameters: TypeAlias = Mapping[str, Any]
 
 
-class Layer(Protocol):
-    """Three methods make a layer; `anynet.gradcheck` tells whether they agree.
+class Layer:
+    """The base of every layer; `anynet.gradcheck` tells whether its methods agree.
 
     ``parameters`` names the arrays the layer needs for one sample of the given shape, and the shape that
     comes out. ``forward`` returns the output and exactly what ``backward`` will need. ``backward`` takes
     the gradient of the loss with respect to the output and returns the one with respect to the input
     (None if `need_dx` is False) and one for each trainable parameter. It may overwrite `dy`, nothing else.
 
-    A layer with nothing to train may say so with ``trainable = False``: no gradient is then carried back to
-    it for its own sake. One that turns bytes into floats itself may say ``takes_bytes = True``, one that draws
-    random numbers from the context ``draws = True``, and one whose buffers change as it trains ``advances = True``:
-    its ``advance(xp, p, saved)`` returns the new ones.
+    What a layer draws from elsewhere, such as np.random, is drawn anew in each step on other libraries, but a step
+    that JAX compiles keeps what was drawn first: draw from the context, and say so with ``stochastic = True``.
 
-    What else it draws from, such as np.random, is drawn anew in each step on other libraries, but a step that JAX
-    compiles keeps what was drawn first: draw from the context.
+    Attributes
+    ----------
+    trainable : bool
+        Whether there is anything to train; no gradient is carried back to a layer for its own sake where there is not.
+    takes_bytes : bool
+        Whether the layer turns bytes into floats itself.
+    stochastic : bool
+        Whether it draws random numbers from the context.
+    updates_buffers : bool
+        Whether a training step changes its buffers, by `update_buffers`.
     """
 
-    def parameters(self, shape: Shape) -> tuple[Specs, Shape]: ...
+    @property
+    def trainable(self) -> bool:
+        return type(self).parameters is not Layer.parameters
 
-    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]: ...
+    @property
+    def takes_bytes(self) -> bool:
+        return False
+
+    @property
+    def stochastic(self) -> bool:
+        return False
+
+    @property
+    def updates_buffers(self) -> bool:
+        return type(self).update_buffers is not Layer.update_buffers
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        """Parameters and buffers by name, and the shape that comes out of a sample of this one: none, and the same."""
+        return {}, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+        """The output, and what `backward` needs."""
+        raise NotImplementedError
 
     def backward(
         self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
-    ) -> tuple[Array | None, Parameters]: ...
+    ) -> tuple[Array | None, Parameters]:
+        """The gradient with respect to the input, and that of each parameter by name."""
+        raise NotImplementedError
+
+    def update_buffers(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
+        """The buffers after a training step, by name; those that are left out stay."""
+        return {}
+
+
+def check_layer(layer: object, name: str) -> None:
+    """Refuse what is no layer; `name` is what the message calls it.
+
+    Raises
+    ------
+    UsageError
+        When it is a class, or not derived from `Layer`, or lacks a method.
+    """
+    if isinstance(layer, type):
+        raise UsageError(f"{name} is {shown(layer)}; make one, as in {layer.__name__}(...)")
+    if isinstance(layer, (list, tuple)):
+        kind = type(layer).__name__
+        raise UsageError(f"{name} is a {kind}, which is no layer: wrap what it holds, Sequential(*layers)")
+    if not isinstance(layer, Layer):
+        derive = f": derive {type(layer).__name__} from anynet.nn.Layer" if hasattr(layer, "forward") else ""
+        such_as = derive or ": expected one of anynet.nn, such as Linear(128) or ReLU()"
+        raise UsageError(f"{name} is {shown(layer)}, which is no layer{such_as}")
+    for method in ("forward", "backward"):
+        if getattr(type(layer), method) is getattr(Layer, method):
+            raise UsageError(f"{name} is {shown(layer)}, a layer that has no method {method}")

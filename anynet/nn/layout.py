@@ -10,8 +10,8 @@ from operator import getitem
 from typing import Any, TypeAlias
 
 from anynet.errors import ShapeError, UsageError, shown
-from anynet.nn.checks import check_layer, check_shape
-from anynet.nn.layer import Array, Generator, Layer, Namespace, Parameter, Parameters, Shape, Specs
+from anynet.nn.checks import check_shape
+from anynet.nn.layer import Array, Generator, Layer, Namespace, Parameter, Parameters, Shape, Specs, check_layer
 
 Path: TypeAlias = tuple[str, ...]
 Blocks: TypeAlias = tuple[Array, ...]

@@ -12,6 +12,7 @@ from anynet.nn.layer import (
     Array,
     Context,
     Initializer,
+    Layer,
     Namespace,
     Parameter,
     Parameters,
@@ -22,7 +23,7 @@ from anynet.nn.layer import (
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Layer):
     """y = x W + b over the last axis, x of shape (batch, ..., inputs) and y of shape (batch, ..., out_features).
 
     Backward: dx = dy W^T, dW = x^T dy, db = sum of dy over all but the last axis.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from anynet.errors import ShapeError
 from anynet.nn.checks import check_number
@@ -11,6 +11,7 @@ from anynet.nn.initializers import Ones, Zeros
 from anynet.nn.layer import (
     Array,
     Context,
+    Layer,
     Namespace,
     Parameter,
     Parameters,
@@ -31,7 +32,7 @@ def _specs(layer: object, shape: Shape) -> dict[str, Parameter]:
 
 
 @dataclass(frozen=True)
-class LayerNorm:
+class LayerNorm(Layer):
     """y = (x - mean) / sqrt(var + eps) * weight + bias, each sample by itself, over its last axis (Ba et al. 2016).
 
     Parameters
@@ -79,7 +80,7 @@ class LayerNorm:
 
 
 @dataclass(frozen=True)
-class BatchNorm:
+class BatchNorm(Layer):
     """y = (x - mean) / sqrt(var + eps) * weight + bias, each feature over the batch (Ioffe and Szegedy 2015).
 
     Features are along the last axis. Mean and variance are the batch's while training, and else, or where a batch has
@@ -100,7 +101,6 @@ class BatchNorm:
            [ 1.]])
     """
 
-    advances: ClassVar[bool] = True
     momentum: float = 0.1
     eps: float = 1e-5
 
@@ -145,7 +145,7 @@ class BatchNorm:
         dy *= weight * inverse
         return dy, gradients
 
-    def advance(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
+    def update_buffers(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
         """The running statistics after a training step."""
         normal, _, _, mean, variance, of_batch = saved
         if not of_batch:

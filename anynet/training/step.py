@@ -80,8 +80,8 @@ def loss_and_gradient(
         prediction, saved = network.forward(xp, p, floats(xp, x), ctx)
         value, dprediction = loss(xp, prediction, target, weight)
         buffers = state.buffers
-        if getattr(network, "advances", False):
-            buffers = layout.pack_buffers(xp, network.advance(xp, p, saved), p)  # type: ignore[attr-defined]
+        if network.updates_buffers:
+            buffers = layout.pack_buffers(xp, network.update_buffers(xp, p, saved), p)
         _, gradients = network.backward(xp, p, saved, dprediction, need_dx=False)
         blocks = list(layout.pack(xp, gradients))
         if l2:
@@ -133,6 +133,6 @@ def _clipped(xp: Namespace, gradients: tuple[Array, ...], longest: float) -> tup
 
 def as_floats(backend: Backend, network: Layer) -> Callable[[Namespace, Array], Array]:
     """Bytes travel as bytes and become floats only inside the step, a batch at a time."""
-    if getattr(network, "takes_bytes", False):
+    if network.takes_bytes:
         return lambda xp, x: x
     return lambda xp, x: x if x.dtype == backend.dtype else xp.astype(x, backend.dtype)

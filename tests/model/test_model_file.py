@@ -134,7 +134,7 @@ def test_arrays_of_any_order_are_written_as_they_read(path: Path, kind: str) -> 
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(nn.Layer):
     """A layer of one's own, with a field that is no argument."""
 
     by: float
@@ -226,7 +226,7 @@ FORGERIES = [
     (layer(out_features="3"), "Linear: out_features must be a whole number, 1 or more, but is '3'"),
     (layer(out_features=10**12), "it holds 0.bias of shape (3,), but its network needs 0.bias of shape (10000000"),
     (layer(inputs=3), DAMAGED + "TypeError: Linear.__init__() got an unexpected keyword argument 'inputs'"),
-    ({"network": {"is": "Sequential", "layers": [3]}}, "layer 0 of Sequential is 3, which is no layer: expected an"),
+    ({"network": {"is": "Sequential", "layers": [3]}}, "layer 0 of Sequential is 3, which is no layer: expected one"),
     ({"network": {"is": "Sequential", "layers": []}}, "it holds 0.bias of shape (3,), but its network needs no 0.bias"),
     ({"network": {"is": "Sequential"}}, DAMAGED + "KeyError: 'layers'"),
     ({"network": None}, "its network is None: expected names with values"),

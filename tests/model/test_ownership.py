@@ -434,12 +434,7 @@ def test_the_learning_rate_that_diverged_is_that_of_the_step(debug: bool, backen
 
 @pytest.mark.filterwarnings("ignore:steps are taken one by one", "ignore:this step runs operation by operation")
 def test_a_layer_that_draws_elsewhere_is_not_frozen() -> None:
-    class Noise:
-        trainable = False
-
-        def parameters(self, shape: Any) -> Any:
-            return {}, shape
-
+    class Noise(nn.Layer):
         def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:
             return x + np.random.default_rng().normal(), None
 

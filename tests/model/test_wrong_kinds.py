@@ -173,7 +173,7 @@ class Unkind(Nameless):
 PARTS = [
     ({"network": [Linear(2), ReLU()]}, "the network is a list, which is no layer: wrap what it holds, Sequential"),
     ({"network": (Linear(2), ReLU())}, "the network is a tuple, which is no layer: wrap what it holds"),
-    ({"network": "mlp"}, "the network is 'mlp', which is no layer: expected an object with parameters, forward and"),
+    ({"network": "mlp"}, "the network is 'mlp', which is no layer: expected one of anynet.nn, such as Linear"),
     ({"network": Sequential}, "the network is the class Sequential; make one, as in Sequential(...)"),
     ({"loss": "mse"}, "the loss is 'mse': give one of anynet.nn, such as MSELoss()"),
     ({"loss": "cross_entropy"}, "the loss is 'cross_entropy': give one of anynet.nn, such as CrossEntropyLoss()"),

@@ -224,7 +224,7 @@ def test_no_gradient_is_carried_below_the_first_layer_that_trains() -> None:
 
 def test_a_users_own_layer_is_three_methods() -> None:
     @dataclass(frozen=True)
-    class Scale:
+    class Scale(nn.Layer):
         def parameters(self, shape: Any) -> Any:
             return {"factor": nn.Parameter(shape[-1:], nn.Values((1.0,) * shape[-1]))}, shape
 
@@ -329,15 +329,19 @@ def test_a_layer_that_cannot_be_is_refused(make: Any, words: str) -> None:
 
 
 def test_a_layer_that_lacks_a_method_is_refused_by_its_name() -> None:
-    class Half:
-        def parameters(self, shape: Any) -> Any:
-            return {}, shape
-
+    class Half(nn.Layer):
         def forward(self, *arguments: Any) -> Any: ...
 
-    words = r"no layer: expected .* parameters, forward and backward.*; it has no backward"
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=r"layer 1 of Sequential is .*Half.*, a layer that has no method backward"):
         nn.Sequential(nn.ReLU(), Half())
+
+
+def test_what_has_a_layers_methods_but_not_its_base_is_told_what_to_do() -> None:
+    class Alike:
+        forward = backward = parameters = None
+
+    with pytest.raises(UsageError, match=r"which is no layer: derive Alike from anynet\.nn\.Layer"):
+        nn.Sequential(Alike())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
