@@ -17,7 +17,7 @@ pytestmark = pytest.mark.host
 
 PACKAGE = Path(__file__).parent.parent / "anynet"
 MATHS = sorted((PACKAGE / "nn").glob("*.py"))
-LIBRARIES = {"numpy", "cupy", "torch", "jax", "scipy", "array_api_compat", "array_api_strict"}
+LIBRARIES = {"numpy", "cupy", "torch", "jax", "dpnp", "scipy", "array_api_compat", "array_api_strict"}
 
 
 @pytest.mark.parametrize("path", MATHS, ids=lambda path: path.name)

@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from anynet.backends import BACKENDS
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 
@@ -177,7 +179,7 @@ def test_parity_holds_every_backend_to_the_first(run: Run, backend_name: str) ->
     compared = rf"^<backend (\w+) on .*, largest difference from {backend_name} (\S+)$"
     differences = re.findall(compared, printed, re.MULTILINE)
     missing = re.findall(r"^missing: backend '(\w+)' cannot be used here: .+$", printed, re.MULTILINE)
-    assert {backend_name, *missing, *(name for name, _ in differences)} == {"numpy", "cupy", "torch", "jax", "strict"}
+    assert {backend_name, *missing, *(name for name, _ in differences)} == {*BACKENDS}
     assert all(float(difference) < 1e-9 for _, difference in differences)
     assert is_picture(Path("picture.png"))
 

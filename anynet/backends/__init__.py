@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anynet.backends.base import Backend
 from anynet.backends.cupy import CuPyBackend
-from anynet.backends.host import to_numpy
+from anynet.backends.dpnp import DpnpBackend
 from anynet.backends.jax import JAXBackend
 from anynet.backends.numpy import NumPyBackend
 from anynet.backends.strict import StrictBackend
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 BACKENDS: dict[str, type[Backend]] = {
-    backend.name: backend for backend in (NumPyBackend, CuPyBackend, TorchBackend, JAXBackend, StrictBackend)
+    backend.name: backend
+    for backend in (NumPyBackend, CuPyBackend, TorchBackend, JAXBackend, DpnpBackend, StrictBackend)
 }
 
 __all__ = ["BACKENDS", "Backend", "auto", "select", "to_numpy"]
@@ -67,3 +68,22 @@ def auto() -> tuple[str, str]:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def owner_of(x: Any) -> str:
+    """The backend, with the device, that an array belongs to; ``numpy`` for whatever is no array of another library.
+
+    >>> owner_of([1, 2])
+    'numpy'
+    """
+    devices = ((name, backend.device_of(x)) for name, backend in BACKENDS.items())
+    return next((f"{name}:{device}" for name, device in devices if device is not None), "numpy")
+
+
+def to_numpy(x: Any) -> Any:
+    """An array of any library on any device, or nested numbers, as a NumPy array; waits for it to be computed.
+
+    >>> to_numpy([1, 2])
+    array([1, 2])
+    """
+    return BACKENDS[owner_of(x).partition(":")[0]].asnumpy(x)

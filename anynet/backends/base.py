@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from anynet.backends.host import as_float, to_numpy
 from anynet.errors import BackendError, shortened, shown
 
 if TYPE_CHECKING:
@@ -134,7 +133,19 @@ class Backend:
 
     def to_numpy(self, x: Array) -> Any:
         """An array of this backend as a NumPy array on the host; waits for it to be computed."""
-        return to_numpy(x)
+        return self.asnumpy(x)
+
+    @staticmethod
+    def asnumpy(x: Array) -> Any:
+        """An array of this library, on any device, as a NumPy array."""
+        import numpy
+
+        return numpy.asarray(x)
+
+    @classmethod
+    def device_of(cls, x: Any) -> str | None:
+        """The device of an array of this library, by its name after the colon; None where it is no such array."""
+        return None
 
     def copy(self, x: Array) -> Array:
         """The same numbers in memory of their own."""
@@ -190,6 +201,16 @@ class Backend:
 
     def synchronize(self) -> None:
         """Wait until everything asked of the device is done."""
+
+
+def as_float(x: Any, dtype: str) -> Any:
+    """A NumPy array whose floats have this dtype, whatever NumPy was told to do where one does not fit."""
+    import numpy
+
+    if x.dtype.kind != "f":
+        return x
+    with numpy.errstate(all="ignore"):
+        return x.astype(dtype, copy=False)
 
 
 def _name_of(dtype: DTypeLike) -> str:

@@ -7,8 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-from anynet.backends.base import Array, Backend, Step
-from anynet.backends.host import as_float
+from anynet.backends.base import Array, Backend, Step, as_float
 
 
 class JAXBackend(Backend):
@@ -49,6 +48,15 @@ class JAXBackend(Backend):
         import jax
 
         return [f"{d.platform}:{d.id}" for d in jax.devices()]
+
+    @classmethod
+    def device_of(cls, x: Any) -> str | None:
+        from array_api_compat import is_jax_array
+
+        if not is_jax_array(x):
+            return None
+        device = next(iter(x.devices()))
+        return f"{device.platform}:{device.id}"
 
     @contextmanager
     def scope(self) -> Iterator[None]:

@@ -42,7 +42,16 @@ class StrictBackend(Backend):
         scope: AbstractContextManager[Any] = numpy.errstate(all="ignore")
         return scope
 
-    def to_numpy(self, x: Array) -> Any:
+    @staticmethod
+    def asnumpy(x: Array) -> Any:
+        import array_api_strict
         import numpy
 
-        return numpy.asarray(x.to_device(self.xp.Device("CPU_DEVICE")))
+        return numpy.asarray(x.to_device(array_api_strict.Device("CPU_DEVICE")))
+
+    @classmethod
+    def device_of(cls, x: Any) -> str | None:
+        if not type(x).__module__.startswith("array_api_strict"):
+            return None
+        name = str(x.device).partition("'")[2].partition("'")[0]
+        return "cpu" if name == "CPU_DEVICE" else name

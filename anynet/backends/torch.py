@@ -49,6 +49,18 @@ class TorchBackend(Backend):
         cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
         return ["cpu", *cuda]
 
+    @staticmethod
+    def asnumpy(x: Array) -> Any:
+        x = x.detach().cpu()
+        # NumPy has no bfloat16.
+        return (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
+
+    @classmethod
+    def device_of(cls, x: Any) -> str | None:
+        from array_api_compat import is_torch_array
+
+        return str(x.device) if is_torch_array(x) else None
+
     def scope(self) -> AbstractContextManager[Any]:
         import torch
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from anynet.backends import BACKENDS
 from anynet.errors import UsageError, unknown
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
@@ -94,8 +95,8 @@ class TrainConfig:
     backend: str = _option(
         "auto",
         _TEXT,
-        "numpy, cupy, torch, jax or strict, with a device as in cupy:1; or auto, which is CuPy where a CUDA GPU can be "
-        "used and else NumPy",
+        f"{', '.join(BACKENDS)}, with a device as in cupy:1; or auto, which is CuPy where a CUDA GPU can be used and "
+        "else NumPy",
         "B",
     )
     hidden: tuple[int, ...] = _option((128, 64), _SIZES, "sizes of the hidden layers", "SIZES", _sizes)

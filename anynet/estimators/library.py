@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anynet.backends import select
+from anynet.backends import owner_of, select
 
 
 class Library(NamedTuple):
@@ -22,19 +22,7 @@ class Library(NamedTuple):
 
     @classmethod
     def of(cls, x: Any) -> Library:
-        import array_api_compat as compat
-
-        if compat.is_torch_array(x):
-            return cls(f"torch:{x.device}")
-        if compat.is_cupy_array(x):
-            return cls(f"cupy:{x.device.id}")
-        if compat.is_jax_array(x):
-            device = next(iter(x.devices()))
-            return cls(f"jax:{device.platform}:{device.id}")
-        if type(x).__module__.startswith("array_api_strict"):
-            name = str(x.device).partition("'")[2].partition("'")[0]
-            return cls(f"strict:{'cpu' if name == 'CPU_DEVICE' else name}")
-        return cls("numpy")
+        return cls(owner_of(x))
 
     def to_host(self, x: Any) -> Any:
         """An array of this library as NumPy's; anything else as it is."""

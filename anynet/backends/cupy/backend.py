@@ -97,6 +97,16 @@ class CuPyBackend(Backend):
             with nullcontext() if current == self._stream else InTurn(self._stream, current):
                 yield
 
+    @staticmethod
+    def asnumpy(x: Array) -> Any:
+        return x.get()
+
+    @classmethod
+    def device_of(cls, x: Any) -> str | None:
+        from array_api_compat import is_cupy_array
+
+        return str(x.device.id) if is_cupy_array(x) else None
+
     def to_numpy(self, x: Array) -> Any:
         with self.scope():
             return super().to_numpy(x)
