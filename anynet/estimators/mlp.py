@@ -11,9 +11,10 @@ from sklearn.neural_network import MLPRegressor as TheirRegressor
 from sklearn.utils._param_validation import Interval
 
 from anynet.estimators.base import NetEstimator
-from anynet.estimators.kinds import Classes, Values
 from anynet.estimators.library import host
-from anynet.estimators.rules import PlainEpsilonAdam, PoissonLoss, RememberedSGD, SoftmaxLogLoss
+from anynet.estimators.losses import PoissonLoss, SoftmaxLogLoss
+from anynet.estimators.optimizers import PlainEpsilonAdam, RememberedSGD
+from anynet.estimators.tasks import Classification, Regression
 from anynet.nn import (
     BatchNorm,
     Dropout,
@@ -179,7 +180,7 @@ class Perceptron(NetEstimator):
         return len(self._names("weight")) + 1
 
 
-class MLPClassifier(Classes, Perceptron):
+class MLPClassifier(Classification, Perceptron):
     """A multi-layer perceptron that tells classes apart, with scikit-learn's parameters and more.
 
     Up to `max_fun` the parameters are those of `sklearn.neural_network.MLPClassifier`, in name, meaning and
@@ -301,7 +302,7 @@ class MLPClassifier(Classes, Perceptron):
         self.out_activation_ = "logistic" if of_each else "softmax"
 
 
-class MLPRegressor(Values, Perceptron):
+class MLPRegressor(Regression, Perceptron):
     """A multi-layer perceptron that predicts values, with scikit-learn's parameters and more.
 
     Up to `max_fun` the parameters are those of `sklearn.neural_network.MLPRegressor`; with several outputs `loss_`

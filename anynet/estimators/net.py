@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval
 
 from anynet.errors import UsageError
 from anynet.estimators.base import NetEstimator
-from anynet.estimators.kinds import Classes, Values
+from anynet.estimators.tasks import Classification, Regression
 from anynet.nn import Adam, HalfMSELoss, Layer, Linear, Loss, Optimizer, ReLU, Sequential
 
 Network: TypeAlias = Layer | Callable[[int], Layer]
@@ -66,7 +66,7 @@ _CONSTRAINTS: dict[str, Any] = {
 }
 
 
-class NetClassifier(Classes, OwnNetwork):
+class NetClassifier(Classification, OwnNetwork):
     """Any network of `anynet.nn` that tells classes apart.
 
     Parameters
@@ -145,7 +145,7 @@ class NetClassifier(Classes, OwnNetwork):
         return 2 if outputs == 2 else super()._outputs_for_two()
 
 
-class NetRegressor(Values, OwnNetwork):
+class NetRegressor(Regression, OwnNetwork):
     """Any network of `anynet.nn` that predicts values.
 
     Parameters

@@ -70,7 +70,7 @@ PARTS: dict[str, Part] = {
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="ci/torture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="ci/stress", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = "(default %(default)s)"
     parser.add_argument(

@@ -62,7 +62,7 @@ def without_numbers(text: str) -> str:
 def show_lost(outcome: Outcome) -> None:
     """Say on stderr what went wrong, most frequent first."""
     for what, times in outcome.lost.most_common(MOST_SHOWN):
-        hint = f"\n      again: ci/torture {outcome.again[what]}" if outcome.again[what] else ""
+        hint = f"\n      again: ci/stress {outcome.again[what]}" if outcome.again[what] else ""
         print(f"{outcome.part}: {times} x {what}{hint}", file=sys.stderr)
     if len(outcome.lost) > MOST_SHOWN:
         print(f"{outcome.part}: and {len(outcome.lost) - MOST_SHOWN} other kinds", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Losses and update rules where scikit-learn's differ from those of `anynet.nn`."""
+"""Losses where scikit-learn's differ from those of `anynet.nn`."""
 
 from __future__ import annotations
 
@@ -6,48 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from anynet.nn import SGD, Adam, BCEWithLogitsLoss, CrossEntropyLoss
-from anynet.nn.checks import check_number
+from anynet.nn import BCEWithLogitsLoss, CrossEntropyLoss
 from anynet.nn.layer import Array, Namespace
 from anynet.nn.losses import TargetKind
-from anynet.nn.optimizers import Slots, check_rates
-
-
-@dataclass(frozen=True)
-class RememberedSGD(SGD):
-    """v <- momentum * v - lr * g, w <- w + v: a velocity keeps the learning rates it was made with.
-
-    While the learning rate is constant this is `SGD`; but a momentum of 1 is allowed, as scikit-learn allows it.
-    """
-
-    def __post_init__(self) -> None:
-        check_rates(self)
-        check_number(self, "momentum", "at least 0 and at most 1", lambda momentum: 0 <= momentum <= 1)
-
-    def update(
-        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array
-    ) -> tuple[Array, Slots]:
-        gradient *= learning_rate
-        if not self.momentum:
-            block -= gradient
-            return block, slots
-        velocity = slots["velocity"]
-        velocity *= self.momentum
-        velocity -= gradient
-        if self.nesterov:
-            block += self.momentum * velocity
-            block -= gradient
-        else:
-            block += velocity
-        return block, {"velocity": velocity}
-
-
-@dataclass(frozen=True)
-class PlainEpsilonAdam(Adam):
-    """Adam as its paper's section 2 abbreviates it: w <- w - lr_t * m / (sqrt(s) + eps), eps not corrected."""
-
-    def _epsilon(self, root2: Array) -> float:
-        return self.eps
 
 
 class _Bounded:

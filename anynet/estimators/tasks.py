@@ -14,11 +14,11 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from anynet.estimators.base import NetEstimator, quiet
 from anynet.estimators.library import host
-from anynet.estimators.rules import LogLoss, PoissonLoss
+from anynet.estimators.losses import LogLoss, PoissonLoss
 from anynet.nn import CrossEntropyLoss, Loss
 
 
-class Classes(ClassifierMixin, NetEstimator):
+class Classification(ClassifierMixin, NetEstimator):
     """Classes by name, one for each sample; or, for a y of zeros and ones with a column each, any number of them."""
 
     class_weight: Any
@@ -178,7 +178,7 @@ class Classes(ClassifierMixin, NetEstimator):
         return tags
 
 
-class Values(RegressorMixin, NetEstimator):
+class Regression(RegressorMixin, NetEstimator):
     """One value for each sample, or several."""
 
     @available_if(lambda self: self._trains_in_epochs())  # type: ignore[untyped-decorator]
