@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -38,8 +37,8 @@ def compiled(
     state: Any,
     batches: tuple[Array, ...],
     data: tuple[Array, ...],
-) -> Compiled | None:
-    """What a backend makes of a step; None, with a warning that says why, where it cannot be compiled.
+) -> tuple[Compiled | None, str]:
+    """What a backend makes of a step; or None, and what to warn of once the step has run as it is.
 
     Parameters
     ----------
@@ -56,19 +55,14 @@ def compiled(
         made = compile_program(program)
         after, metrics = run(made, state, first_of(batches), data)
         prove(backend, metrics, step, state, batches, data, after)
-        return made
+        return made, ""
     except Overflow:
-        return None
+        return None, ""
     except (NotTraceable, NotCompilable, OtherNumbers) as error:
         reason = str(error)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-    # Where the step itself is wrong, it says so here.
-    Backend.run(backend, step, copied(backend, state), copied(backend, first_of(batches)), data)
-    warnings.warn(
-        f"this step runs operation by operation, which is slower, for it cannot be compiled ({reason})", stacklevel=2
-    )
-    return None
+    return None, f"this step runs operation by operation, which is slower, for it cannot be compiled ({reason})"
 
 
 class _Like(NamedTuple):

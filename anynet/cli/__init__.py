@@ -112,12 +112,12 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     parser.add_argument("--version", action="version", version=f"anynet {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=help, epilog=EXIT_CODES_HELP) for name, help in COMMANDS.items()}
-    name = next(iter(arguments), "")
-    if name and not name.startswith("-") and name not in COMMANDS:
-        parser.error(unknown("command", name, COMMANDS))
-    if name not in COMMANDS:
+    name = next((argument for argument in arguments if not argument.startswith("-")), None)
+    if name is None:
         # It ends here, in help or an error.
         return parser.parse_args(arguments), None
+    if name not in COMMANDS:
+        parser.error(unknown("command", name, COMMANDS))
     module = importlib.import_module(f"anynet.cli.{name}")
     module.add_arguments(parsers[name])
     parsed, left = parser.parse_known_args(arguments)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from anynet.backends import BACKENDS
+from anynet.datasets.reading import open_file
 from anynet.errors import UsageError, unknown
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
@@ -95,8 +96,8 @@ class TrainConfig:
     backend: str = _option(
         "auto",
         _TEXT,
-        f"{', '.join(BACKENDS)}, with a device as in cupy:1; or auto, which is CuPy where a CUDA GPU can be used and "
-        "else NumPy",
+        f"{' or '.join(', '.join(BACKENDS).rsplit(', ', 1))}, with a device as in cupy:1; or auto, which is CuPy where "
+        "a CUDA GPU can be used and else NumPy",
         "B",
     )
     hidden: tuple[int, ...] = _option((128, 64), _SIZES, "sizes of the hidden layers", "SIZES", _sizes)
@@ -227,9 +228,6 @@ def _toml_value(value: Any) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    # It brings NumPy, which `--help` need not wait for.
-    from anynet.datasets.reading import open_file
-
     try:
         with open_file(path) as file:
             content = file.read(LARGEST_FILE + 1)

@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
             f"--{name.replace('_', '-')}",
             metavar=option.metavar,
             type=option.parse,
-            default=parser.argument_default or default,
+            default=default if parser.argument_default is None else parser.argument_default,
             help=f"{option.help} (default {text})" if is_told else option.help,
         )
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -19,7 +20,7 @@ from anynet.errors import UsageError
 from anynet.estimators.carried import carried
 from anynet.estimators.epochs import EpochPolicy, Settings, run_epochs
 from anynet.estimators.library import Library, host
-from anynet.estimators.quasi_newton import minimize
+from anynet.estimators.quasi_newton import minimize_loss
 from anynet.estimators.samples import Samples, hold_back
 from anynet.model import Model
 from anynet.nn import Layer, Loss, Optimizer
@@ -154,6 +155,8 @@ class NetEstimator(BaseEstimator):
         callbacks : iterable of anynet.training.Callback
             Such as ``anynet.training.Progress()``, a progress bar.
 
+        Ctrl-C ends training with a warning, and SIGTERM the program, once the batches at hand are done.
+
         Returns
         -------
         self
@@ -269,7 +272,15 @@ class NetEstimator(BaseEstimator):
 
     def _minimize(self, samples: Samples) -> None:
         options = {name: getattr(self, name) for name in ("max_iter", "max_fun", "tol")}
-        self.n_iter_, self.loss_ = minimize(self._model, samples, self._decays(), self._l2, **options)
+        found = minimize_loss(self._model, samples, self._decays(), self._l2, **options)
+        self.n_iter_, self.loss_ = int(found.nit), float(found.fun)
+        if found.status != 0:
+            warnings.warn(
+                f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
+                f"You might also want to scale the data, or increase max_iter (now {self.max_iter}).",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
 
     def _loop_settings(self, rows: int) -> Settings:
         return Settings(

@@ -7,7 +7,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from anynet.estimators.samples import Samples
 from anynet.model import Model
@@ -15,19 +14,19 @@ from anynet.training.state import State
 from anynet.training.step import loss_and_gradient
 
 
-def minimize(
+def minimize_loss(
     model: Model, samples: Samples, decays: tuple[Any, ...], l2: float, *, max_iter: int, max_fun: int, tol: float
-) -> tuple[int, float]:
+) -> Any:
     """Move a model to where its loss is least, by limited-memory BFGS (Liu and Nocedal 1989).
 
     The objective is computed on the backend; what L-BFGS remembers is on the host, in float64.
 
     Returns
     -------
-    iterations, loss
+    scipy.optimize.OptimizeResult
+        Whose `status` is not 0 where it has not converged.
     """
-    from scipy.optimize import OptimizeResult
-    from scipy.optimize import minimize as scipy_minimize
+    from scipy.optimize import OptimizeResult, minimize
 
     backend = model.backend
     differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, decays, l2)
@@ -58,17 +57,10 @@ def minimize(
     options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
     with model.training():
         try:
-            found = scipy_minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
+            found = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=6)
             found = OptimizeResult(x=latest, fun=objective(latest)[0], nit=0, status=0)
         best = (backend.asarray(block, copy=True) for block in blocks_of(found.x))
         model.state = model.state._replace(parameters=tuple(best))
-    if found.status != 0:
-        warnings.warn(
-            f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
-            f"You might also want to scale the data, or increase max_iter (now {max_iter}).",
-            ConvergenceWarning,
-            stacklevel=6,
-        )
-    return int(found.nit), float(found.fun)
+    return found

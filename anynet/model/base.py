@@ -180,7 +180,7 @@ class BaseModel:
         )
         self._shared.replace(lambda state: state._replace(parameters=parameters, buffers=buffers))
 
-    def to_host(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """All that the model is, with arrays of the host."""
         kept = {**{name: getattr(self, name) for name in _PLAIN}, "dtype": self.backend.dtype_name}
         kept["metadata"] = copy.deepcopy(self.metadata)
@@ -200,7 +200,7 @@ class BaseModel:
             "metadata": self.metadata,
         }
 
-    __getstate__ = to_host
+    __getstate__ = snapshot
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self._restore(kept, select("numpy", kept["dtype"]))
@@ -208,7 +208,7 @@ class BaseModel:
     def on(self, backend: Backend) -> Self:
         """The same model, with all that it remembers, on another backend."""
         model = object.__new__(type(self))
-        model._restore(self.to_host(), backend)
+        model._restore(self.snapshot(), backend)
         return model
 
     def _restore(self, kept: Mapping[str, Any], backend: Backend) -> None:
@@ -221,7 +221,7 @@ class BaseModel:
             self._go_on_from(kept)
 
     def _go_on_from(self, kept: Mapping[str, Any]) -> None:
-        """Become, within a training, what was taken of a model, as `to_host` gives it."""
+        """Become, within a training, what was taken of a model, as `snapshot` gives it."""
         self._parts["seed"] = kept["seed"]
         self.epoch, self.steps_before, self.metadata = kept["epoch"], kept["steps_before"], kept["metadata"]
         self._make_steps()

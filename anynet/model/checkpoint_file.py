@@ -24,6 +24,8 @@ from anynet.training.metrics import metrics_of
 _RECORD = {"epoch", "loss", "seconds", "samples_per_second"}
 # What the file calls the fields of a FitState; others have the names that they have there.
 _NAMES = {"first": "first_epoch", "asked": "epochs", "epochs": "last_epoch", "training": "training_id"}
+# Which only older files have.
+_FORMER = ("losses", "unread")
 _COURSE = {
     **dict.fromkeys(("first", "asked", "epochs", "samples", "rows"), schema.WHOLE),
     "batch_size": schema.LENGTH,
@@ -41,7 +43,7 @@ def write(path: Path, model: BaseModel, fit: FitState, callbacks: Callbacks) -> 
     WriteError
         When it cannot be written; whatever was there before is there still.
     """
-    kept = model.to_host()
+    kept = model.snapshot()
     arrays = {f"weights/{name}": array for name, array in kept["arrays"].items()}
     for slot, named in kept["slots"].items():
         arrays |= {f"slots/{slot}/{name}": array for name, array in named.items()}
@@ -124,9 +126,11 @@ class Checkpoint:
                 raise CheckpointError(f"{self.path} was written by a model with another {part}: {reprlib.repr(found)}")
 
     def _fit(self, asked: FitState, measures: set[str]) -> FitState:
-        told = {_NAMES.get(name, name): value for name, value in self._description["course"].items()}
-        told.pop("unread", None)
-        there = FitState(**{**told, "losses": [self._arrays["losses"]]})
+        course = self._description["course"]
+        if others := course.keys() - {*_COURSE, "training", *_FORMER}:
+            raise ValueError(f"it has an unknown key {min(others)!r}")
+        told = {_NAMES.get(name, name): value for name, value in course.items() if name not in _FORMER}
+        there = FitState(**told, losses=[self._arrays["losses"]])
         for name, what in {"samples": "samples", "batch_size": "rows a batch", "epochs": "epochs"}.items():
             found, expected = getattr(there, name), getattr(asked, name)
             if found != expected:
@@ -174,7 +178,7 @@ class Checkpoint:
 
     def restore(self, model: BaseModel) -> None:
         """Bring a model that is in training to where the checkpoint was written."""
-        self._before = model.to_host()
+        self._before = model.snapshot()
         with _blamed(self.path):
             model._go_on_from(self._kept)
 

@@ -42,7 +42,7 @@ class Checkpoints:
         So many of the last are kept.
     best : str, optional
         A key of the records, such as ``val_loss``: the checkpoint after the epoch in which it was best is kept too, as
-        best.safetensors.
+        best.safetensors; nan is never best.
     mode : {"auto", "min", "max"}
         Whether less of `best` is better, or more; "auto" knows losses, errors, accuracies and scores by their names.
     must_succeed : bool

@@ -134,7 +134,7 @@ class Adam:
         mean, square = slots["mean"], slots["square"]
         beta1, beta2 = self.betas
         step = xp.astype(step, block.dtype)
-        # Both corrections move from the block to the numbers that go with it.
+        # Both corrections are single numbers, so they are applied to the rate and to eps rather than to every number.
         root2 = xp.sqrt(_correction(xp, beta2, step))
         rate = learning_rate * root2 / _correction(xp, beta1, step)
         mean *= beta1

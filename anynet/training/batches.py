@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ class Chunk(NamedTuple):
 
 def chunks(
     backend: Backend, arrays: tuple[Any, ...], batch_size: int, most_steps: int | None = None
-) -> Iterator[Chunk]:
+) -> Generator[Chunk]:
     """The rows of host arrays, as they come, as chunks of batches; the last batch may be shorter.
 
     >>> from anynet.backends import select

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from signal import SIGINT
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -96,6 +97,8 @@ class Loop:
         self.callbacks = callbacks
         self.save = save
         self.most_steps = most_steps
+        self._totals: Any = None
+        self._came: list[int] = []
 
     def run(self) -> bool:
         """Train; False where the policy, or a callback's StopTraining, has ended it.
@@ -121,13 +124,19 @@ class Loop:
 
     def _train_epoch(self) -> bool:
         """Train on the rest of an epoch, or until a callback wants to end it; whether to go on."""
-        fit, model, policy = self.fit, self.model, self.policy
-        order = policy.order(model.epoch)
-        weights, self._totals = policy.weights(order)
-        rest, go_on = slice(fit.rows, None), True
+        fit = self.fit
+        order = self.policy.order(self.model.epoch)
+        weights, self._totals = self.policy.weights(order)
+        rest = slice(fit.rows, None)
         batches = self.source.batches(order[rest], tuple(w[rest] for w in weights), fit.batch_size, self.most_steps)
+        # An error that somebody keeps would keep what reads ahead, too.
+        with closing(batches):
+            return self._train_on(batches)
+
+    def _train_on(self, batches: Iterable[Chunk]) -> bool:
+        fit, model, go_on = self.fit, self.model, True
         for chunk in batches:
-            fit.pending.append(model.train_on(chunk, self.source.data, policy.step))
+            fit.pending.append(model.train_on(chunk, self.source.data, self.policy.step))
             fit.rows += chunk.rows
             # While the device works on these, the ones before are looked at.
             self._read_losses(but=0 if self.most_steps == 1 else 1)

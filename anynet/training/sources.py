@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -24,7 +24,7 @@ class ResidentSource:
 
     def batches(
         self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk]:
         """Row numbers and weights; `Backend.run` takes the rows of `data`."""
         return chunks(self.backend, (order, *weights), batch_size, most_steps)
 
@@ -39,7 +39,7 @@ class StreamedSource:
 
     def batches(
         self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk]:
         """Rows and weights."""
         row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self._rows)
         with ThreadPoolExecutor(1) as reader:

@@ -290,6 +290,8 @@ USAGE = [
     (["trian", "mnist"], "unknown command 'trian': did you mean 'train'?"),
     (["train", "mnist", "--epocs", "3"], "anynet train: unknown option '--epocs': did you mean '--epochs'?"),
     (["train", "mnist", "--epocs=3"], "unknown option '--epocs': did you mean '--epochs'?"),
+    (["--jsn", "backends"], "anynet backends: unknown option '--jsn': did you mean '--json'?"),
+    ([""], "unknown command ''"),
     (["predict", "--jsn", "run", "new.csv"], "anynet predict: unknown option '--jsn': did you mean '--json'?"),
     (["train", "mnist", "--qq"], "unknown option '--qq' (see anynet train --help)"),
     (["train", "mnist", "circles"], "one argument too many: 'circles'"),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from anynet.datasets.on_disk import OnDisk
 from anynet.errors import DataError, ShapeError
 from anynet.model import Model
 from anynet.nn import SGD, CrossEntropyLoss, Flatten, Linear, Rescale, Sequential
+from anynet.training import Callback
 
 
 def saved(path: Path, array: Any) -> Path:
@@ -45,6 +47,20 @@ def test_a_mapped_array_trains_as_the_same_array_in_memory_does(tmp_path: Path, 
     actual = model(backend_name).fit(mapped, y, epochs=3, batch_size=32, validation_data=(mapped, y))
     for one, other in zip(expected, actual, strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-6)
+
+
+def test_an_error_that_is_kept_keeps_nothing_that_reads_ahead(tmp_path: Path) -> None:
+    class Fails(Callback):
+        def on_batches_end(self, model: Any, samples: int) -> None:
+            raise ZeroDivisionError
+
+    x, y = images(20_000)
+    path = saved(tmp_path / "x.npy", x)
+    before = threading.enumerate()
+    with pytest.raises(ZeroDivisionError) as kept:
+        model().fit([path], y, callbacks=[Fails()])
+    assert threading.enumerate() == before
+    assert kept
 
 
 def test_a_sequence_of_files_is_one_array(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import sklearn
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -305,6 +306,15 @@ def test_a_network_of_ones_own_has_one_or_two_outputs_for_two_classes() -> None:
 def test_what_cannot_be_is_refused_in_words(make: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         make()
+
+
+def test_lbfgs_keeps_its_loss_where_the_warning_that_it_has_not_converged_is_an_error() -> None:
+    estimator = MLPRegressor(solver="lbfgs", max_iter=2, random_state=0)
+    words = "lbfgs failed to converge after 2 iteration"
+    with warnings.catch_warnings(action="error"), pytest.raises(ConvergenceWarning, match=words):
+        estimator.fit(X, VALUES)
+    assert estimator.n_iter_ == 2
+    assert estimator.loss_ > 0
 
 
 @pytest.mark.reads_values

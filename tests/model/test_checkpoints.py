@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from anynet import Model
 from anynet.errors import CheckpointError, TrainingDiverged, UsageError, WriteError
-from anynet.model import Checkpoints, files
+from anynet.model import Checkpoints, files, model_file
 from anynet.model.checkpoints import latest, read
 from anynet.nn import (
     SGD,
@@ -281,6 +281,18 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     model.save(tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="is a model, and no checkpoint"):
         fit(new_model(), resume=tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("key", ["pending", "last_epoch", "mine"])
+def test_a_checkpoint_holds_nothing_but_what_is_told_of_a_training(tmp_path: Path, key: str) -> None:
+    fit(new_model(), checkpoints=KeepAll(tmp_path, 5))
+    path = latest(tmp_path)
+    assert path is not None
+    arrays, description = model_file.read(path)
+    description["course"][key] = [1.0]
+    model_file.write(path, arrays, description)
+    with pytest.raises(CheckpointError, match=f"unknown key '{key}'"):
+        fit(new_model(), resume=path)
 
 
 FAULTS: dict[str, Callable[..., Any]] = {

@@ -127,25 +127,35 @@ class CuPyBackend(Backend):
         with self._lock, self.scope():
             known = self._known.setdefault(step, _Known({}, {}))
             # Reading comes in batches of any size, each of which would be compiled.
-            fused = self._fused(known.fused, step, state, batches, data) if donate else None
+            fused, warning = self._fused(known.fused, step, state, batches, data) if donate else (None, "")
             state = _apart(state) if fused else state
             graph = self._graph(known, fused, step, state, batches, data)
             if graph:
                 return graph.run(state, batches, data)
-            return super().run(fused or step, state, batches, data, donate=donate)
+            result = super().run(fused or step, state, batches, data, donate=donate)
+            if warning:
+                warnings.warn(warning, stacklevel=2)
+            return result
 
     def _fused(
         self, fused: dict[Any, FusedStep | None], step: Step, state: Any, batches: tuple[Array, ...], data: Any
-    ) -> FusedStep | None:
-        """The step with its operations fused, from its first coming on, so that its numbers are always the same."""
+    ) -> tuple[FusedStep | None, str]:
+        """The step with its operations fused, from its first coming on, so that its numbers are always the same.
+
+        None where they cannot be, and what to warn of the first time.
+        """
         kept = tuple((x.shape, x.dtype.str, x.flags.c_contiguous) for x in leaves(state))
         kind = kept, _kinds_of_one(batches), _kinds_of_one(data)
-        known = kind in fused
+        known, warning = kind in fused, ""
         made = fused.pop(kind, None)
-        _keep(fused, kind, made if known else self._fuse(step, state, batches, data))
-        return fused[kind]
+        if not known:
+            made, warning = self._fuse(step, state, batches, data)
+        _keep(fused, kind, made)
+        return made, warning
 
-    def _fuse(self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> FusedStep | None:
+    def _fuse(
+        self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
+    ) -> tuple[FusedStep | None, str]:
         def run(fused: FusedStep, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Any:
             return Backend.run(self, fused, copied(self, state), batches, data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
@@ -65,23 +66,26 @@ class NumPyBackend(Backend):
         donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         with self.scope():
-            made = self._compiled(step, state, batches, data)
+            made, warning = self._compiled(step, state, batches, data)
             if made is None:
                 with threads(one=False):
-                    return super().run(step, state, batches, data, donate=donate)
+                    result = super().run(step, state, batches, data, donate=donate)
+                if warning:
+                    warnings.warn(warning, stacklevel=2)
+                return result
             with _threads(made.multiplications):
                 return made.run(state, batches, data)
 
     def _compiled(
         self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
-    ) -> CompiledStep | None:
-        """What is made of such a step; None where it has to be taken as it is."""
+    ) -> tuple[CompiledStep | None, str]:
+        """What is made of such a step; None where it has to be taken as it is, and what to warn of the first time."""
         arrays = leaves(state)
         plain = (self.xp.ndarray, self.xp.memmap)
         if not all(type(x) in plain for x in (*arrays, *batches, *data)) or len(set(map(id, arrays))) < len(arrays):
-            return None
+            return None, ""
         if len({len(x) for x in batches}) != 1 or not len(batches[0]) or not _are_rows(batches[0], data):
-            return None
+            return None, ""
         one = (tuple((x.shape[1:], x.dtype) for x in several) for several in (batches, data))
         kind = step, structure(state), tuple((x.shape, x.dtype) for x in arrays), *one
         with self._lock:
@@ -89,19 +93,20 @@ class NumPyBackend(Backend):
             made = self._known.pop(kind, None)
             if is_known:
                 self._known[kind] = made
+        warning = ""
         if not is_known:
-            made = self._compile(step, state, batches, data)
+            made, warning = self._compile(step, state, batches, data)
             with self._lock:
                 self._known[kind] = made
                 if len(self._known) > MOST_COMPILED:
                     del self._known[next(iter(self._known))]
-        return made
+        return made, warning
 
     def _compile(
         self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
-    ) -> CompiledStep | None:
+    ) -> tuple[CompiledStep | None, str]:
         if _overlap(leaves(state)):
-            return None
+            return None, ""
         # By as many threads each time, whatever is computed beside it.
         with threads(one=True):
             return compiled(self, CompiledStep, CompiledStep.run, step, state, batches, data)
