@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -44,6 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What a shell starts in the background ignores Ctrl-C, which tests send.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "reads_values: a library in the test reads values of strict arrays on the host")
     config.addinivalue_line("markers", "needs(*names): a test of these backends or devices, left out where one is not")
     config.addinivalue_line("markers", "host: a test of what no backend changes, left out with ANYNET_TEST_BACKEND")
