@@ -18,6 +18,7 @@ TESTS = (
     "tests/backends/test_cuda_graph.py",
     "tests/backends/test_cuda_surroundings.py",
     "tests/backends/test_cuda_fusion.py",
+    "tests/backends/test_compiled_steps.py",
     "tests/model/test_checkpoints.py::test_on_every_backend_each_checkpoint_leads_to_the_same_bytes",
 )
 
