@@ -96,8 +96,8 @@ class TrainConfig:
     backend: str = _option(
         "auto",
         _TEXT,
-        f"{' or '.join(', '.join(BACKENDS).rsplit(', ', 1))}, with a device as in cupy:1; or auto, which is CuPy where "
-        "a CUDA GPU can be used and else NumPy",
+        f"one of {', '.join(BACKENDS)}, with a device as in cupy:1; or auto, which is CuPy where a CUDA GPU can be "
+        "used and else NumPy",
         "B",
     )
     hidden: tuple[int, ...] = _option((128, 64), _SIZES, "sizes of the hidden layers", "SIZES", _sizes)

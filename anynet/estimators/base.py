@@ -284,15 +284,15 @@ class NetEstimator(BaseEstimator):
 
     def _loop_settings(self, rows: int) -> Settings:
         return Settings(
-            self._batch_size(rows),
-            self.shuffle,
-            self.early_stopping,
-            self.tol,
-            self.n_iter_no_change,
-            self.verbose,
-            self._score,
-            self._next_learning_rate,
-            self._last_words(),
+            batch_size=self._batch_size(rows),
+            shuffle=self.shuffle,
+            early_stopping=self.early_stopping,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            verbose=self.verbose,
+            score=self._score,
+            next_learning_rate=self._next_learning_rate,
+            farewell=self._last_words(),
         )
 
     def _batch_size(self, rows: int) -> int:

@@ -107,10 +107,9 @@ class EpochPolicy(Policy):
         # A call of `fit` is patient anew; those of `partial_fit` go on where the last one stopped.
         if not incremental:
             curves._stalled = 0
-        self.best = Best(higher_is_better=settings.early_stopping)
-        self.best.value = -np.inf if settings.early_stopping else np.inf
+        self.best = Best(settings.early_stopping, value=-np.inf if settings.early_stopping else np.inf)
         if incremental and curves.best_loss_ is not None:
-            self.best.value = curves.best_loss_
+            self.best = Best(higher_is_better=False, value=curves.best_loss_)
         self._best_arrays: Any = None
         if settings.early_stopping:
             self._keep()
@@ -228,11 +227,11 @@ def run_epochs(policy: EpochPolicy, callbacks: Callbacks, max_iter: int, *, must
     fit = FitState(model.epoch, max_iter, model.epoch + max_iter, len(samples.x), policy.settings.batch_size)
     source = make_source(model.backend, (samples.x, samples.target))
     policy.curves.n_iter_ = 0
-    gains = False
+    goes_on = False
     with model.training(fit), callbacks.until_the_end(model), policy.best_in_the_end():
         go_on = callbacks.tell("on_fit_begin", model, max_iter, len(samples.x))
-        gains = go_on and Loop(model, fit, source, policy, callbacks).run()
-    if gains and must_converge:
+        goes_on = go_on and Loop(model, fit, source, policy, callbacks).run()
+    if goes_on and must_converge:
         warnings.warn(
             f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet.",
             ConvergenceWarning,

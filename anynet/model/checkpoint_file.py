@@ -22,7 +22,7 @@ from anynet.training.fit_state import FitState
 from anynet.training.metrics import metrics_of
 
 _RECORD = {"epoch", "loss", "seconds", "samples_per_second"}
-# What the file calls the fields of a FitState; others have the names that they have there.
+# What the file calls some fields of a FitState, as it always did: its `epochs` is the last epoch.
 _NAMES = {"first": "first_epoch", "asked": "epochs", "epochs": "last_epoch", "training": "training_id"}
 # Which only older files have.
 _FORMER = ("losses", "unread")

@@ -92,6 +92,8 @@ class Layer:
     What a layer draws from elsewhere, such as np.random, is drawn anew in each step on other libraries, but a step
     that JAX compiles keeps what was drawn first: draw from the context, and say so with ``stochastic = True``.
 
+    A layer overrides these as class attributes or properties:
+
     Attributes
     ----------
     trainable : bool
@@ -153,9 +155,10 @@ def check_layer(layer: object, name: str) -> None:
         kind = type(layer).__name__
         raise UsageError(f"{name} is a {kind}, which is no layer: wrap what it holds, Sequential(*layers)")
     if not isinstance(layer, Layer):
-        derive = f": derive {type(layer).__name__} from anynet.nn.Layer" if hasattr(layer, "forward") else ""
-        such_as = derive or ": expected one of anynet.nn, such as Linear(128) or ReLU()"
-        raise UsageError(f"{name} is {shown(layer)}, which is no layer{such_as}")
+        remedy = "expected one of anynet.nn, such as Linear(128) or ReLU()"
+        if hasattr(layer, "forward"):
+            remedy = f"derive {type(layer).__name__} from anynet.nn.Layer"
+        raise UsageError(f"{name} is {shown(layer)}, which is no layer: {remedy}")
     for method in ("forward", "backward"):
         if getattr(type(layer), method) is getattr(Layer, method):
             raise UsageError(f"{name} is {shown(layer)}, a layer that has no method {method}")

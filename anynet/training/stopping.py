@@ -21,20 +21,18 @@ class Best:
     higher_is_better : bool
     min_delta : float
         A smaller improvement does not count.
-
-    Attributes
-    ----------
-    value : float or None
+    value : float, optional
+        What it was before.
 
     >>> best = Best(higher_is_better=False)
     >>> [best.improves(loss) for loss in (3.0, 2.0, 2.0, math.nan, 1.0)]
     [True, True, False, False, True]
     """
 
-    def __init__(self, higher_is_better: bool, min_delta: float = 0.0) -> None:
+    def __init__(self, higher_is_better: bool, min_delta: float = 0.0, value: float | None = None) -> None:
         self.higher_is_better = higher_is_better
         self.min_delta = min_delta
-        self.value: float | None = None
+        self.value = value
 
     def improves(self, value: float) -> bool:
         """Whether a value is better than all before it, and so becomes the best."""
