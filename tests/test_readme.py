@@ -24,7 +24,7 @@ from typing import Any
 
 import anynet
 import numpy as np
-from anynet.nn import SGD, Dropout, Frozen, Linear, MSELoss, ReLU, Sequential
+from anynet.nn import SGD, Dropout, Frozen, Linear, MSELoss, Optimizer, ReLU, Schedule, Sequential
 from anynet.training import Callback, StopTraining
 
 
@@ -38,15 +38,12 @@ class Huber:
         return xp.sum(weight[:, None] * error * error), 2 * weight[:, None] * error
 
 
-class SignSGD:
-    lr = 0.1
-    weight_decay = 0.0
-
-    def init(self, xp: Any, block: Any) -> dict[str, Any]:
-        return {}
+@dataclass(frozen=True)
+class SignSGD(Optimizer):
+    lr: float | Schedule = 0.1
 
     def update(
-        self, xp: Any, block: Any, gradient: Any, slots: dict[str, Any], learning_rate: Any, step: Any
+        self, xp: Any, block: Any, gradient: Any, slots: dict[str, Any], learning_rate: Any
     ) -> tuple[Any, dict[str, Any]]:
         return block - learning_rate * xp.sign(gradient), slots
 

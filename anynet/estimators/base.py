@@ -20,13 +20,14 @@ from anynet.errors import UsageError
 from anynet.estimators.carried import carried
 from anynet.estimators.epochs import EpochPolicy, Settings, run_epochs
 from anynet.estimators.library import Library, host
+from anynet.estimators.penalty import penalized
 from anynet.estimators.quasi_newton import minimize_loss
 from anynet.estimators.samples import Samples, hold_back
 from anynet.model import Model
 from anynet.nn import Layer, Loss, Optimizer
 from anynet.training import Callback
 from anynet.training.callbacks import Callbacks
-from anynet.training.step import training_step
+from anynet.training.step import loss_and_gradient, training_step
 
 # What may change from one call to the next without another step.
 _OF_THE_LOOP = frozenset(
@@ -359,10 +360,10 @@ class NetEstimator(BaseEstimator):
         if not same:
             self._rate = self._model.optimizer.lr
         model = self._model
-        parts = model.network, model.loss, model.optimizer
-        self._step = training_step(
-            backend, *parts, model.layout, self._decays(), l2=self._l2, clip_norm=self.clip_norm, seed=model.seed
-        )
+        differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, model.seed)
+        decays = self._decays()
+        differentiate = penalized(differentiate, decays, self._l2)
+        self._step = training_step(backend, differentiate, model.optimizer, model.layout, decays, self.clip_norm)
 
     def _settings(self) -> dict[str, Any]:
         """The parameters that a step is made of."""

@@ -8,30 +8,24 @@ from typing import ClassVar
 
 from anynet.nn import BCEWithLogitsLoss, CrossEntropyLoss
 from anynet.nn.layer import Array, Namespace
-from anynet.nn.losses import TargetKind
-
-
-class _Bounded:
-    """The value that is told of a sample's loss is at most -log of the smallest step from 1, as scikit-learn tells it.
-
-    The gradient is that of the loss without a bound; but when to stop is decided by the value.
-    """
-
-    def _bounded(self, xp: Namespace, losses: Array) -> Array:
-        return xp.minimum(losses, -math.log(xp.finfo(losses.dtype).eps))
+from anynet.nn.losses import TargetKind, binary_cross_entropy_with_logits, cross_entropy
 
 
 @dataclass(frozen=True)
-class SoftmaxLogLoss(_Bounded, CrossEntropyLoss):
-    """Softmax cross-entropy from logits."""
-
-
-@dataclass(frozen=True)
-class LogLoss(_Bounded, BCEWithLogitsLoss):
-    """Binary cross-entropy from logits, summed over the outputs."""
+class SoftmaxLogLoss(CrossEntropyLoss):
+    """Softmax cross-entropy from logits, whose value is bounded as scikit-learn's is."""
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
-        return super().__call__(xp, prediction, target, weight * float(prediction.shape[-1]))
+        return cross_entropy(xp, prediction, target, weight, _largest(xp, prediction))
+
+
+@dataclass(frozen=True)
+class LogLoss(BCEWithLogitsLoss):
+    """Binary cross-entropy from logits, summed over the outputs, whose value is bounded as scikit-learn's is."""
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+        share = weight * float(prediction.shape[-1])
+        return binary_cross_entropy_with_logits(xp, prediction, target, share, _largest(xp, prediction))
 
 
 @dataclass(frozen=True)
@@ -52,3 +46,8 @@ class PoissonLoss:
         # t log t is 0 where t is.
         entropy = target * xp.log(xp.where(target > 0, target, 1.0))
         return xp.sum(share * (entropy - target - target * prediction + rate)), share * (rate - target)
+
+
+def _largest(xp: Namespace, prediction: Array) -> float:
+    """-log of the smallest step from 1: scikit-learn clips probabilities there, but not the gradient."""
+    return -math.log(xp.finfo(prediction.dtype).eps)

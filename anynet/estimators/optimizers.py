@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anynet.nn import SGD, Adam
+from anynet.nn import SGD, Adam, Optimizer
 from anynet.nn.checks import check_number
 from anynet.nn.layer import Array, Namespace
-from anynet.nn.optimizers import Slots, check_rates
+from anynet.nn.optimizers import Slots, bias_correction
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class RememberedSGD(SGD):
     """
 
     def __post_init__(self) -> None:
-        check_rates(self)
+        Optimizer.__post_init__(self)
         check_number(self, "momentum", "at least 0 and at most 1", lambda momentum: 0 <= momentum <= 1)
 
     def update(
-        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array
+        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array
     ) -> tuple[Array, Slots]:
         gradient *= learning_rate
         if not self.momentum:
@@ -43,5 +43,14 @@ class RememberedSGD(SGD):
 class PlainEpsilonAdam(Adam):
     """Adam as its paper's section 2 abbreviates it: w <- w - lr_t * m / (sqrt(s) + eps), eps not corrected."""
 
-    def _epsilon(self, root2: Array) -> float:
-        return self.eps
+    def update(
+        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array
+    ) -> tuple[Array, Slots]:
+        slots = self._averaged(gradient, slots)
+        correction1, correction2 = (bias_correction(xp, beta, slots["step"]) for beta in self.betas)
+        root = xp.sqrt(slots["square"])
+        root += self.eps
+        change = slots["mean"] / root
+        change *= learning_rate * xp.sqrt(correction2) / correction1
+        block -= change
+        return block, slots

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from anynet.estimators.penalty import penalized
 from anynet.estimators.samples import Samples
 from anynet.model import Model
 from anynet.training.state import State
@@ -29,7 +30,7 @@ def minimize_loss(
     from scipy.optimize import OptimizeResult, minimize
 
     backend = model.backend
-    differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, decays, l2)
+    differentiate = penalized(loss_and_gradient(backend, model.network, model.loss, model.layout), decays, l2)
     weight = np.ones(len(samples.x)) if samples.weight is None else samples.weight
     rows = samples.x, samples.target, weight / weight.sum(), np.full(len(weight), 1 / weight.sum())
     batch = tuple(backend.asarray(array[None]) for array in rows)

@@ -14,15 +14,15 @@ from anynet.backends import Backend, select
 from anynet.backends.base import Step
 from anynet.errors import UsageError
 from anynet.model import host_state, model_file
-from anynet.model.validation import check_arrays, check_loss, check_optimizer, check_whole
+from anynet.model.validation import check_arrays, check_clip_norm, check_loss, check_optimizer, check_whole
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_shape
 from anynet.nn.layer import Shape, check_layer
 from anynet.training.batches import Chunk
 from anynet.training.fit_state import FitState
 from anynet.training.rng import generator
-from anynet.training.state import SharedState, State, fresh, state_of
-from anynet.training.step import evaluation_step, prediction_step, training_step
+from anynet.training.state import SharedState, State, first_rate, first_slots, state_of, step_number
+from anynet.training.step import evaluation_step, loss_and_gradient, prediction_step, training_step
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -31,7 +31,7 @@ _BELONGS_TO_WEIGHTS = {
     "network": "make another Model, and carry over what fits with build(input_shape, arrays)",
     "backend": "model.on(backend) is the same model on another",
 }
-_PLAIN = ("network", "loss", "optimizer", "seed", "epoch", "steps_before", "metadata", "input_shape")
+_PLAIN = ("network", "loss", "optimizer", "clip_norm", "seed", "epoch", "metadata", "input_shape")
 T = TypeVar("T")
 
 
@@ -59,6 +59,7 @@ class BaseModel:
     loss: Part[Loss] = Part()
     optimizer: Part[Optimizer] = Part()
     backend: Part[Backend] = Part()
+    clip_norm: Part[float | None] = Part()
     seed: Part[int] = Part()
 
     def __init__(
@@ -67,6 +68,7 @@ class BaseModel:
         loss: Loss,
         optimizer: Optimizer,
         *,
+        clip_norm: float | None = None,
         backend: str | Backend = "numpy",
         dtype: DTypeLike = "float32",
         seed: int = 0,
@@ -79,10 +81,10 @@ class BaseModel:
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
+        self.clip_norm = clip_norm
         self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
         self.seed = seed
         self.epoch = 0
-        self.steps_before = 0
         self.metadata: dict[str, Any] = {}
         self.fit_state: FitState | None = None
 
@@ -110,11 +112,11 @@ class BaseModel:
         is_built = self.input_shape is not None
         self._set(shape, layout, given)
         if is_built:
-            self.epoch = self.steps_before = 0
+            self.epoch = 0
         return self
 
-    def _set(self, shape: Shape, layout: Layout, arrays: Mapping[str, Any]) -> None:
-        state = state_of(self.backend, layout, self.optimizer, arrays)
+    def _set(self, shape: Shape, layout: Layout, arrays: Mapping[str, Any], step: int = 0) -> None:
+        state = state_of(self.backend, layout, self.optimizer, arrays, step)
         with self._building:
             if self.input_shape is not None and self._shared.in_training:
                 raise UsageError("the model is being trained: build it anew afterwards, or put other weights")
@@ -127,9 +129,8 @@ class BaseModel:
         backend, parts = self.backend, (self.network, self.loss)
         decays = self.layout.decays(np) if self.optimizer.weight_decay else ()
         decays = tuple(backend.asarray(decay) for decay in decays)
-        self._train = training_step(
-            backend, *parts, self.optimizer, self.layout, decays, seed=self.seed, steps_before=self.steps_before
-        )
+        differentiate = loss_and_gradient(backend, *parts, self.layout, self.seed)
+        self._train = training_step(backend, differentiate, self.optimizer, self.layout, decays, self.clip_norm)
         self._evaluate = evaluation_step(backend, *parts, self.layout)
         self._predict = prediction_step(backend, self.network, self.layout)
 
@@ -186,7 +187,7 @@ class BaseModel:
         kept["metadata"] = copy.deepcopy(self.metadata)
         if self.input_shape is not None:
             state = self.read_state()
-            kept |= host_state.to_host(self.layout, self.backend, state)
+            kept |= host_state.to_host(self.layout, self.backend, self.optimizer, state)
         return kept
 
     def description(self, state: State) -> dict[str, Any]:
@@ -196,7 +197,7 @@ class BaseModel:
             "input_shape": self.input_shape,
             "seed": self.seed,
             "epoch": self.epoch,
-            "step": self.steps_before + int(self.backend.to_numpy(state.step)),
+            "step": int(self.backend.to_numpy(state.step)),
             "metadata": self.metadata,
         }
 
@@ -213,7 +214,7 @@ class BaseModel:
 
     def _restore(self, kept: Mapping[str, Any], backend: Backend) -> None:
         parts = kept["network"], kept["loss"], kept["optimizer"]
-        BaseModel.__init__(self, *parts, backend=backend, seed=kept["seed"])
+        BaseModel.__init__(self, *parts, clip_norm=kept["clip_norm"], backend=backend, seed=kept["seed"])
         self.epoch, self.metadata = kept["epoch"], kept["metadata"]
         if kept["input_shape"] is not None:
             shape = kept["input_shape"]
@@ -223,9 +224,9 @@ class BaseModel:
     def _go_on_from(self, kept: Mapping[str, Any]) -> None:
         """Become, within a training, what was taken of a model, as `snapshot` gives it."""
         self._parts["seed"] = kept["seed"]
-        self.epoch, self.steps_before, self.metadata = kept["epoch"], kept["steps_before"], kept["metadata"]
+        self.epoch, self.metadata = kept["epoch"], kept["metadata"]
         self._make_steps()
-        self.state = host_state.from_host(self.layout, self.backend, kept)
+        self.state = host_state.from_host(self.layout, self.backend, self.optimizer, kept)
 
     @staticmethod
     def _checked(name: str, part: Any) -> Any:
@@ -237,10 +238,12 @@ class BaseModel:
             check_loss(part)
         elif name == "optimizer":
             check_optimizer(part)
+        elif name == "clip_norm":
+            return check_clip_norm(part)
         return part
 
     def _assign(self, name: str, part: Any) -> None:
-        """Make something a part; another loss, optimizer or seed counts from the next `fit` on."""
+        """Make something a part; another loss, optimizer, clip_norm or seed counts from the next `fit` on."""
         part = self._checked(name, part)
         with self._building:
             self._put_part(name, part)
@@ -254,13 +257,13 @@ class BaseModel:
         if name in _BELONGS_TO_WEIGHTS and part != getattr(self, name):
             raise UsageError(f"the model has weights, so its {name} stays: {_BELONGS_TO_WEIGHTS[name]}")
         if name == "optimizer" and part is not self.optimizer:
-            begun = ("slots", "learning_rate", "step")
             self._shared.replace(
                 lambda state: state._replace(
-                    **dict(zip(begun, fresh(self.backend, part, state.parameters), strict=True))
+                    slots=first_slots(self.backend, self.layout, part, state.parameters),
+                    learning_rate=first_rate(self.backend, part),
+                    step=step_number(self.backend, 0),
                 )
             )
-            self.steps_before = 0
         self._parts[name] = part
         self._make_steps()
 

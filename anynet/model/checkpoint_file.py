@@ -15,6 +15,7 @@ import numpy as np
 from anynet.errors import CheckpointError, ModelFileError
 from anynet.model import model_file, schema
 from anynet.model.base import BaseModel
+from anynet.model.host_state import slot_shapes
 from anynet.nn import Layout
 from anynet.nn.layer import Shape
 from anynet.training.callbacks import Callback, Callbacks
@@ -32,7 +33,7 @@ _COURSE = {
     "history": [schema.NUMBERS],
 }
 _STATES = schema.Kind("the state of each callback", lambda states: isinstance(states, (dict, list)))
-_SCHEMA = {"steps_before": schema.STEPS, "course": _COURSE, "callbacks": _STATES}
+_SCHEMA = {"course": _COURSE, "callbacks": _STATES}
 
 
 def write(path: Path, model: BaseModel, fit: FitState, callbacks: Callbacks) -> None:
@@ -52,13 +53,7 @@ def write(path: Path, model: BaseModel, fit: FitState, callbacks: Callbacks) -> 
         arrays |= {f"callbacks/{key}/{name}": array for name, array in state.pop("arrays", {}).items()}
     arrays |= {"learning_rate": kept["numbers"][0], "losses": fit.all_losses().astype(kept["dtype"])}
     course = {name: getattr(fit, _NAMES.get(name, name)) for name in (*_COURSE, "training")}
-    description = {
-        **model.description(model.state),
-        "steps_before": model.steps_before,
-        "course": course,
-        "callbacks": states,
-    }
-    model_file.write(path, arrays, description)
+    model_file.write(path, arrays, {**model.description(model.state), "course": course, "callbacks": states})
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -76,10 +71,21 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if "course" not in description:
         raise CheckpointError(f"{path} is a model, and no checkpoint that training can go on from")
     with _blamed(path):
-        # The first format knew of none.
-        description.setdefault("steps_before", 0)
         schema.check(description, _SCHEMA)
+        arrays |= _former_counts(arrays, description)
     return arrays, description
+
+
+def _former_counts(arrays: dict[str, Any], description: dict[str, Any]) -> dict[str, Any]:
+    """How many steps Adam has taken: a slot of its own now, but a number beside them in the first two formats."""
+    names = _under("slots/mean/", arrays).keys() - _under("slots/step/", arrays)
+    if not names:
+        return {}
+    schema.check({"steps_before": 0, **description}, {"steps_before": schema.STEPS})
+    count = description["step"] - description.get("steps_before", 0)
+    if count < 0:
+        raise ValueError(f"its optimizer has taken {count} steps")
+    return {f"slots/step/{name}": np.asarray(count, description["dtype"]) for name in names}
 
 
 class Checkpoint:
@@ -101,7 +107,7 @@ class Checkpoint:
     fit : FitState
         How far the training had come.
     step : int
-        How many steps the optimizer had taken.
+        How many steps had been taken.
 
     Raises
     ------
@@ -157,23 +163,20 @@ class Checkpoint:
             raise ValueError(f"its samples have shape {tuple(self._description['input_shape'])}, not {shape}")
         layout = Layout(model.network, shape)
         parameters, buffers = layout.shapes(layout.parameters), layout.shapes(layout.buffers)
-        kept = {name: self._description[name] for name in ("seed", "epoch", "steps_before", "metadata")}
+        kept = {name: self._description[name] for name in ("seed", "epoch", "metadata")}
         kept["arrays"] = _under("weights/", self._arrays)
         model_file.check(kept["arrays"], {**parameters, **buffers})
         slots = sorted({name.split("/")[1] for name in self._arrays if name.startswith("slots/")})
         kept["slots"] = {slot: _under(f"slots/{slot}/", self._arrays) for slot in slots}
-        needed = sorted(model.optimizer.init(np, np.zeros(1))) if parameters else []
-        if slots != needed:
-            raise ValueError(f"its optimizer remembers {slots}, not {needed}")
-        for named in kept["slots"].values():
-            model_file.check(named, parameters)
+        needed = slot_shapes(layout, model.optimizer)
+        if slots != sorted(needed):
+            raise ValueError(f"its optimizer remembers {slots}, not {sorted(needed)}")
+        for slot, named in kept["slots"].items():
+            model_file.check(named, needed[slot])
         learning_rate = self._arrays["learning_rate"]
         if learning_rate.shape != ():
             raise ValueError(f"its learning rate has shape {learning_rate.shape}")
-        step = self._description["step"] - self._description["steps_before"]
-        if step < 0:
-            raise ValueError(f"it has taken {step} steps")
-        kept["numbers"] = [learning_rate, np.asarray(step, np.int32)]
+        kept["numbers"] = [learning_rate, np.asarray(self._description["step"], np.int32)]
         return kept
 
     def restore(self, model: BaseModel) -> None:

@@ -33,6 +33,6 @@ def _learning_rate(model: BaseModel, steps_ago: int) -> float:
     backend, rate = model.backend, model.optimizer.lr
     if not callable(rate):
         return rate
-    step = np.asarray(float(backend.to_numpy(model.state.step)) + model.steps_before - steps_ago)
+    step = np.asarray(float(backend.to_numpy(model.state.step)) - steps_ago)
     with backend.scope():
         return float(backend.to_numpy(rate(backend.xp, backend.asarray(step))))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from anynet.backends import Backend
-from anynet.nn import Layout
-from anynet.nn.layout import by_name
+from anynet.nn import Layout, Optimizer
+from anynet.nn.layer import Shape
+from anynet.nn.layout import Blocks, by_name
 from anynet.training.state import State
 
 
@@ -19,25 +20,47 @@ def named_arrays(layout: Layout, backend: Backend, state: State) -> dict[str, An
     return {name: np.array(backend.to_numpy(array)) for name, array in by_name(tree).items()}
 
 
-def to_host(layout: Layout, backend: Backend, state: State) -> dict[str, Any]:
+def to_host(layout: Layout, backend: Backend, optimizer: Optimizer, state: State) -> dict[str, Any]:
     """All of a state: `arrays` by name, `slots` by their name and the parameter's, and the two `numbers`."""
-    arrays = named_arrays(layout, backend, state)
-    trained = [entry.name for entry in layout.parameters]
-    slots = {}
-    for slot in state.slots[0] if state.slots else ():
-        named = named_arrays(layout, backend, state._replace(parameters=tuple(block[slot] for block in state.slots)))
-        slots[slot] = {name: named[name] for name in trained}
+    slots: dict[str, dict[str, Any]] = {}
+    for i, entry in enumerate(layout.parameters):
+        for slot, array in state.slots[entry.block if optimizer.elementwise else i].items():
+            part = entry.part(backend.xp, array) if optimizer.elementwise else array
+            slots.setdefault(slot, {})[entry.name] = np.array(backend.to_numpy(part))
     numbers = [np.array(backend.to_numpy(number)) for number in (state.learning_rate, state.step)]
-    return {"arrays": arrays, "slots": slots, "numbers": numbers}
+    return {"arrays": named_arrays(layout, backend, state), "slots": slots, "numbers": numbers}
 
 
-def from_host(layout: Layout, backend: Backend, kept: Mapping[str, Any]) -> State:
+def slot_shapes(layout: Layout, optimizer: Optimizer) -> dict[str, dict[str, Shape]]:
+    """The shapes of the slots that `to_host` gives."""
+    shapes: dict[str, dict[str, Shape]] = {}
+    for entry in layout.parameters:
+        for slot, array in optimizer.init(np, np.zeros(entry.parameter.shape)).items():
+            shapes.setdefault(slot, {})[entry.name] = array.shape
+    return shapes
+
+
+def from_host(layout: Layout, backend: Backend, optimizer: Optimizer, kept: Mapping[str, Any]) -> State:
     """The state that `to_host` was given, however this backend lays out blocks."""
 
     def owned(array: Any) -> Any:
         return backend.asarray(array, copy=True)
 
-    parameters, buffers = (tuple(map(owned, part)) for part in layout.blocks(np, kept["arrays"]))
-    blocks = {slot: layout.blocks(np, {**kept["arrays"], **arrays})[0] for slot, arrays in kept["slots"].items()}
-    slots = tuple({slot: owned(blocks[slot][i]) for slot in blocks} for i in range(len(parameters)))
-    return State(parameters, buffers, slots, *map(owned, kept["numbers"]))
+    parameters, buffers = layout.blocks(np, kept["arrays"])
+    slots = _slots(layout, optimizer, parameters, kept["slots"])
+    on_device = tuple({name: owned(array) for name, array in of_block.items()} for of_block in slots)
+    return State(tuple(map(owned, parameters)), tuple(map(owned, buffers)), on_device, *map(owned, kept["numbers"]))
+
+
+def _slots(layout: Layout, optimizer: Optimizer, blocks: Blocks, kept: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Slots by name, for each block or, where the optimizer is not elementwise, for each parameter."""
+    names = [entry.name for entry in layout.parameters]
+    if not optimizer.elementwise:
+        return [{slot: of[name] for slot, of in kept.items() if name in of} for name in names]
+    joined = {slot: layout.join(np, tuple(of[name] for name in names)) for slot, of in kept.items()}
+    slots = []
+    for i, block in enumerate(blocks):
+        first = next(entry.name for entry in layout.parameters if entry.block == i)
+        made = optimizer.init(np, block)
+        slots.append({slot: joined[slot][i] if made[slot].shape else kept[slot][first] for slot in made})
+    return slots

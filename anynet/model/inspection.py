@@ -39,9 +39,7 @@ def gradients(model: BaseModel, x: Any, y: Any, sample_weight: Any = None) -> di
     samples = check_samples(model.network, model.loss, model.input_shape, x, y, sample_weight)
     shape, x, target, weight = samples
     model._ensure_built(shape)
-    step = _kept(
-        model, gradient_step, model.backend, model.network, model.loss, model.layout, model.seed, model.steps_before
-    )
+    step = _kept(model, gradient_step, model.backend, model.network, model.loss, model.layout, model.seed)
     batch = (np.asarray(array)[None] for array in (x, target, weight / weight.sum()))
     arrays = tuple(model.backend.asarray(array) for array in batch)
     found = _read(model.backend, step, model.read_state(), arrays)
@@ -63,9 +61,9 @@ def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     return step
 
 
-def gradient_step(backend: Backend, network: Layer, loss: Loss, layout: Layout, seed: int, steps_before: int) -> Step:
+def gradient_step(backend: Backend, network: Layer, loss: Loss, layout: Layout, seed: int) -> Step:
     """The step that gives the gradient of a batch's loss, by parameter, as a training step would use it."""
-    differentiate = loss_and_gradient(backend, network, loss, layout, seed=seed, steps_before=steps_before)
+    differentiate = loss_and_gradient(backend, network, loss, layout, seed)
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         _, blocks, _ = differentiate(xp, state, batch)

@@ -45,6 +45,8 @@ class Model(BaseModel):
         Another may be assigned between two trainings.
     optimizer : Optimizer
         Likewise; one that is assigned has taken no step, and remembers nothing.
+    clip_norm : float, optional
+        A gradient with a larger norm, over all parameters, is scaled down to it.
     backend : str or Backend
         ``name[:device]`` or ``auto``, as `anynet.backends.select` takes it.
     dtype : {"float32", "float64"}, or NumPy's dtype of that name
@@ -55,8 +57,6 @@ class Model(BaseModel):
     ----------
     epoch : int
         How many epochs it has been trained.
-    steps_before : int
-        How many steps it had taken when the optimizer began; a schedule counts them too.
     metadata : dict
         Anything JSON can hold; saved and loaded with the model.
 
@@ -236,14 +236,14 @@ class Model(BaseModel):
         arrays, description = model_file.read(path)
         with model_file.blamed(path):
             parts = [model_file.build(description[part], known) for part in ("network", "loss", "optimizer")]
-            model = cls(*parts, backend=backend, dtype=description["dtype"], seed=description["seed"])
+            settings = {name: description[name] for name in ("clip_norm", "dtype", "seed")}
+            model = cls(*parts, backend=backend, **settings)
             model.epoch = description["epoch"]
             model.metadata = description["metadata"]
             shape = tuple(description["input_shape"])
             layout = Layout(model.network, shape, model.backend.pack_limit)
             model_file.check(arrays, layout.shapes((*layout.parameters, *layout.buffers)))
-            model.steps_before = description["step"]
-            model._set(shape, layout, arrays)
+            model._set(shape, layout, arrays, description["step"])
         return model
 
     def summary(self, input_shape: Shape | None = None) -> Summary:

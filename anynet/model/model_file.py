@@ -20,8 +20,8 @@ from anynet.model import schema
 from anynet.model.files import write_atomically
 from anynet.nn.layer import Shape
 
-FORMAT = 2
-_READABLE = (1, 2)
+FORMAT = 3
+_READABLE = (1, 2, 3)
 # What believing a damaged description leads to.
 CAUSED_BY_DAMAGE = (
     AnynetError,
@@ -120,6 +120,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {name: file.get_tensor(name) for name in names}
         if header.pop("sha256") != _checksum(arrays, header):
             raise ModelFileError("its checksum does not fit its content")
+        # The first two formats knew of no clipping.
+        header = {"clip_norm": None, **header}
         _check_header(header)
         for name, array in arrays.items():
             if array.dtype != header["dtype"]:
@@ -130,12 +132,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def parts(model: Any) -> dict[str, Any]:
     """What a model is made of, as what JSON can hold."""
     described = {part: describe(getattr(model, part)) for part in ("network", "loss", "optimizer")}
-    return {**described, "dtype": model.backend.dtype_name}
+    return {**described, "clip_norm": model.clip_norm, "dtype": model.backend.dtype_name}
 
 
 _PART = {"is": schema.TEXT}
 _SCHEMA = {
     **dict.fromkeys(("network", "loss", "optimizer"), _PART),
+    "clip_norm": schema.NUMBER_OR_NONE,
     "input_shape": schema.SHAPE,
     "dtype": schema.one_of("float32", "float64"),
     **dict.fromkeys(("seed", "epoch"), schema.WHOLE),

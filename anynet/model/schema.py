@@ -26,6 +26,7 @@ WHOLE = Kind("a whole number, 0 or more", lambda value: type(value) is int and 0
 LENGTH = Kind("a whole number, 1 or more", lambda value: type(value) is int and 1 <= value <= LARGEST)
 STEPS = Kind(f"a whole number from 0 to {MOST_STEPS}", lambda value: type(value) is int and 0 <= value <= MOST_STEPS)
 NUMBER = Kind("a number", lambda value: type(value) in (int, float))
+NUMBER_OR_NONE = Kind("a number or null", lambda value: value is None or NUMBER.holds(value))
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 MAPPING = Kind("names with values", lambda value: isinstance(value, dict))
 NUMBERS = Kind("names with numbers", lambda value: isinstance(value, dict) and all(map(NUMBER.holds, value.values())))

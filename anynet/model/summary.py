@@ -13,6 +13,7 @@ import numpy as np
 
 from anynet.errors import shown
 from anynet.model.base import BaseModel
+from anynet.model.host_state import slot_shapes
 from anynet.nn import Layer, Layout, Sequential
 from anynet.nn.checks import check_shape
 from anynet.nn.containers import children, leaves
@@ -74,7 +75,7 @@ def summary(model: BaseModel, input_shape: Shape | None = None) -> Summary:
     # The whole first, so that a shape that does not fit is refused with the name of the layer.
     whole = _row("total", model.network, shape)._replace(layer="")
     rows = _rows(model.network, shape) if children(model.network) else [_row("", model.network, shape)]
-    return Summary(_made_of(model), (*rows, whole), _memory(model, whole))
+    return Summary(_made_of(model), (*rows, whole), _memory(model, shape, whole))
 
 
 def short(model: BaseModel) -> str:
@@ -136,16 +137,25 @@ def _row(name: str, layer: Layer, shape: Shape | None) -> Row:
     return Row(name, brief(layer), layout.out_shape, trainable + fixed, trainable)
 
 
-def _memory(model: BaseModel, whole: Row) -> dict[str, int]:
-    if whole.parameters is None or whole.trainable is None:
+def _memory(model: BaseModel, shape: Shape | None, whole: Row) -> dict[str, int]:
+    if shape is None or whole.parameters is None or whole.trainable is None:
         return {}
-    number = np.zeros(1, model.backend.dtype_name)
-    remembered = sum(slot.nbytes for slot in model.optimizer.init(np, number).values())
+    itemsize = np.dtype(model.backend.dtype_name).itemsize
     return {
-        "weights": number.nbytes * whole.parameters,
-        "gradients": number.nbytes * whole.trainable,
-        "optimizer": remembered * whole.trainable,
+        "weights": itemsize * whole.parameters,
+        "gradients": itemsize * whole.trainable,
+        "optimizer": itemsize * _remembered(model, shape, whole.trainable),
     }
+
+
+def _remembered(model: BaseModel, shape: Shape, trainable: int) -> int:
+    """How many numbers the optimizer keeps, but for those that it keeps once for all parameters."""
+    optimizer = model.optimizer
+    if optimizer.elementwise:
+        per_number: int = sum(slot.ndim for slot in optimizer.init(np, np.zeros(1)).values())
+        return trainable * per_number
+    shapes = [shape for of in slot_shapes(Layout(model.network, shape), optimizer).values() for shape in of.values()]
+    return sum(map(math.prod, shapes))
 
 
 def _made_of(model: BaseModel) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from anynet.backends import to_numpy
 from anynet.errors import DataError, ShapeError, UsageError, shown, unknown
-from anynet.nn import LOSSES, OPTIMIZERS, Layout
+from anynet.nn import LOSSES, OPTIMIZERS, Layout, Optimizer
 from anynet.nn.checks import check_part, python_number
 from anynet.nn.losses import TargetKind
 from anynet.training.callbacks import Callback
@@ -36,12 +36,28 @@ def check_optimizer(optimizer: Any) -> None:
         such_as = _nearest(optimizer, OPTIMIZERS)
         raise UsageError(f"the optimizer is {shown(optimizer)}: give one of anynet.nn, such as {such_as}(lr=0.01)")
     check_part(optimizer, "the optimizer", "optimizer", ("lr", "weight_decay", "init", "update"), "SGD(lr=0.1)")
+    if not isinstance(optimizer, Optimizer):
+        kind = type(optimizer).__name__
+        raise UsageError(f"the optimizer is {shown(optimizer)}: derive {kind} from anynet.nn.Optimizer")
     if callable(optimizer.lr):
         check_schedule(optimizer.lr)
     elif python_number(optimizer.lr) is None:
         raise UsageError(f"the optimizer's lr must be a number or a schedule, but is {shown(optimizer.lr)}")
     if python_number(optimizer.weight_decay) is None:
         raise UsageError(f"the optimizer's weight_decay must be a number, but is {shown(optimizer.weight_decay)}")
+
+
+def check_clip_norm(norm: Any) -> float | None:
+    """The norm as a number of Python's; None for none.
+
+    >>> check_clip_norm(0)
+    Traceback (most recent call last):
+    anynet.errors.UsageError: clip_norm must be a number above 0, or None, but is 0
+    """
+    number = python_number(norm)
+    if norm is not None and (number is None or not number > 0):
+        raise UsageError(f"clip_norm must be a number above 0, or None, but is {shown(norm)}")
+    return number
 
 
 def check_schedule(schedule: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anynet.nn.checks import check_number
-from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters
+from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, device_of
 
 _GOLDEN_RATIO = 0x9E3779B1
 
@@ -60,8 +60,7 @@ def random_bits(xp: Namespace, like: Array, ctx: Context) -> Array:
     count = 1
     for length in like.shape:
         count *= length
-    # A JAX tracer has no device, and needs none.
-    bits = xp.arange(count, dtype=xp.int32, device=getattr(like, "device", None))
+    bits = xp.arange(count, dtype=xp.int32, device=device_of(like))
     bits = _hashed(bits + _signed(ctx.seed * _GOLDEN_RATIO))
     if ctx.step is not None:
         bits = _hashed(bits + xp.reshape(xp.astype(ctx.step, xp.int32), (1,)) * _signed(_GOLDEN_RATIO))

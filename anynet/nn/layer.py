@@ -72,6 +72,11 @@ class Context:
         return replace(self, seed=self.seed * 1_000_003 + place + 1)
 
 
+def device_of(x: Array) -> Any:
+    """The device of an array; None for a JAX tracer, which has no device and needs none."""
+    return getattr(x, "device", None)
+
+
 def rows_of(xp: Namespace, x: Array) -> Array:
     """An array of shape (..., features) as one of shape (rows, features)."""
     return x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))

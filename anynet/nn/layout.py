@@ -32,8 +32,13 @@ class Entry:
         return ".".join(self.path)
 
     def view(self, xp: Namespace, blocks: Blocks) -> Array:
-        block = blocks[self.block]
-        return block if self.stop is None else xp.reshape(block[self.start : self.stop], self.parameter.shape)
+        """The parameter, as a view of its block."""
+        return self.part(xp, blocks[self.block])
+
+    def part(self, xp: Namespace, block: Array) -> Array:
+        """Its part of something that is laid out like its block, or is one number for the whole block."""
+        whole = self.stop is None or block.ndim == 0
+        return block if whole else xp.reshape(block[self.start : self.stop], self.parameter.shape)
 
 
 class Layout:
@@ -100,6 +105,15 @@ class Layout:
         blocks = {True: parameters, False: buffers}
         views: Parameters = _map(lambda _, entry: entry.view(xp, blocks[entry.parameter.trainable]), self._tree)
         return views
+
+    def split(self, xp: Namespace, blocks: Blocks) -> Blocks:
+        """Blocks laid out like the parameters, as one new array for each parameter, in its own shape."""
+        return tuple(xp.asarray(entry.view(xp, blocks), copy=True) for entry in self.parameters)
+
+    def join(self, xp: Namespace, arrays: Blocks) -> Blocks:
+        """One array for each parameter, in its own shape, as blocks."""
+        of = dict(zip((entry.path for entry in self.parameters), arrays, strict=True))
+        return _join(xp, self.parameters, lambda entry: of[entry.path])
 
     def pack(self, xp: Namespace, gradients: Parameters) -> Blocks:
         """Gradients, nested by layer, as blocks laid out like the parameters."""

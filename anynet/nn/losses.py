@@ -11,12 +11,13 @@ a prediction means: `probabilities`, and `classify`, the number of the likeliest
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from anynet.nn.activations import sigmoid, softmax
 from anynet.nn.checks import check_number
-from anynet.nn.layer import Array, Namespace
+from anynet.nn.layer import Array, Namespace, device_of
 
 TargetKind: TypeAlias = Literal["class", "probability", "value"]
 
@@ -127,12 +128,7 @@ class BCEWithLogitsLoss:
     target_kind = "probability"
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
-        share = _per_sample(xp, weight, prediction) / _outputs(prediction)
-        losses = xp.maximum(prediction, 0.0) - prediction * target + xp.log1p(xp.exp(-xp.abs(prediction)))
-        return xp.sum(share * self._bounded(xp, losses)), share * (sigmoid(xp, prediction) - target)
-
-    def _bounded(self, xp: Namespace, losses: Array) -> Array:
-        return losses
+        return binary_cross_entropy_with_logits(xp, prediction, target, weight)
 
     def probabilities(self, xp: Namespace, prediction: Array) -> Array:
         return sigmoid(xp, prediction)
@@ -159,24 +155,40 @@ class CrossEntropyLoss:
     target_kind = "class"
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
-        # A JAX tracer has no device, and needs none.
-        device = getattr(target, "device", None)
-        classes = xp.arange(prediction.shape[-1], dtype=target.dtype, device=device)
-        chosen = target[:, None] == classes
-        share = weight[:, None]
-        shifted = prediction - xp.max(prediction, axis=-1, keepdims=True)
-        gradient = xp.exp(shifted)
-        total = xp.sum(gradient, axis=-1, keepdims=True)
-        value = xp.sum(xp.where(chosen, share * self._bounded(xp, xp.log(total) - shifted), 0.0))
-        gradient *= share / total
-        gradient -= xp.astype(chosen, share.dtype) * share
-        return value, gradient
-
-    def _bounded(self, xp: Namespace, losses: Array) -> Array:
-        return losses
+        return cross_entropy(xp, prediction, target, weight)
 
     def probabilities(self, xp: Namespace, prediction: Array) -> Array:
         return softmax(xp, prediction)
 
     def classify(self, xp: Namespace, prediction: Array) -> Array:
         return xp.astype(xp.argmax(prediction, axis=-1), xp.int32)
+
+
+def binary_cross_entropy_with_logits(
+    xp: Namespace, prediction: Array, target: Array, weight: Array, largest: float = math.inf
+) -> tuple[Array, Array]:
+    """Value and gradient of `BCEWithLogitsLoss`; in the value no number counts as more than `largest`."""
+    share = _per_sample(xp, weight, prediction) / _outputs(prediction)
+    losses = xp.maximum(prediction, 0.0) - prediction * target + xp.log1p(xp.exp(-xp.abs(prediction)))
+    return xp.sum(share * _at_most(xp, losses, largest)), share * (sigmoid(xp, prediction) - target)
+
+
+def cross_entropy(
+    xp: Namespace, prediction: Array, target: Array, weight: Array, largest: float = math.inf
+) -> tuple[Array, Array]:
+    """Value and gradient of `CrossEntropyLoss`; in the value no sample counts as more than `largest`."""
+    classes = xp.arange(prediction.shape[-1], dtype=target.dtype, device=device_of(target))
+    chosen = target[:, None] == classes
+    share = weight[:, None]
+    shifted = prediction - xp.max(prediction, axis=-1, keepdims=True)
+    gradient = xp.exp(shifted)
+    total = xp.sum(gradient, axis=-1, keepdims=True)
+    losses = _at_most(xp, xp.log(total) - shifted, largest)
+    value = xp.sum(xp.where(chosen, share * losses, 0.0))
+    gradient *= share / total
+    gradient -= xp.astype(chosen, share.dtype) * share
+    return value, gradient
+
+
+def _at_most(xp: Namespace, losses: Array, largest: float) -> Array:
+    return losses if largest == math.inf else xp.minimum(losses, largest)

@@ -1,50 +1,102 @@
 """Optimizers: how a gradient becomes a step.
 
-An optimizer is written for a block, an array of any shape: all the numbers of a network in one, or one
-parameter by itself, or a piece of one. ``init`` makes what it remembers between steps, its slots, each shaped
-like the block; ``update`` owns block, gradient and slots, works in place where the library can, and returns
-block and slots. It is told the learning rate and the number of the step, which is 1 for the first, as 0-d
-arrays of a float and of an integer.
-Weight decay is decoupled (Loshchilov and Hutter 2019): before the update, the training step shrinks the
-weights by w <- w - lr * weight_decay * w.
+An optimizer is written for a block: an array that holds all parameters of a network, or one of them, or a piece of
+one. So a few operations update the whole network at once.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import ClassVar, TypeAlias
 
 from anynet.errors import UsageError, shown
 from anynet.nn.checks import check_number, python_number
-from anynet.nn.layer import Array, Namespace
+from anynet.nn.layer import Array, Namespace, device_of
 from anynet.nn.schedules import Schedule
 
 Slots: TypeAlias = dict[str, Array]
 
 
-class Optimizer(Protocol):
-    """What an optimizer is: a learning rate or a schedule of it, a decoupled weight decay, and a rule for a block."""
+class Optimizer:
+    """The base of every optimizer: derive a frozen dataclass with a field `lr`, and write `update`.
 
-    @property
-    def lr(self) -> float | Schedule: ...
+    Attributes
+    ----------
+    lr : float or Schedule
+        The learning rate.
+    weight_decay : float
+        Decoupled weight decay (Loshchilov and Hutter 2019): before `update` is called, the training step shrinks the
+        weights by w <- w - lr * weight_decay * w. An optimizer without such a field has none.
+    elementwise : bool
+        Whether each number is updated on its own, whatever the others are. If not, as where a rule needs the norm or
+        the shape of a parameter, each block is one parameter in its own shape.
 
-    @property
-    def weight_decay(self) -> float: ...
+    Raises
+    ------
+    UsageError
+        When `lr` or `weight_decay` is negative or no number.
 
-    def init(self, xp: Namespace, block: Array) -> Slots: ...
+    >>> import numpy as np
+    >>> @dataclass(frozen=True)
+    ... class SignSGD(Optimizer):
+    ...     lr: float | Schedule = 0.01
+    ...
+    ...     def update(self, xp, block, gradient, slots, learning_rate):
+    ...         block -= learning_rate * xp.sign(gradient)
+    ...         return block, slots
+    >>> SignSGD().update(np, np.ones(2), np.asarray([5.0, -0.1]), {}, 0.01)[0]
+    array([0.99, 1.01])
+    """
+
+    lr: float | Schedule
+    weight_decay: float = 0.0
+    elementwise: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.lr, type) or not callable(self.lr):
+            words = "above 0 and finite, or a schedule such as LinearDecay(0.1, 1000)"
+            check_number(self, "lr", words, lambda lr: lr > 0)
+        check_number(self, "weight_decay", "0 or more and finite", lambda decay: decay >= 0)
+
+    def init(self, xp: Namespace, block: Array) -> Slots:
+        """What to remember of a block between steps, before the first: its slots, by name.
+
+        A slot is a new array of the block's dtype, and has the block's shape or none, as a count of steps. Slots may
+        have any shape where the optimizer is not `elementwise`.
+        """
+        return {}
 
     def update(
-        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array
-    ) -> tuple[Array, Slots]: ...
+        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array
+    ) -> tuple[Array, Slots]:
+        """Block and slots after a step.
+
+        Parameters
+        ----------
+        xp : namespace
+        block, gradient : arrays of the same shape
+            Both may be overwritten, and so may the slots.
+        slots : dict of arrays
+        learning_rate : 0-d array
+        """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Optimizer):
     """Stochastic gradient descent: v <- momentum * v + g, then w <- w - lr * v, as PyTorch has it.
 
     With `nesterov` the step is w <- w - lr * (g + momentum * v) (Sutskever et al. 2013). Without momentum
     there is no v: w <- w - lr * g.
+
+    Parameters
+    ----------
+    lr : float or Schedule
+    momentum : float
+        At least 0 and below 1.
+    nesterov : bool
+    weight_decay : float
 
     Raises
     ------
@@ -52,7 +104,7 @@ class SGD:
         When a number is negative, momentum is 1 or more, or `nesterov` comes without momentum.
 
     >>> import numpy as np
-    >>> block, slots = SGD(lr=0.1).update(np, np.ones(2), np.asarray([1.0, -1.0]), {}, np.asarray(0.1), np.asarray(1))
+    >>> block, slots = SGD(lr=0.1).update(np, np.ones(2), np.asarray([1.0, -1.0]), {}, np.asarray(0.1))
     >>> block
     array([0.9, 1.1])
     """
@@ -63,7 +115,7 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        check_rates(self)
+        super().__post_init__()
         check_number(self, "momentum", "at least 0 and below 1", lambda momentum: 0 <= momentum < 1)
         if not isinstance(self.nesterov, bool):
             raise UsageError(f"SGD: nesterov must be True or False, but is {shown(self.nesterov)}")
@@ -74,7 +126,7 @@ class SGD:
         return {"velocity": xp.zeros_like(block)} if self.momentum else {}
 
     def update(
-        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array
+        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array
     ) -> tuple[Array, Slots]:
         if not self.momentum:
             gradient *= learning_rate
@@ -92,11 +144,21 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Optimizer):
     """Adam: every number has a step size of its own, from running means m of g and s of g^2 (Kingma and Ba 2015).
 
     m <- beta1 * m + (1 - beta1) * g, s <- beta2 * s + (1 - beta2) * g^2; then, as PyTorch has it,
     w <- w - lr * (m / (1 - beta1^t)) / (sqrt(s / (1 - beta2^t)) + eps) at step t = 1, 2, ...
+
+    Parameters
+    ----------
+    lr : float or Schedule
+    betas : (float, float)
+        Each at least 0 and below 1.
+    eps : float
+        Above 0.
+    weight_decay : float
+        With it, this is AdamW.
 
     Raises
     ------
@@ -106,7 +168,7 @@ class Adam:
     >>> import numpy as np
     >>> adam = Adam(lr=0.1)
     >>> block, gradient = np.ones(2), np.asarray([1e-3, -5.0])
-    >>> adam.update(np, block, gradient, adam.init(np, block), np.asarray(0.1), np.asarray(1))[0].round(4)
+    >>> adam.update(np, block, gradient, adam.init(np, block), np.asarray(0.1))[0].round(4)
     array([0.9, 1.1])
     """
 
@@ -116,7 +178,7 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        check_rates(self)
+        super().__post_init__()
         numbers = map(python_number, self.betas) if isinstance(self.betas, (list, tuple)) else ()
         betas = tuple(float(beta) for beta in numbers if beta is not None and 0 <= beta < 1)
         if len(betas) != 2 or len(self.betas) != 2:
@@ -126,49 +188,38 @@ class Adam:
         check_number(self, "eps", "above 0 and finite", lambda eps: eps > 0)
 
     def init(self, xp: Namespace, block: Array) -> Slots:
-        return {"mean": xp.zeros_like(block), "square": xp.zeros_like(block)}
+        # In the block's dtype, as PyTorch counts: both corrections are 1 long before float32 can no longer count.
+        step = xp.zeros((), dtype=block.dtype, device=device_of(block))
+        return {"mean": xp.zeros_like(block), "square": xp.zeros_like(block), "step": step}
 
     def update(
-        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array, step: Array
+        self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array
     ) -> tuple[Array, Slots]:
-        mean, square = slots["mean"], slots["square"]
+        slots = self._averaged(gradient, slots)
+        correction1, correction2 = (bias_correction(xp, beta, slots["step"]) for beta in self.betas)
+        # Each correction is one number: it is cheaper to correct rate and eps than every mean and square.
+        root2 = xp.sqrt(correction2)
+        root = xp.sqrt(slots["square"])
+        root += self.eps * root2
+        change = slots["mean"] / root
+        change *= learning_rate * root2 / correction1
+        block -= change
+        return block, slots
+
+    def _averaged(self, gradient: Array, slots: Slots) -> Slots:
+        """The running means after a step."""
+        mean, square, step = slots["mean"], slots["square"], slots["step"]
         beta1, beta2 = self.betas
-        step = xp.astype(step, block.dtype)
-        # Both corrections are single numbers, so they are applied to the rate and to eps rather than to every number.
-        root2 = xp.sqrt(_correction(xp, beta2, step))
-        rate = learning_rate * root2 / _correction(xp, beta1, step)
+        step += 1
         mean *= beta1
         mean += (1.0 - beta1) * gradient
         gradient *= gradient
         gradient *= 1.0 - beta2
         square *= beta2
         square += gradient
-        root = xp.sqrt(square)
-        root += self._epsilon(root2)
-        change = mean / root
-        change *= rate
-        block -= change
-        return block, {"mean": mean, "square": square}
-
-    def _epsilon(self, root2: Array) -> Array:
-        return self.eps * root2
+        return {"mean": mean, "square": square, "step": step}
 
 
-def _correction(xp: Namespace, beta: float, step: Array) -> Array:
+def bias_correction(xp: Namespace, beta: float, step: Array) -> Array:
     """1 - beta^step, exact in float32 too, where a power of 0.999 is not."""
     return -xp.expm1(step * math.log(beta)) if beta else xp.ones_like(step)
-
-
-def check_rates(optimizer: Optimizer) -> None:
-    """Make `lr`, unless it is a schedule, and `weight_decay` Python numbers.
-
-    Raises
-    ------
-    UsageError
-        When one of them cannot be.
-    """
-    if isinstance(optimizer.lr, type) or not callable(optimizer.lr):
-        check_number(
-            optimizer, "lr", "above 0 and finite, or a schedule such as LinearDecay(0.1, 1000)", lambda lr: lr > 0
-        )
-    check_number(optimizer, "weight_decay", "0 or more and finite", lambda decay: decay >= 0)

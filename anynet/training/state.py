@@ -24,9 +24,17 @@ T = TypeVar("T")
 
 
 class State(NamedTuple):
-    """All that changes while a network trains: blocks laid out alike, and two 0-d arrays.
+    """All that changes while a network trains.
 
-    `learning_rate` is that of an optimizer without a schedule; `step` counts the steps taken.
+    Attributes
+    ----------
+    parameters, buffers : tuples of blocks
+    slots : tuple of dict
+        What the optimizer remembers: of each block or, if it is not elementwise, of each parameter.
+    learning_rate : 0-d array
+        That of an optimizer without a schedule.
+    step : 0-d array of int
+        How many steps the network has been trained.
     """
 
     parameters: tuple[Array, ...]
@@ -36,35 +44,49 @@ class State(NamedTuple):
     step: Array
 
 
-def state_of(backend: Backend, layout: Layout, optimizer: Optimizer, arrays: Mapping[str, Any]) -> State:
-    """The state of a network that has these parameters and buffers, by name, and has taken no step."""
+def state_of(backend: Backend, layout: Layout, optimizer: Optimizer, arrays: Mapping[str, Any], step: int = 0) -> State:
+    """The state of a network with these parameters and buffers, by name, whose optimizer begins."""
     # A copy, since these blocks are updated in place and an array may share memory with what it was made of.
     parameters, buffers = (
         tuple(backend.asarray(block, copy=True) for block in part) for part in layout.blocks(np, arrays)
     )
-    return State(parameters, buffers, *fresh(backend, optimizer, parameters))
+    slots = first_slots(backend, layout, optimizer, parameters)
+    return State(parameters, buffers, slots, first_rate(backend, optimizer), step_number(backend, step))
 
 
-def fresh(backend: Backend, optimizer: Optimizer, parameters: Blocks) -> tuple[tuple[dict[str, Array], ...], Any, Any]:
-    """Slots, learning rate and step count of an optimizer that has taken no step.
+def first_slots(
+    backend: Backend, layout: Layout, optimizer: Optimizer, parameters: Blocks
+) -> tuple[dict[str, Array], ...]:
+    """What an optimizer remembers that has taken no step.
 
     Raises
     ------
     UsageError
-        When a slot is shaped otherwise than its block, since no file or other backend could hold it.
+        When a slot has a shape or dtype that a file or another backend cannot hold.
     """
     with backend.scope():
-        slots = tuple(optimizer.init(backend.xp, block) for block in parameters)
-    for block, kept in zip(parameters, slots, strict=True):
-        for name, slot in kept.items():
-            found, needed = (slot.shape, slot.dtype), (block.shape, block.dtype)
-            if found != needed:
+        blocks = parameters if optimizer.elementwise else layout.split(backend.xp, parameters)
+        slots = tuple(optimizer.init(backend.xp, block) for block in blocks)
+    for block, made in zip(blocks, slots, strict=True):
+        for name, slot in made.items():
+            shapes = ((), block.shape) if optimizer.elementwise else (slot.shape,)
+            if slot.shape not in shapes or slot.dtype != block.dtype:
                 raise UsageError(
-                    f"{type(optimizer).__name__}.init makes a slot {name!r} of shape {found[0]} and {found[1]}, but "
-                    f"its block has shape {needed[0]} and {needed[1]}: make it with xp.zeros_like(block)"
+                    f"{type(optimizer).__name__}.init makes a slot {name!r} of shape {slot.shape} and {slot.dtype} for "
+                    f"a block of shape {block.shape} and {block.dtype}: make it with xp.zeros_like(block), or give the "
+                    "class elementwise = False, which allows slots of any shape"
                 )
-    constant = np.asarray(0.0 if callable(optimizer.lr) else optimizer.lr)
-    return slots, backend.asarray(constant, copy=True), backend.asarray(np.asarray(0, dtype=np.int32), copy=True)
+    return slots
+
+
+def first_rate(backend: Backend, optimizer: Optimizer) -> Array:
+    """The learning rate in a state, which a schedule leaves unused."""
+    return backend.asarray(np.asarray(0.0 if callable(optimizer.lr) else optimizer.lr), copy=True)
+
+
+def step_number(backend: Backend, step: int) -> Array:
+    """A count of steps as it is in a state."""
+    return backend.asarray(np.asarray(step, dtype=np.int32), copy=True)
 
 
 class SharedState:

@@ -270,7 +270,7 @@ def test_a_description_that_lacks_something_is_refused(path: Path, name: str) ->
         ("[]", DAMAGED + "TypeError: "),
         ("{}", DAMAGED + "KeyError: 'format'"),
         ("[" * 99_999, DAMAGED + "RecursionError: "),
-        ('{"format": 3}', "its format is 3, not one of (1, 2); a newer anynet may have written it"),
+        ('{"format": 4}', "its format is 4, not one of (1, 2, 3); a newer anynet may have written it"),
         ('{"format": 1, "sha256": ""}', "its checksum does not fit its content"),
     ],
     ids=lambda text: text[:30],

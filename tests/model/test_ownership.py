@@ -416,9 +416,9 @@ def test_what_is_drawn_at_random_goes_on_after_loading(tmp_path: Path) -> None:
 def test_slots_of_another_shape_than_their_block_are_refused() -> None:
     class Counting(nn.SGD):
         def init(self, xp: Any, block: Any) -> Any:
-            return {"count": xp.zeros((), dtype=block.dtype)}
+            return {"count": xp.zeros(2, dtype=block.dtype)}
 
-    with pytest.raises(UsageError, match=r"makes a slot 'count' of shape \(\)"):
+    with pytest.raises(UsageError, match=r"makes a slot 'count' of shape \(2,\)"):
         Model(nn.Linear(2), nn.CrossEntropyLoss(), Counting(0.1)).fit(X, Y)
 
 

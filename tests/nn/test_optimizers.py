@@ -11,6 +11,7 @@ from anynet import nn
 from anynet.checks import cases
 from anynet.errors import UsageError
 from anynet.nn import SGD, Adam, LinearDecay
+from anynet.nn.regularization import clip_grad_norm, decay_weights
 
 STEPS = 20
 
@@ -26,10 +27,8 @@ def gradients(shape: tuple[int, ...]) -> Any:
 
 def updated(xp: Any, optimizer: Any, block: Any, all_gradients: list[Any], learning_rate: Any) -> Any:
     slots = optimizer.init(xp, block)
-    step = xp.astype(learning_rate * 0.0, xp.int32)
     for gradient in all_gradients:
-        step = step + 1
-        block, slots = optimizer.update(xp, block, gradient, slots, learning_rate, step)
+        block, slots = optimizer.update(xp, block, gradient, slots, learning_rate)
     return block
 
 
@@ -47,40 +46,80 @@ def test_a_block_of_any_shape_is_updated_as_on_numpy(library: Any, optimizer: An
     library.assert_equal(actual, expected, tolerance=1e-12 if library.dtype == "float64" else 1e-4)
 
 
+def test_slots_have_the_blocks_dtype_and_its_shape_or_none(library: Any, optimizer: Any) -> None:
+    block = library.owned(np.ones((2, 3)))
+    for slot in library.call(lambda block: optimizer.init(library.xp, block), block).values():
+        assert slot.dtype == block.dtype
+        assert tuple(slot.shape) in ((), (2, 3))
+
+
 def test_a_numpy_block_is_updated_in_place(optimizer: Any) -> None:
     block = np.ones(4)
-    same, _ = optimizer.update(np, block, np.ones(4), optimizer.init(np, block), np.asarray(0.1), np.asarray(1))
+    same, _ = optimizer.update(np, block, np.ones(4), optimizer.init(np, block), np.asarray(0.1))
     assert same is block
 
 
+def test_a_parabola_is_descended_to_its_lowest_point(optimizer: Any) -> None:
+    lowest, steepness = np.asarray([3.0, -1.0, 0.5]), np.asarray([0.5, 1.0, 4.0])
+    block = np.zeros(3)
+    slots = optimizer.init(np, block)
+    for _ in range(600):
+        gradient = steepness * (block - lowest)
+        block, slots = optimizer.update(np, block, gradient, slots, np.asarray(0.05))
+    np.testing.assert_allclose(block, lowest, atol=1e-3)
+
+
+# Ours, and the name and settings of the same in torch.optim.
+PYTORCH: list[tuple[Any, str, dict[str, Any]]] = [
+    (SGD(0.1), "SGD", {"lr": 0.1}),
+    (SGD(0.1, momentum=0.9), "SGD", {"lr": 0.1, "momentum": 0.9}),
+    (SGD(0.1, momentum=0.9, nesterov=True), "SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+    (Adam(0.1), "Adam", {"lr": 0.1}),
+    (Adam(0.1, betas=(0.0, 0.9), eps=1e-3), "Adam", {"lr": 0.1, "betas": (0.0, 0.9), "eps": 1e-3}),
+    (Adam(0.1, weight_decay=0.2), "AdamW", {"lr": 0.1, "weight_decay": 0.2}),
+]
+
+
 @pytest.mark.needs("torch")
-@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
-def test_the_steps_are_those_of_pytorch(momentum: float, nesterov: bool) -> None:
+@pytest.mark.parametrize(("optimizer", "name", "settings"), PYTORCH, ids=str)
+@pytest.mark.parametrize("max_norm", [None, 0.5])
+def test_the_steps_are_those_of_pytorch(
+    optimizer: Any, name: str, settings: dict[str, Any], max_norm: float | None
+) -> None:
     import torch
 
-    drawn = gradients((7,))
-    parameter = torch.ones(7, dtype=torch.float64, requires_grad=True)
-    peer = torch.optim.SGD([parameter], lr=0.1, momentum=momentum, nesterov=nesterov)
-    for gradient in drawn:
-        parameter.grad = torch.asarray(gradient)
+    theirs = torch.ones(7, dtype=torch.float64, requires_grad=True)
+    peer = getattr(torch.optim, name)([theirs], **settings)
+    block = np.ones(7)
+    slots, rate = optimizer.init(np, block), np.asarray(optimizer.lr)
+    for gradient in gradients((7,)):
+        theirs.grad = torch.asarray(gradient.copy())
+        clipped = gradient
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_([theirs], max_norm)
+            (clipped,) = clip_grad_norm(np, (gradient,), max_norm)
         peer.step()
-    ours = updated(np, SGD(0.1, momentum, nesterov), np.ones(7), [g.copy() for g in drawn], np.asarray(0.1))
-    np.testing.assert_allclose(ours, parameter.detach(), rtol=1e-13)
+        block = decay_weights(block, np.ones(7), rate * optimizer.weight_decay)
+        block, slots = optimizer.update(np, block, clipped, slots, rate)
+    np.testing.assert_allclose(block, theirs.detach(), rtol=1e-12)
 
 
-@pytest.mark.needs("torch")
-@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.0, 0.9)])
-def test_the_steps_of_adam_are_those_of_pytorch(betas: tuple[float, float]) -> None:
-    import torch
+def test_every_optimizer_of_the_package_is_held_against_pytorch() -> None:
+    assert {type(ours) for ours, *_ in PYTORCH} == set(nn.OPTIMIZERS)
 
-    drawn = gradients((7,))
-    parameter = torch.ones(7, dtype=torch.float64, requires_grad=True)
-    peer = torch.optim.Adam([parameter], lr=0.1, betas=betas, eps=1e-3)
-    for gradient in drawn:
-        parameter.grad = torch.asarray(gradient)
-        peer.step()
-    ours = updated(np, Adam(0.1, betas, 1e-3), np.ones(7), [g.copy() for g in drawn], np.asarray(0.1))
-    np.testing.assert_allclose(ours, parameter.detach(), rtol=1e-12)
+
+def test_a_gradient_of_nothing_is_not_scaled(library: Any) -> None:
+    (clipped,) = library.call(
+        lambda gradient: clip_grad_norm(library.xp, (gradient,), 1.0), library.given(np.zeros((2, 2)))
+    )
+    library.assert_equal(clipped, np.zeros((2, 2)))
+
+
+def test_all_gradients_together_are_clipped_to_a_norm(library: Any) -> None:
+    given = library.given(np.asarray([3.0])), library.given(np.asarray([[4.0]]))
+    clipped = library.call(lambda *given: clip_grad_norm(library.xp, given, 1.0), *given)
+    for part, expected in zip(clipped, ([0.6], [[0.8]]), strict=True):
+        library.assert_equal(part, np.asarray(expected), tolerance=1e-5)
 
 
 def test_linear_decay_falls_in_a_straight_line_to_zero(library: Any) -> None:

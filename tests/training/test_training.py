@@ -263,7 +263,7 @@ def test_a_probability_as_target_counts_by_its_side_of_a_half() -> None:
 
 def test_an_optimizer_may_return_new_blocks() -> None:
     class Fresh(SGD):
-        def update(self, xp: Any, block: Any, gradient: Any, slots: Any, learning_rate: Any, step: Any) -> Any:
+        def update(self, xp: Any, block: Any, gradient: Any, slots: Any, learning_rate: Any) -> Any:
             return block - learning_rate * gradient, slots
 
     x, y = data()

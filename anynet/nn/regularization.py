@@ -1,0 +1,31 @@
+"""What keeps weights and gradients small, between a gradient and the optimizer."""
+
+from __future__ import annotations
+
+from anynet.nn.layer import Array, Namespace
+from anynet.nn.layout import Blocks
+
+
+def clip_grad_norm(xp: Namespace, gradients: Blocks, max_norm: float) -> Blocks:
+    """All gradients scaled down so that their norm, taken together, is at most `max_norm` (Pascanu et al. 2013).
+
+    >>> import numpy as np
+    >>> clip_grad_norm(np, (np.asarray([3.0]), np.asarray([[4.0]])), max_norm=1.0)[0].round(4)
+    array([0.6])
+    """
+    squares = [xp.sum(gradient * gradient) for gradient in gradients]
+    norm = xp.sqrt(xp.sum(xp.stack(squares)))
+    # As PyTorch has it; the small number spares a gradient of 0.
+    factor = xp.minimum(max_norm / (norm + 1e-6), xp.ones_like(norm))
+    return tuple(gradient * factor for gradient in gradients)
+
+
+def decay_weights(block: Array, decays: Array, rate: Array) -> Array:
+    """w <- w - rate * w, in place, for the numbers that `decays` marks by 1 (Loshchilov and Hutter 2019).
+
+    >>> import numpy as np
+    >>> decay_weights(np.asarray([2.0, 2.0]), np.asarray([1.0, 0.0]), 0.1)
+    array([1.8, 2. ])
+    """
+    block -= rate * decays * block
+    return block
