@@ -29,12 +29,12 @@ __all__ = [
     "training",
 ]
 _FROM = {"Model": "anynet.model", "gradcheck": "anynet.checks"}
-# Imported when it is asked for, and by no star: it needs scikit-learn.
+# Imported on first use only, and never by `import *`, because it needs scikit-learn.
 _OPTIONAL = "estimators"
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for, so that ``anynet --help`` need not wait for NumPy."""
+    """Import a module on its first use, so that ``anynet --help`` does not wait for NumPy."""
     if name in _FROM:
         return getattr(importlib.import_module(_FROM[name]), name)
     if name in (*__all__, _OPTIONAL):
@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What there is, and nothing that is only needed to import it."""
+    """The public names, without the helpers of this module."""
     import importlib.util
 
     return sorted([*__all__, _OPTIONAL] if importlib.util.find_spec("sklearn") else __all__)

@@ -1,4 +1,4 @@
-"""What can go wrong, in the words a person reads."""
+"""The errors that anynet raises, and helpers that keep their messages short and readable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AnynetError(Exception):
 
 
 class UsageError(AnynetError, ValueError):
-    """A setting that cannot be: an unknown name, a value outside its range."""
+    """An invalid setting: an unknown name, or a value outside its range."""
 
 
 class BackendError(UsageError):
@@ -25,7 +25,7 @@ class BackendError(UsageError):
     Attributes
     ----------
     reason : str
-        What is wrong, without the remedy that the message ends with.
+        What is wrong; the message may also say how to solve it.
     """
 
     def __init__(self, reason: str, remedy: str = "") -> None:
@@ -68,12 +68,12 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """The end of a sentence that asks for the one of `known` that is like a name, if there is one.
+    """The end of a message, which suggests the closest of `known`; empty if none is close.
 
     >>> did_you_mean("--epocs", ["--epochs", "--seed"])
     ": did you mean '--epochs'?"
     """
-    # Looking for what is close takes long where there is much.
+    # The search is slow for a long name.
     if len(str(name)) >= _LONGEST:
         return ""
     close = difflib.get_close_matches(str(name), list(islice(known, _MOST_COMPARED)), n=1)
@@ -81,7 +81,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in one line that can be read; of many or long ones only the first.
+    """Names as one short line; a long list is cut.
 
     >>> listed(["x", "y"])
     'x, y'
@@ -92,12 +92,12 @@ def listed(names: Iterable[str]) -> str:
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
-    """A text of one line as a message shows it, cut where it is long."""
+    """A one-line text for a message, cut after `longest` characters."""
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def shown(value: object, longest: int = 100) -> str:
-    """A value as a message shows it: in one line, and not all of it where it is long.
+    """A value for a message, as one line of at most `longest` characters.
 
     >>> shown([1] * 10, longest=12)
     '[1, 1, 1,...'

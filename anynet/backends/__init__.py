@@ -1,4 +1,4 @@
-"""Whose arrays, on which device, and how a step is run: all that differs between array libraries."""
+"""Backends: an array library, a device and a way to run steps. All that differs between libraries is here."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ __all__ = ["BACKENDS", "Backend", "auto", "select", "to_numpy"]
 
 
 def select(name: str = "numpy", dtype: DTypeLike = "float32", precision: str = "float32") -> Backend:
-    """The backend that a person named.
+    """Make the backend of this name.
 
     Parameters
     ----------
     name : str
-        ``name[:device]``, such as ``numpy``, ``cupy:1``, ``torch:cpu``; or ``auto``, whose choice and reason are
-        printed on stderr.
+        ``name[:device]``, such as ``numpy``, ``cupy:1``, ``torch:cpu``; or ``auto``, which prints its choice and the
+        reason on stderr.
     dtype : {"float32", "float64"}, or NumPy's dtype of that name
+        The dtype of all floats: data, parameters and results.
     precision : {"float32", "tf32"}
-        How matrices of float32 are multiplied; tf32, on CuPy alone, is faster and keeps 10 bits of each number.
+        How float32 matrices are multiplied. ``tf32`` works only on CuPy. It is faster, but rounds each number to 10
+        bits of mantissa.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def select(name: str = "numpy", dtype: DTypeLike = "float32", precision: str = "
 
 
 def auto() -> tuple[str, str]:
-    """The backend that suits this machine, CuPy if it can be used and else NumPy, and the reason in words."""
+    """The name of the best backend for this machine, CuPy if it can be used, else NumPy; and the reason in words."""
     try:
         CuPyBackend()
     except BackendError as error:
@@ -71,7 +73,7 @@ def __dir__() -> list[str]:
 
 
 def owner_of(x: Any) -> str:
-    """The backend, with the device, that an array belongs to; ``numpy`` for whatever is no array of another library.
+    """The backend and device of an array, as ``name:device``; ``numpy`` for NumPy arrays, lists and all else.
 
     >>> owner_of([1, 2])
     'numpy'
@@ -81,7 +83,7 @@ def owner_of(x: Any) -> str:
 
 
 def to_numpy(x: Any) -> Any:
-    """An array of any library on any device, or nested numbers, as a NumPy array; waits for it to be computed.
+    """An array of any library and device, or nested lists of numbers, as a NumPy array; waits until it is computed.
 
     >>> to_numpy([1, 2])
     array([1, 2])

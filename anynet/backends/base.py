@@ -18,18 +18,18 @@ Step: TypeAlias = Callable[[Any, Any, tuple[Array, ...]], tuple[Any, dict[str, A
 
 
 class Backend:
-    """Whose arrays, where, in which dtype, and how a training step is run.
+    """An array library, on one device, with one float dtype, and its way to run training steps.
 
-    Subclasses name their library, import it when they are made and not before, and override what it does
-    differently.
+    A subclass names its library, imports the library only when an instance is made, and overrides what the library
+    does differently.
 
     Parameters
     ----------
     device : str, optional
-        As the library names it; its default device if left out.
+        The library's name for the device; its default device if left out.
     dtype : {"float32", "float64"}, or NumPy's dtype of that name
     precision : {"float32", "tf32"}
-        How matrices of float32 are multiplied: as they are or, where the device can, rounded to 10 bits before.
+        How float32 matrices are multiplied. ``tf32`` rounds each number to 10 bits of mantissa, if the device can.
 
     Attributes
     ----------
@@ -38,11 +38,11 @@ class Backend:
     device : object
         The library's own device object.
     pack_limit : float
-        Parameters of up to so many numbers are best kept together in one block.
+        Parameters of at most this many numbers share one block of memory, see `anynet.nn.Layout`.
     bytes_at_once, steps_at_once : int
-        How much data, and how many steps, are best handed to one call of `run`.
+        The most bytes of batches, and the most steps, that one call of `run` should get.
     interruptible : bool
-        Whether a run that an exception ends half way leaves the state that it was given.
+        Whether the state that `run` was given still exists after an exception in the middle of a run.
 
     Raises
     ------
@@ -71,7 +71,7 @@ class Backend:
         if not isinstance(device, (str, NoneType)):
             raise BackendError(f"a device is given by its name, such as 'cpu', but this is {shown(device)}")
         self.precision = precision
-        # A library that is there but broken raises whatever it likes.
+        # A broken installation may raise any exception.
         try:
             self.xp = self.load()
         except Exception as error:
@@ -95,18 +95,18 @@ class Backend:
         raise NotImplementedError
 
     def find_device(self, device: str | None) -> Any:
-        """The library's device object for a name a person gave."""
+        """The library's device object for the name of a device."""
         if device not in (None, "cpu"):
             raise BackendError(f"backend {self.name!r} has no device {shown(device)}: it runs on the CPU")
         return "cpu"
 
     def devices(self) -> list[str]:
-        """The devices that can be named after the colon."""
+        """The device names that can follow the colon, as in ``torch:cpu``."""
         return ["cpu"]
 
     @classmethod
     def library_version(cls) -> str:
-        # Not needed to train, and as slow to import as half of NumPy.
+        # This import is slow, and training does not need it.
         from importlib.metadata import PackageNotFoundError, version
 
         try:
@@ -123,16 +123,16 @@ class Backend:
         return nullcontext()
 
     def asarray(self, x: Any, copy: bool | None = None) -> Array:
-        """A NumPy array on this device: floats in this backend's dtype, integers as they are."""
+        """Put a NumPy array on this device; floats get this backend's dtype, integers keep theirs."""
         with self.scope():
             return self.xp.asarray(as_float(x, self.dtype_name), device=self.device, copy=copy)
 
     def resident_bytes(self) -> float:
-        """How large a data set may be to stay on the device."""
+        """The size in bytes of the largest data set that may stay on the device; a larger one is streamed."""
         return math.inf
 
     def to_numpy(self, x: Array) -> Any:
-        """An array of this backend as a NumPy array on the host; waits for it to be computed."""
+        """An array of this backend as a NumPy array on the host; waits until it is computed."""
         return self.asnumpy(x)
 
     @staticmethod
@@ -144,11 +144,11 @@ class Backend:
 
     @classmethod
     def device_of(cls, x: Any) -> str | None:
-        """The device of an array of this library, by its name after the colon; None where it is no such array."""
+        """The name of an array's device, as it follows the colon; None if it is not an array of this library."""
         return None
 
     def copy(self, x: Array) -> Array:
-        """The same numbers in memory of their own."""
+        """A copy of an array, in memory of its own."""
         with self.scope():
             return self.xp.asarray(x, copy=True)
 
@@ -161,25 +161,28 @@ class Backend:
         *,
         donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
-        """Repeat ``state, metrics = step(xp, state, batch)`` over the first axis of `batches`, as a scan does.
+        """Repeat ``state, metrics = step(xp, state, batch)`` over the first axis of `batches`, like ``jax.lax.scan``.
 
         Parameters
         ----------
         step : callable
-            ``(xp, state, batch) -> (state, metrics)``, in functions of the namespace `xp`, without reading an array's
-            value.
+            ``(xp, state, batch) -> (state, metrics)``. It uses only functions of the namespace `xp`, and does not read
+            an array's value on the host.
         state : nested tuples and dicts of arrays
-            Donated: the caller must go on with the state that comes back, whose memory the next run may use again.
+            Donated: `run` may overwrite it, so use only the returned state afterwards. The next run may overwrite that
+            one, too.
         batches : tuple of arrays, each of shape (steps, ...)
-        data : tuple of arrays, optional
-            If given, the first of `batches` holds row numbers, and a batch begins with those rows of each.
+            The arrays of all batches, usually of shape (steps, batch_size, ...).
+        data : tuple of arrays, each of shape (samples, ...), optional
+            If given, the first of `batches` holds row numbers. The batch of a step then begins with those rows of each
+            array in `data`, instead of the row numbers.
         donate : bool
-            False where the step only reads its state, which others may be reading too.
+            False if the step only reads its state. Other threads may then read the state at the same time.
 
         Returns
         -------
         state, metrics
-            The last state, and each metric with a first axis of length `steps`.
+            The last state, and each metric of all steps, stacked along a first axis of length `steps`.
         """
         collected = []
         with self.scope():
@@ -193,18 +196,18 @@ class Backend:
         return (tuple(array[i, ...] for array in batches) for i in range(batches[0].shape[0]))
 
     def rows_taken(self, batch: tuple[Array, ...], data: tuple[Array, ...]) -> tuple[Array, ...]:
-        """A batch that begins with row numbers, with those rows of the data in their place."""
+        """A batch whose row numbers are replaced by those rows of the data."""
         return (*(self.xp.take(array, batch[0], axis=0) for array in data), *batch[1:]) if data else batch
 
     def forget(self) -> None:
-        """Let go of what was compiled or noted down of steps, and of the memory they compute in."""
+        """Drop the cached compiled steps and graphs, with their memory."""
 
     def synchronize(self) -> None:
-        """Wait until everything asked of the device is done."""
+        """Wait until the device has finished all its work."""
 
 
 def as_float(x: Any, dtype: str) -> Any:
-    """A NumPy array whose floats have this dtype, whatever NumPy was told to do where one does not fit."""
+    """Cast a NumPy array of floats to this dtype; numbers that overflow cause neither a warning nor an error."""
     import numpy
 
     if x.dtype.kind != "f":
@@ -221,5 +224,5 @@ def _name_of(dtype: DTypeLike) -> str:
 
 
 def _first_sentence(error: Exception) -> str:
-    """What a library says is wrong, without the pages that some say more."""
+    """The first sentence of an error's message, since some libraries add pages to it."""
     return shortened(" ".join(str(error).split()).partition(". ")[0], longest=200)

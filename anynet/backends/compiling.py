@@ -1,4 +1,4 @@
-"""A step is followed, compiled, and proved on its first batches before anything is computed with it."""
+"""Compiling a step: it is traced, compiled, and checked against the plain step on its first batches before use."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from anynet.tracing.trees import leaves, rebuilt
 
 Compiled = TypeVar("Compiled")
 
-# What is drawn for a gradient shows in the loss of the step after.
+# Two, because a random number that backward draws shows only in the loss of the second step.
 PROVEN_STEPS = 2
-# Sums may be added up in another order.
+# Compiled code may add up sums in another order, which rounds differently.
 TOLERANCE = 1e-3
 
 
@@ -22,11 +22,11 @@ class NotCompilable(TypeError):
 
 
 class OtherNumbers(ValueError):
-    """Steps that differ from themselves."""
+    """The compiled steps give other numbers than the plain ones."""
 
 
 class Overflow(OtherNumbers):
-    """Steps of numbers that are not finite, which depend on the order in which sums are added up."""
+    """The numbers differ, but some are not finite, and these may depend on the order of sums."""
 
 
 def compiled(
@@ -38,17 +38,22 @@ def compiled(
     batches: tuple[Array, ...],
     data: tuple[Array, ...],
 ) -> tuple[Compiled | None, str]:
-    """What a backend makes of a step; or None, and what to warn of once the step has run as it is.
+    """Trace, compile and check a step.
 
     Parameters
     ----------
     backend : Backend
     compile_program : callable
-        From the step's program.
+        ``program -> made``, which compiles the traced program of the step.
     run : callable
-        ``(made, state, batches, data) -> (state, metrics)``, which leaves the state that it is given.
+        ``(made, state, batches, data) -> (state, metrics)``, which must not change the given state.
     step, state, batches, data
-        As `Backend.run` takes them.
+        As for `Backend.run`.
+
+    Returns
+    -------
+    made, warning
+        The compiled step, or None if the plain step must run; and a warning to give after that, which may be empty.
     """
     try:
         program = trace(step, backend.xp, state, _one_of(batches, data), backend.device)
@@ -66,14 +71,14 @@ def compiled(
 
 
 class _Like(NamedTuple):
-    """What an array is, without its numbers."""
+    """The shape and dtype of an array, without its numbers."""
 
     shape: tuple[int, ...]
     dtype: Any
 
 
 def _one_of(batches: tuple[Array, ...], data: tuple[Array, ...]) -> tuple[_Like, ...]:
-    """What one batch is, with rows of the data in the place of their numbers."""
+    """The shapes and dtypes of one batch, with rows of the data instead of row numbers."""
     rows = [_Like((*batches[0].shape[1:], *array.shape[1:]), array.dtype) for array in data]
     return (*rows, *(_Like(array.shape[1:], array.dtype) for array in (batches[1:] if data else batches)))
 
@@ -95,14 +100,15 @@ def prove(
     data: tuple[Array, ...],
     after: Any = None,
 ) -> None:
-    """Compare the metrics of the first steps, and the state after them, with what the step itself gives.
+    """Compare the metrics of the first steps, and the state after them, with those of the plain step.
 
-    An optimizer may make much of what is nothing but rounding, so of each array of the state half must agree.
+    All numbers of a metric must agree, but only half of each array in the state: an optimizer may turn a rounding
+    error into a large difference.
 
     Raises
     ------
     OtherNumbers
-        When they differ by more than rounding does.
+        When they differ by more than rounding errors.
     """
     new, expected = Backend.run(backend, step, copied(backend, state), first_of(batches), data)
     pairs = [(metrics[name][:PROVEN_STEPS, ...], numbers, 1.0) for name, numbers in expected.items()]
@@ -116,10 +122,10 @@ def prove(
 
 
 def _agree(xp: Any, found: Array, expected: Array, share: float) -> bool:
-    """Whether that share of numbers differs by little beside the largest, and is not finite in the same places."""
+    """Whether this share of the numbers agrees, relative to the largest; NaN counts as 0, infinity as a huge number."""
     if not found.size:
         return True
     found, expected = (xp.nan_to_num(xp.astype(x, xp.float64)) for x in (found, expected))
-    # What is nothing but rounding is no less right for being large beside itself.
+    # Relative to the largest, since a small number may be nothing but a rounding error.
     near = abs(found - expected) <= TOLERANCE * (TOLERANCE + xp.max(abs(expected)))
     return bool(xp.mean(xp.astype(near, xp.float64)) >= share)

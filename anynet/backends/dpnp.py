@@ -8,9 +8,9 @@ from anynet.backends.base import Array, Backend
 
 
 class DpnpBackend(Backend):
-    """Intel's NumPy for SYCL devices, named as SYCL selects them: ``dpnp:gpu``, ``dpnp:cpu``, ``dpnp:gpu:1``.
+    """Intel's NumPy for SYCL devices, with SYCL's names for them: ``dpnp:gpu``, ``dpnp:cpu``, ``dpnp:gpu:1``.
 
-    The wheels bring a CPU device that is found where ``OCL_ICD_FILENAMES`` names its library, ``libintelocl.so``.
+    The wheels contain a CPU device. It is found if ``OCL_ICD_FILENAMES`` names its library, ``libintelocl.so``.
     """
 
     name = "dpnp"

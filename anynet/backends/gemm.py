@@ -1,4 +1,4 @@
-"""A product of matrices as BLAS and cuBLAS are asked for it."""
+"""The arguments with which BLAS and cuBLAS compute a matrix product."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NORMAL, _TRANSPOSED = 0, 1
 
 
 class Matrix(NamedTuple):
-    """A two-dimensional array as BLAS sees it: columns first, so a C-contiguous one is its own transpose."""
+    """A 2-D array as BLAS sees it: column-major, so that a C-contiguous array appears transposed."""
 
     array: Array
     transposed: int
@@ -19,7 +19,7 @@ class Matrix(NamedTuple):
 
 
 class Gemm(NamedTuple):
-    """C = op(A) op(B) in the terms of BLAS: op(A) is m x k, op(B) k x n, all of them columns first."""
+    """C = op(A) op(B) in the terms of BLAS: op(A) is m x k, op(B) is k x n, and all are column-major."""
 
     a: Matrix
     b: Matrix
@@ -29,7 +29,9 @@ class Gemm(NamedTuple):
 
 
 def gemm_of(x: Array, y: Array, contiguous: Callable[[Array], Array]) -> Gemm:
-    """The product x y of C-contiguous result as y^T x^T of columns first, without moving what lies in order.
+    """The product x y with a C-contiguous result, as the column-major product y^T x^T.
+
+    `contiguous` copies a matrix that BLAS cannot read where it lies.
 
     >>> import numpy as np
     >>> gemm = gemm_of(np.ones((2, 3)), np.ones((4, 3)).mT, np.ascontiguousarray)

@@ -13,8 +13,8 @@ from anynet.backends.base import Array, Backend, Step, as_float
 class JAXBackend(Backend):
     """`run` is a compiled ``lax.scan`` that reuses the memory of the state it is given.
 
-    Each parameter stays a block of its own: packed into one vector, XLA's CPU compiler fuses the products of
-    small layers into the concatenation, and they run tens of times slower. float64 is switched on for this
+    Each parameter is a block of its own. If they shared one vector, XLA's CPU compiler would fuse the products of
+    small layers into the concatenation, and they would run tens of times slower. float64 is switched on for this
     backend's own calls only, so that a program's other uses of JAX keep their default.
     """
 
@@ -60,12 +60,12 @@ class JAXBackend(Backend):
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """float64 where it is this backend's dtype, and no TF32, which JAX would use for float32 on some GPUs."""
+        """Switch float64 on if it is this backend's dtype, and TF32 off, which JAX uses for float32 on some GPUs."""
         import jax
         import numpy
 
         doubles = jax.enable_x64(True) if self.dtype_name == "float64" else nullcontext()
-        # What a step multiplies by is rounded to float32 by NumPy, which may have been told to raise.
+        # JAX lets NumPy round a step's constants to float32, and the caller may have set NumPy to raise on overflow.
         with doubles, jax.default_matmul_precision("highest"), numpy.errstate(all="ignore"):
             yield
 
@@ -73,10 +73,10 @@ class JAXBackend(Backend):
         import jax
 
         x = as_float(x, self.dtype_name)
-        # jax.numpy.asarray would copy twice, and wait for what is still being computed.
+        # jax.numpy.asarray would copy twice, and wait for computations that still run.
         with self.scope():
             array = jax.device_put(x, self.device, may_alias=not copy)
-        # Until then x is read, and the caller may change it at once.
+        # JAX may read x until then, and the caller may change x after this call.
         return jax.block_until_ready(array)
 
     def resident_bytes(self) -> float:
@@ -96,7 +96,7 @@ class JAXBackend(Backend):
         return result
 
     def _compiled(self, step: Step, donate: bool) -> Any:
-        """The scan of a step, kept here and not in JAX's own global cache, so that it goes when either goes."""
+        """The scan of a step. The cache is here, not in JAX's global one, so the scan is freed with step or backend."""
         import jax
 
         weakly = ref(step)

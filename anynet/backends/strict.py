@@ -1,4 +1,4 @@
-"""array-api-strict: what the standard promises and nothing more, for tests of portability."""
+"""array-api-strict: the Array API standard and nothing more, for tests of portability."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from anynet.errors import BackendError, unknown
 
 
 class StrictBackend(Backend):
-    """Runs on NumPy underneath, but refuses whatever another array library might not do.
+    """Computes with NumPy, but refuses everything that another array library might not do.
 
-    It lives on its pretended second device unless told otherwise, where mixing devices or reading an array as
-    NumPy's is an error, as it is on a GPU.
+    The default device is ``device1``, a simulated one. There, as on a GPU, it is an error to mix devices or to read an
+    array as a NumPy array.
     """
 
     name = "strict"
@@ -36,7 +36,7 @@ class StrictBackend(Backend):
         return self.xp.Device("CPU_DEVICE" if device == "cpu" else device)
 
     def scope(self) -> AbstractContextManager[Any]:
-        """inf, nan and 0 are values here as in every other library."""
+        """Overflow, nan and division by 0 give no warnings, as in every other library."""
         import numpy
 
         scope: AbstractContextManager[Any] = numpy.errstate(all="ignore")

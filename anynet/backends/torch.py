@@ -12,16 +12,16 @@ from anynet.backends.base import Array, Backend, Step
 from anynet.errors import BackendError
 from anynet.tracing.trees import leaves
 
-# With so few multiplications in a step, PyTorch's threads gain nothing, and where others work on the same cores they
-# lose nearly all of their speed, because they wait for each other without pause.
+# With fewer multiplications in a step, PyTorch's threads gain nothing. If other programs use the same cores, they even
+# lose nearly all of their speed, because they wait for each other in a busy loop.
 FEW_MULTIPLICATIONS = 50_000_000
 
 
 class TorchBackend(Backend):
     """PyTorch through array-api-compat, on the CPU or any device PyTorch knows, as in ``torch:cuda:0``.
 
-    Small steps are computed by one thread. Large ones use PyTorch's threads, which wait without pause: on a machine
-    that is busy with other work, set ``OMP_WAIT_POLICY=passive`` in the environment before PyTorch is imported.
+    Small steps use one thread. Large ones use PyTorch's threads, which wait in a busy loop: on a machine that has other
+    work to do, set ``OMP_WAIT_POLICY=passive`` in the environment before PyTorch is imported.
     """
 
     name = "torch"
@@ -70,7 +70,7 @@ class TorchBackend(Backend):
     def asarray(self, x: Any, copy: bool | None = None) -> Array:
         import numpy
 
-        # PyTorch refuses negative strides, and warns of memory that it may not write even where it only reads.
+        # PyTorch refuses negative strides, and warns of read-only memory even if it only reads it.
         return super().asarray(numpy.require(x, requirements=["C", "W"]), copy)
 
     def resident_bytes(self) -> float:
@@ -87,7 +87,7 @@ class TorchBackend(Backend):
         *,
         donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
-        # The largest block holds the parameters; each meets each row once forward and twice backward.
+        # The largest block holds the parameters. Each is multiplied once per row in forward, and twice in backward.
         numbers = max((math.prod(leaf.shape) for leaf in leaves(state)), default=0)
         few = 3 * math.prod(batches[0].shape[1:2]) * numbers < FEW_MULTIPLICATIONS
         with _one_thread() if few else nullcontext():
@@ -102,10 +102,10 @@ class TorchBackend(Backend):
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The time in which this thread computes on one core: a setting of OpenMP that each thread has of its own."""
+    """A context in which this thread computes on one core; OpenMP keeps the setting for each thread separately."""
     import torch
 
-    # PyTorch sets it the first time that a thread asks, and never again.
+    # PyTorch sets the number itself at the first such call of a thread, so that call must come before ours.
     torch.get_num_threads()
     before = [library.num_threads for library in _openmp()]
     for library in _openmp():
@@ -119,7 +119,7 @@ def _one_thread() -> Iterator[None]:
 
 @cache
 def _openmp() -> list[Any]:
-    """The libraries of threads that are loaded; PyTorch's own is, by the time that anything is asked for here."""
+    """The loaded OpenMP libraries. PyTorch is imported before the first call, so its own is among them."""
     from threadpoolctl import ThreadpoolController
 
     return list(ThreadpoolController().select(user_api="openmp").lib_controllers)

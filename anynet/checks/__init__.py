@@ -1,4 +1,4 @@
-"""Whether the maths is right: do forward and backward agree, and do backends."""
+"""Checks of the maths: whether forward and backward agree, and whether backends agree."""
 
 from anynet.checks.gradient_check import GradientCheck, gradcheck
 

@@ -74,7 +74,7 @@ OPTIMIZERS = (
 
 
 def draw_input(generator: np.random.Generator, subject: object, shape: Shape) -> Any:
-    """Numbers that a layer or a loss may be given: probabilities for BCELoss, else any."""
+    """Random inputs of a layer, or predictions for a loss: probabilities for BCELoss, else normal numbers."""
     if isinstance(subject, nn.BCELoss):
         return generator.uniform(0.05, 0.95, shape)
     return generator.normal(0.0, 1.0, shape)

@@ -22,7 +22,7 @@ from anynet.nn.layout import by_name
 Arrays: TypeAlias = dict[str, Any]
 Function: TypeAlias = Callable[[Arrays], tuple[float, Arrays]]
 
-# The fourth-order difference at 1e-4 is right to about 1e-11; the smaller step passes by the kinks of ReLU.
+# The fourth-order difference at 1e-4 is right to about 1e-11. The smaller step rarely crosses a kink of ReLU.
 STEPS = (1e-4, 1e-6)
 SAMPLES = 3
 
@@ -36,9 +36,9 @@ class GradientCheck:
     error : float
         The worst relative error. In float64 a right gradient gives less than 1e-7, a wrong one far more.
     where : str
-        Where that is, such as ``0.weight[2, 1]``; ``along a random direction`` speaks for a whole array.
+        Where the worst error is, such as ``0.weight[2, 1]``, or ``0.weight along a random direction`` for all elements.
     analytic, numerical : float
-        What ``backward`` says there, and what differences of ``forward`` say.
+        The derivative there, from ``backward`` and from differences of ``forward``.
     """
 
     error: float
@@ -68,26 +68,28 @@ def gradcheck(
     Parameters
     ----------
     subject : Layer, Loss or Model
-        Yours or ours. A Model is checked with its own weights and loss, a layer with freshly drawn ones.
+        One of anynet's or your own. A Model is checked with its own weights and loss, a layer with new random weights.
     x : array of shape (samples, ...), or tuple of int
-        Inputs, or the prediction a loss is given; a tuple is the shape of one sample, and three are drawn.
+        The inputs, or the predictions for a loss. A tuple is the shape of one sample; then three samples are drawn at
+        random.
     target : array, optional
-        What the loss compares with; drawn at random if left out.
+        The targets of the loss, one row for each sample; drawn at random if left out.
     loss : Loss, optional
-        Checks the layer followed by this loss; without it, a random weighting of the outputs.
+        The loss of the layer's outputs. Without it, the check takes the sum of the outputs with random weights.
     backend : str
-        Where the gradients are computed; the differences are taken there too.
+        The backend that computes the gradients and the differences, as in `anynet.backends.select`.
     seed : int
-        Of all that is drawn.
+        Seed of all random numbers.
     elements : int
-        How many elements of each array are varied one by one; one random direction varies all of them together.
+        How many elements of each array are varied one by one. All elements are also varied together, in a random
+        direction.
 
     Raises
     ------
     UsageError
         When there is nothing to check, or an argument is of the wrong kind.
     DataError, ShapeError
-        When x or the target hold what is no finite number, or do not fit the subject.
+        When x or the target hold anything but finite numbers, or do not fit the subject.
 
     >>> from anynet.nn import Linear, Sequential, Tanh
     >>> gradcheck(Sequential(Linear(4), Tanh(), Linear(2)), (3,)).error < 1e-7
@@ -111,7 +113,7 @@ def gradcheck(
 
 
 def _loss_of(subject: Any, given: Any) -> Loss | None:
-    """The loss that gradients are of, if any; an error where the subject is nothing that has some."""
+    """The loss whose gradient is checked, if any; an error if the subject is not a layer, a loss or a Model."""
     own = subject.loss if isinstance(subject, Model) else subject if hasattr(subject, "target_kind") else None
     if own is None:
         check_layer(subject, "the layer, loss or Model to check")
@@ -161,7 +163,7 @@ def _of_network(
 
 
 def _measure(backend: Backend, generator: Any, loss: Loss | None, shape: Shape, target: Any) -> Any:
-    """One number from an output, with its gradient: the loss, or the output weighted at random."""
+    """A function from an output to one number and its gradient: the loss, or a sum with random weights."""
     xp = backend.xp
     if loss is None:
         weighting = generator.normal(0.0, 1.0, shape)
@@ -171,7 +173,7 @@ def _measure(backend: Backend, generator: Any, loss: Loss | None, shape: Shape, 
 
 
 def _fixed(backend: Backend, generator: Any, loss: Loss, shape: Shape, target: Any) -> list[Any]:
-    """Targets, drawn if there are none, and sample weights for a prediction of this shape."""
+    """The given or random targets, and random sample weights, for predictions of this shape."""
     target = draw_target(generator, loss, shape) if target is None else target
     target = check_targets(target, shape[0], loss, shape[1:])
     return [backend.asarray(array) for array in (target, draw_weight(generator, shape[0]))]
@@ -181,7 +183,7 @@ def _compare(function: Function, point: Arrays, generator: Any, elements: int) -
     _, gradients = function(point)
     if missing := ", ".join(name for name in point if name not in gradients):
         raise UsageError(f"backward gives no gradient of {missing}")
-    # What is a thousand times smaller than the largest gradient is compared with that, not with itself.
+    # The error of a tiny gradient is relative to a thousandth of the largest gradient, not to itself.
     floor = max(1e-3 * max(float(np.abs(gradients[name]).max(initial=0.0)) for name in point), 1e-12)
     worst = GradientCheck(0.0, "any element", 0.0, 0.0)
     for name, array in point.items():

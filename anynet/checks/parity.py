@@ -13,7 +13,7 @@ from anynet.model.model import Model
 from anynet.nn import SGD, Context, CrossEntropyLoss, Layout, Linear, Sequential, Tanh
 from anynet.nn.layout import by_name
 
-# Of one operation, and of a training curve, as a share of the largest number compared (at least 1).
+# For one operation, and for a training curve, as a share of the largest number compared (at least 1).
 TOLERANCES = {"float64": (1e-12, 1e-9), "float32": (1e-5, 1e-4)}
 SAMPLES = 7
 
@@ -34,7 +34,7 @@ class Difference(NamedTuple):
 
 
 def parity(backends: list[str], dtypes: tuple[str, ...] = ("float64", "float32")) -> Iterator[Difference]:
-    """Compare backends with the first of them.
+    """Compare each backend with the first one, quantity by quantity.
 
     >>> all(row.agrees for row in parity(["numpy", "numpy"], ("float64",)))
     True
@@ -121,7 +121,7 @@ def _curve(backend: Backend) -> dict[str, Any]:
 
 
 def _trained(backend: Backend, optimizer: Any, epochs: int) -> tuple[list[Any], list[float]]:
-    # No ReLU here: rounding may tip one over, which changes a float32 curve by far more than rounding.
+    # No ReLU here: a rounding error may switch a neuron on or off, which changes a float32 curve by far more.
     generator = np.random.default_rng(0)
     x = generator.normal(0.0, 1.0, (40, 6))
     y = (x[:, 0] * x[:, 1] > 0).astype(np.int32)

@@ -18,7 +18,7 @@ FAILURE = 1
 USAGE_ERROR = 2
 DATA_ERROR = 3
 INTERRUPTED = 130
-# An error ends with the first of these that it is one of.
+# The exit code of an error is that of the first class here of which the error is an instance.
 _EXIT_CODES: dict[type[BaseException], int] = {
     UsageError: USAGE_ERROR,
     DataError: DATA_ERROR,
@@ -32,7 +32,7 @@ EXIT_CODES_HELP = (
     "130 interrupted."
 )
 
-# Each is a module of that name, which says how its arguments are read, and runs it.
+# Each command is a module of this name, whose `add_arguments` defines its options, and whose `run` runs it.
 COMMANDS = {
     "train": "train a network on data, and keep it in a run folder",
     "evaluate": "measure a trained network on data",
@@ -45,7 +45,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; what goes wrong, and every warning, is one line on stderr."""
+    """Run one command and return its exit code; each error and each warning is one line on stderr."""
     _open_what_is_closed()
     parsed, command = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except tuple(_EXIT_CODES) as error:
-        # Whoever has stopped reading wants to read no more.
+        # A broken pipe means that nobody reads the output any more, so no error is printed.
         if not isinstance(error, BrokenPipeError):
             _say(parsed.command, _in_words(error))
         _give_up_what_is_unwritten()
@@ -63,18 +63,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Somebody may have closed stdin, stdout or stderr, or a terminal may not be able to show a class name."""
+    """Open os.devnull for each closed standard stream, and escape characters that a terminal cannot show."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
-            # This takes the number that is free, so that no other file is taken for it.
+            # This takes the free file descriptor, so that no other file gets it.
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
         elif isinstance(stream, io.TextIOWrapper) and mode == "w":
             stream.reconfigure(errors="backslashreplace")
 
 
 def _give_up_what_is_unwritten() -> None:
-    """Where stdout takes no more, keep Python from trying once again at its end."""
+    """If stdout cannot be written any more, keep Python from trying again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -96,14 +96,14 @@ def _in_words(error: BaseException) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
+    """Prints an error as one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Any]:
-    """What was asked for, and the module of the command."""
+    """The parsed arguments, and the module of the command."""
     parser = _Parser(
         prog="anynet",
         description="Train neural networks on NumPy, CuPy, PyTorch or JAX with one implementation of the maths.",
@@ -114,7 +114,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     parsers = {name: commands.add_parser(name, help=help, epilog=EXIT_CODES_HELP) for name, help in COMMANDS.items()}
     name = next((argument for argument in arguments if not argument.startswith("-")), None)
     if name is None:
-        # It ends here, in help or an error.
+        # argparse exits here, after help or an error.
         return parser.parse_args(arguments), None
     if name not in COMMANDS:
         parser.error(unknown("command", name, COMMANDS))

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def say_backend(name: str) -> str:
-    """The backend's name with `auto` decided, said on stderr with the reason."""
+    """Print the backend on stderr, and return its name; `auto` becomes the chosen one, printed with the reason."""
     reason = ""
     if name == "auto":
         name, why = auto()

@@ -59,13 +59,13 @@ def _models(config: TrainConfig, names: list[str]) -> tuple[dict[str, Model], An
     data = data_of(config)
     task = task_of(data, config.target, config.max_classes)
     network = network_for(data.x, task, config.hidden, config.activation)
-    # The rate of learning does not change how long a step takes, and a small one cannot diverge.
+    # Training with so small a learning rate cannot diverge, and a step takes the same time with any rate.
     models = {name: Model(network, task.loss, SGD(1e-6, momentum=0.9), backend=b) for name, b in backends.items()}
     return models, data.x[:MOST_ROWS], task.encode(data.y[:MOST_ROWS])
 
 
 def _rates(models: dict[str, Model], x: Any, y: Any, batch_size: int, seconds: float) -> dict[str, list[float]]:
-    """Samples a second of each model, in turns for about so long, after a turn in which libraries compile."""
+    """Samples per second of each model. Models take turns for about `seconds`, after a first turn for compilation."""
     rates: dict[str, list[float]] = {name: [] for name in models}
     for name, model in models.items():
         print(f"making ready: {name}", file=sys.stderr)

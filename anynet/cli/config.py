@@ -1,4 +1,4 @@
-"""What a training run is told: the options of ``anynet train``, and the config.toml that holds them."""
+"""The settings of a training run: the options of ``anynet train``, and the config.toml that holds them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
 
 class Rule(NamedTuple):
-    """What an option may be: in words that follow "must be", and as a test."""
+    """The allowed values of an option: as words that follow "must be" in a message, and as a test."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -45,9 +45,9 @@ class Option(NamedTuple):
     help : str
     metavar : str
     parse : callable
-        From the text that a person gives.
+        Makes a value from the text on the command line.
     choices : tuple of str
-        The names that it may be, where they are known.
+        The allowed names; empty if the rule alone decides.
     """
 
     rule: Rule
@@ -179,13 +179,13 @@ def _check(name: str, value: Any) -> None:
 def _shown(value: Any) -> str:
     try:
         return reprlib.repr(value)
-    # Python writes out no more than some thousand digits.
+    # Python refuses to print a number of more than some thousand digits.
     except ValueError:
         return "a number of too many digits"
 
 
 def resolve(options: dict[str, Any]) -> TrainConfig:
-    """A config from the options a person gave, over those of a config file if ``config`` names one.
+    """Make a config from the given options. If ``config`` names a file, the other options come from that.
 
     Raises
     ------
@@ -223,7 +223,7 @@ def to_toml(config: TrainConfig, version: str) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    # What JSON writes is TOML too, for text, numbers and lists of them, but for DEL, which TOML wants escaped.
+    # JSON's text, numbers and lists are valid TOML, except for DEL, which TOML wants escaped.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -233,7 +233,7 @@ def _read(path: Path) -> dict[str, Any]:
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    # Dotted keys take time and memory by the square of their number.
+    # Dotted keys take time and memory that grow with the square of their number.
     if len(content) > LARGEST_FILE:
         raise UsageError(f"{path} is no config of a run: it has more than {LARGEST_FILE:,} bytes")
     try:

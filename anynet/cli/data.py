@@ -1,4 +1,4 @@
-"""A person's data: looked at, divided, and their columns measured."""
+"""The user's data: checks, the split, and the mean and deviation of columns."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from anynet.training.rng import generator
 
 
 def data_of(config: TrainConfig) -> Dataset:
-    """The data that a config names, looked at by `check_data`."""
+    """Load the data that a config names, and check them."""
     data = load(config.data, config.target, max_bytes=config.max_bytes, max_classes=config.max_classes)
     return check_data(data)
 
 
 def check_data(data: Dataset) -> Dataset:
-    """The same data with inputs looked at, and single numbers as rows of one.
+    """Check the inputs; samples that are single numbers become rows of one number.
 
     Raises
     ------
     DataError
-        When x holds something that is no finite number.
+        When x holds anything but finite numbers.
     """
     x, x_test = (None if part is None else _columns(check_inputs(part)) for part in (data.x, data.x_test))
     return dataclasses.replace(data, x=x, x_test=x_test)
@@ -40,7 +40,7 @@ def _columns(x: Any) -> Any:
 
 
 def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, tuple[Any, Any] | None]:
-    """The data less a random share, and that share."""
+    """Split off a random share of the data; returns the rest, and the share, or None if that is 0."""
     if share == 0:
         return data, None
     held = round(share * len(data.x))
@@ -64,9 +64,9 @@ def as_rows(values: Any) -> Any:
 
 @np.errstate(under="ignore")
 def mean_and_spread(x: Any) -> tuple[Any, Any]:
-    """The mean and the standard deviation of each column, 1 for one that is constant but for rounding.
+    """The mean and the standard deviation of each column; the deviation is 1 if only rounding makes a column vary.
 
-    Pieces are joined as Chan, Golub and LeVeque (1979) do, so that a large mean does not blur the deviation.
+    Pieces are joined by the method of Chan, Golub and LeVeque (1979), so that a large mean does not blur the deviation.
     """
     count, mean, squares, largest = 0, 0.0, 0.0, 0.0
     for _, piece in pieces(x):

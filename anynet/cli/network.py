@@ -16,7 +16,7 @@ from anynet.errors import UsageError
 from anynet.model.data_validation import check_inputs, check_targets
 from anynet.nn import Layer
 
-# First values, weights, gradient, momentum and what is computed on the way, measured on NumPy.
+# For initial values, weights, gradient, momentum and intermediate results, measured on NumPy.
 _BYTES_A_WEIGHT = 40
 
 ACTIVATIONS: dict[str, tuple[Layer, Any]] = {
@@ -33,7 +33,7 @@ def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) ->
     Raises
     ------
     UsageError
-        When this machine has not enough memory to train it.
+        When this machine does not have enough memory to train it.
     """
     sizes = (math.prod(x.shape[1:]), *hidden, task.outputs)
     weights = sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
@@ -53,7 +53,7 @@ def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) ->
 
 
 def blurred_columns(network: nn.Sequential, task: Task) -> list[str]:
-    """The columns whose mean is so large for their spread that float32 blurs the differences."""
+    """The columns whose mean is so large, compared to their spread, that float32 blurs the differences."""
     rescale = next(layer for layer in network.layers if isinstance(layer, nn.Rescale))
     if not isinstance(rescale.scale, tuple):
         return []
@@ -62,12 +62,12 @@ def blurred_columns(network: nn.Sequential, task: Task) -> list[str]:
 
 
 def check_part(network: nn.Sequential, task: Task, trained_on: Any, x: Any, y: Any) -> None:
-    """Refuse held-out or test data that do not fit what is trained on, before any time is spent.
+    """Refuse held-out or test data that do not fit the training data, before training starts.
 
     Raises
     ------
     DataError
-        When a label is none of the classes, or samples or targets have another shape.
+        When a label is not one of the classes, or samples or targets have another shape.
     """
     check_inputs(x, trained_on.shape[1:])
     _, out_shape = network.parameters(trained_on.shape[1:])

@@ -10,7 +10,7 @@ NETWORK = ("target", "hidden", "activation", "batch_size", "dtype", "max_classes
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Options of `TrainConfig`; where the parser suppresses defaults, only what is given is there."""
+    """Add options of `TrainConfig` to a parser; if it suppresses defaults, only options that are given are set."""
     for name in names:
         option, default = option_of(name), FIELDS[name].default
         is_told = default is not None

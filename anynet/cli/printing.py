@@ -8,7 +8,7 @@ from typing import Any
 
 
 def as_json(value: Any) -> str:
-    """A value as one line of JSON, which has no numbers that are not finite: null stands for them.
+    """A value as one line of JSON; NaN and infinity, which JSON does not have, become null.
 
     >>> as_json({"loss": [0.5, float("nan")]})
     '{"loss": [0.5, null]}'

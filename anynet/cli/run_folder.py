@@ -37,29 +37,29 @@ OURS = {CONFIG, ENVIRONMENT, METRICS, MODEL, CURVES, CHECKPOINTS, TENSORBOARD}
 
 
 class RunFolder(Callback):
-    """Writes a run as it goes; nothing is there before training begins.
+    """Writes a run while it trains; there is no folder before training begins.
 
-    A run that is to be replaced stays as it is until the new one, written beside it, is finished; then the two change
-    names. Of two processes that are given the same folder, the second is refused.
+    A run that will be replaced stays as it is until the new one, in a folder beside it, is finished. Then the two
+    exchange their names. If two processes are given the same folder, the second is refused.
 
     Parameters
     ----------
     path : Path or None
         None takes the first ``runs/NAME-N`` that is free.
     name : str
-        That of the data.
+        The name of the data.
     config : TrainConfig
     overwrite : bool
-        Whether a run that is already there may be replaced.
+        Whether an existing run may be replaced.
     resumed : bool
-        Whether the run that is there goes on.
+        Whether an existing run is continued.
 
     Raises
     ------
     UsageError
-        When `path` exists and may not be replaced, is no run folder, or is being trained in.
+        When `path` exists and may not be replaced, is not a run folder, or another process trains in it.
     WriteError
-        When it cannot be written.
+        When the folder cannot be written.
     """
 
     last = True
@@ -78,7 +78,7 @@ class RunFolder(Callback):
             files.restore(self.path)
             if self.path.is_symlink():
                 self.path = self.path.resolve()
-            # Of a free name another process may have made a run by now; the next one is taken then.
+            # Another process may have taken a free name by now. If so, `begin` takes the next one.
             exists = self._is_named and self.path.exists()
             is_run = (self.path / CONFIG).is_file()
             foreign = exists and not is_run and (self.path.is_file() or any(self.path.iterdir()))
@@ -96,7 +96,7 @@ class RunFolder(Callback):
         return self.writing / CHECKPOINTS
 
     def begin(self) -> None:
-        """Make the folder, with its config from the first moment, and keep other processes out of it."""
+        """Make the folder, which has its config as soon as it is visible, and lock it against other processes."""
         with files.writing(self.path), ExitStack() as stack:
             if self._replaces or self._resumed:
                 stack.enter_context(self._lock(self.path))
@@ -108,7 +108,7 @@ class RunFolder(Callback):
             self._stack = stack.pop_all()
 
     def _make(self, stack: ExitStack) -> None:
-        # What a process that was killed left behind; one that lives has locked its own.
+        # Remove the folders of processes that were killed; a running process has locked its own.
         for leftover in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.new"):
             with suppress(UsageError, WriteError, FileNotFoundError), self._lock(leftover):
                 shutil.rmtree(leftover)
@@ -120,7 +120,7 @@ class RunFolder(Callback):
         self.writing = made
 
     def _made_and_locked(self, stack: ExitStack) -> Path:
-        """A new folder, after as many as another process takes for left behind and clears away before it is locked."""
+        """Make and lock a new folder; try again if another process removes it as a leftover before it is locked."""
         while True:
             made = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}.new")
             made.mkdir(parents=True)
@@ -130,12 +130,12 @@ class RunFolder(Callback):
                     return made
 
     def _give_name(self, made: Path) -> Path:
-        """The folder under its own name, or the next one that is free where none was given."""
+        """Rename the folder to its final name, or to the next free one if no name was given."""
         while True:
             try:
                 return made.rename(self.path)
             except OSError:
-                # Another process has just made one of this name.
+                # Another process has just made a folder of this name.
                 if self._is_named or not self.path.exists():
                     raise
                 self.path = _free_path(self._name)
@@ -158,7 +158,7 @@ class RunFolder(Callback):
         files.append(self.writing / METRICS, as_json(record) + "\n")
 
     def finish(self, model: Model, interrupted: bool = False) -> None:
-        """Save the model, and the curves where matplotlib is installed; a run that is over needs no checkpoints."""
+        """Save the model, and the curves if matplotlib is installed; remove the checkpoints of a finished run."""
         model.save(self.writing / MODEL)
         if curves := _curves(self.history):
             files.write_atomically(self.writing / CURVES, curves)
@@ -173,7 +173,7 @@ class RunFolder(Callback):
             self._keep_what_is_not_ours()
             files.exchange(self.path, self.writing)
         except OSError as error:
-            # What has been trained is not thrown away for it.
+            # The new run is kept under another name.
             kept = self.writing.rename(self.path.with_name(f"{self.path.name}-{secrets.token_hex(4)}"))
             self.writing = self.path
             raise WriteError(f"cannot replace {self.path}: {error}; the new run is in {kept}") from error
@@ -181,7 +181,7 @@ class RunFolder(Callback):
         self.writing = self.path
 
     def _keep_what_is_not_ours(self) -> None:
-        """Copy what a person has put into the run that is replaced; until the exchange it is there, too."""
+        """Copy the user's own files from the run that is replaced, where they also stay until the exchange."""
         for path in self.path.iterdir():
             if path.name in OURS:
                 continue
@@ -191,14 +191,14 @@ class RunFolder(Callback):
                 shutil.copy2(path, self.writing / path.name, follow_symlinks=False)
 
     def abandon(self) -> None:
-        """Leave a run that was to be replaced as it was, and let others in."""
+        """Remove an unfinished replacement, so that the old run stays as it was, and unlock the folder."""
         if self.writing != self.path:
             shutil.rmtree(self.writing, ignore_errors=True)
         self._stack.close()
 
 
 def _environment(backend: str) -> dict[str, Any]:
-    """What a result may depend on beside the config."""
+    """All that a result may depend on besides the config."""
     library = BACKENDS[backend.partition(":")[0]]
     return {
         "anynet": __version__,
@@ -228,7 +228,7 @@ def find_model(text: str) -> Path:
 
 
 def _curves(history: list[dict[str, float]]) -> bytes:
-    """Loss, and accuracy where it was measured, as a picture; nothing where there is none to draw, or no matplotlib."""
+    """A PNG of the loss, and of the accuracy if it was measured; empty without data or without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -1,4 +1,4 @@
-"""What the targets of a person's data are, for a network that trains on them and in their own words."""
+"""The task: what the user's targets are, how a network is trained on them, and what its outputs mean."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _IN_A_FILE: dict[str, schema.Schema] = {
 
 
 class Task(NamedTuple):
-    """What the targets are: named classes, or else values, by their mean and scale in the training part."""
+    """What the targets are: named classes, or values, with their mean and scale in the training part."""
 
     features: list[str] | None
     target: str | None
@@ -46,8 +46,8 @@ class Task(NamedTuple):
         return nn.CrossEntropyLoss() if self.classes else nn.MSELoss()
 
     def encode(self, y: Any) -> Any:
-        """Targets as the loss takes them."""
-        # What becomes infinite is found when it is trained on.
+        """The targets as the loss takes them."""
+        # Training finds the values that become infinite here.
         with np.errstate(all="ignore"):
             return y if self.classes else (as_rows(y) - self.mean) / self.scale
 
@@ -58,9 +58,9 @@ class Task(NamedTuple):
 
 
 def task_of(data: Dataset, target: str | None, max_classes: int | None = None) -> Task:
-    """Classes where they are named or the targets are integers below `max_classes`, else values.
+    """The task of a data set: classes if they are named, or the targets are integers below `max_classes`; else values.
 
-    That is `MOST_CLASSES` if it is left out.
+    `max_classes` is `MOST_CLASSES` if left out.
     """
     if data.y is None:
         hint = "; name the column to predict with --target" if data.features else ": give x and y"
@@ -84,7 +84,7 @@ def task_in(model: Model) -> Task:
     Raises
     ------
     ModelFileError
-        When the model was saved by other means and holds none, or one that is not of this network.
+        When `anynet train` did not save the model, or the saved task does not fit the network.
     """
     if set(model.metadata) != set(Task._fields):
         raise ModelFileError("this model was not made by `anynet train`, so what its outputs mean is not known")
@@ -112,7 +112,7 @@ def _check_fits(task: Task, model: Model) -> None:
 
 @np.errstate(all="ignore")
 def measure(model: Model, task: Task, x: Any, y: Any) -> dict[str, float]:
-    """Loss with accuracy, or with R squared and the error in the targets' own units."""
+    """The loss, with the accuracy for classes, or with R squared and the error in the targets' own units for values."""
     result = model.evaluate(x, task.encode(y))
     if not task.classes:
         values = as_rows(y)

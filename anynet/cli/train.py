@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = dataclasses.replace(config, backend=say_backend(config.backend))
     backend = select(config.backend, config.dtype, config.precision)
     path = Path(arguments.out) if "out" in arguments else resumed
-    # A folder that cannot be is said before data are read.
+    # An error about the folder comes before data are read.
     folder = RunFolder(path, "", config, "overwrite" in arguments, bool(resumed)) if path else None
     data = data_of(config)
     task = task_of(data, config.target, config.max_classes)
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _config_of(resumed: Path, arguments: argparse.Namespace) -> TrainConfig:
-    """The config of a run that is to go on; only what changes nothing but rounding may be said anew."""
+    """The config of a run to resume. Only options that change nothing but rounding may be given again."""
     with files.writing(resumed):
         files.restore(resumed)
     if not (resumed / CONFIG).is_file():
@@ -119,7 +119,7 @@ def _config_of(resumed: Path, arguments: argparse.Namespace) -> TrainConfig:
 
 
 def _or_mnist(options: dict[str, Any]) -> dict[str, Any]:
-    """Options, with the data that come with anynet where they name none, and nothing of any."""
+    """The options, with mnist as the data if they name neither data nor a target nor a config."""
     return options if {"data", "target", "config"} & options.keys() else {"data": "mnist", **options}
 
 
@@ -158,7 +158,7 @@ def _fit(
     folder: RunFolder,
     arguments: argparse.Namespace,
 ) -> bool:
-    """Train; on Ctrl-C keep what has been learnt so far, and say so."""
+    """Train, and return whether Ctrl-C has stopped it; the model then keeps what it has learnt so far."""
     validation = (watched[0], task.encode(watched[1])) if watched else None
     targets = task.encode(data.y)
     watchers = [EarlyStopping(patience=config.patience)] if config.patience else []
@@ -183,7 +183,7 @@ def _fit(
 
 
 def _checkpoint_of(folder: RunFolder) -> Path | None:
-    """Where a run goes on; None where it was stopped before it had come far enough."""
+    """The checkpoint to resume from; None, with a message, if the run stopped before it wrote one."""
     found = latest(folder.checkpoints)
     if found is None:
         print(f"{folder.path} has no checkpoint yet, so it begins anew", file=sys.stderr)

@@ -33,11 +33,11 @@ def circles(samples: int = 1000, noise: float = 0.1, seed: int = 42, factor: flo
     Parameters
     ----------
     samples : int
-        Half of them on each circle.
+        How many points, half of them on each circle.
     noise : float
         Standard deviation of the noise on each coordinate; the outer circle has radius 1.
     seed : int
-        0 to 4294967295.
+        Seed of all random numbers, 0 to 4294967295.
     factor : float
         Radius of the inner circle, which is class 1.
 

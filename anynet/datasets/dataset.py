@@ -1,4 +1,4 @@
-"""What every reader of data gives."""
+"""The data set that every reader returns."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Dataset:
     features: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
-        """One line, however large the arrays are and wherever they lie."""
+        """One line without values, so that large arrays, and arrays on disk, are not read."""
         held = [(name, getattr(self, name)) for name in ("x", "y", "x_test", "y_test")]
         parts = [shown(self.name), *(f"{name}: {_described(array)}" for name, array in held if array is not None)]
         if self.classes is not None:

@@ -1,4 +1,4 @@
-"""A person's own data: which reader a path needs."""
+"""Loading data by name or path, with the reader that the path needs."""
 
 from __future__ import annotations
 
@@ -34,23 +34,31 @@ def load(
     max_bytes: int | None = None,
     max_classes: int | None = None,
 ) -> Dataset:
-    """Data by name or by path.
+    """Load data by name or by path.
 
-    ``mnist`` and ``circles`` come with anynet. ``FILE.npz`` holds arrays named x and y, and perhaps x_test and
-    y_test. ``FILE.csv`` has a header; `target` names the column to predict. ``X.npy,Y.npy`` and
-    ``IMAGES,LABELS`` in the IDX format, plain or gzipped, are two files joined by a comma; one alone has no y.
-    A pattern such as ``x-*.npy`` stands for all files it matches, one after the other. Those, and a .npy file of
-    256 MiB or more, stay on disk and are read as they are needed.
-    `features` and `classes` are those of a CSV file whose meaning is already known.
-    What is compressed may unpack to `max_bytes`, which are 10 times as many as the file has, but at least 256 MiB, if
-    left out; the target of a CSV file may name `max_classes`, as `read_csv` takes them.
+    Parameters
+    ----------
+    source : str or Path
+        ``mnist`` and ``circles`` come with anynet. ``FILE.csv`` has a header. ``FILE.npz`` holds arrays named x and y,
+        and optionally x_test and y_test. ``X.npy,Y.npy``, or ``IMAGES,LABELS`` in the IDX format, plain or gzipped, are
+        two files joined by a comma; a single file gives no y. A pattern such as ``x-*.npy`` stands for all files that
+        match, in the order of their names. Such files, and a .npy file of 256 MiB or more, stay on disk: their rows are
+        read when they are needed.
+    target : str, optional
+        The column of a CSV file to predict.
+    features, classes : sequence of str, optional
+        The columns of x and the class names of a CSV file, if they are already known; see `read_csv`.
+    max_bytes : int, optional
+        How many bytes a compressed file may unpack to; by default 10 times its size, but at least 256 MiB.
+    max_classes : int, optional
+        How many classes the target of a CSV file may name; see `read_csv`.
 
     Raises
     ------
     DataError
         When there is no such data, or it cannot be read.
     UsageError
-        When a limit is no whole number, 1 or more.
+        When a limit is not a whole number, 1 or more.
 
     >>> load("circles").y[:5]
     array([1, 1, 1, 1, 0])
@@ -83,7 +91,7 @@ def _read_pair(source: str, max_bytes: int | None) -> Dataset:
 
 
 def _shape_of(part: str, max_bytes: int | None) -> tuple[int, ...]:
-    """The shape of one file's array, or of that of many files, as their headers tell it."""
+    """The shape of the array in one file, or in all files of a pattern, read from the headers alone."""
     if _is_pattern(part):
         return _mapped(part).shape
     path = Path(part)
@@ -138,10 +146,10 @@ def _check_rows(source: object, x: tuple[int, ...], y: tuple[int, ...] | None = 
 
 
 def _check_arrays(source: object, arrays: dict[str, Any]) -> None:
-    # A file may have changed after its header was looked at.
+    # A file may have changed after its header was read.
     _check_shapes(source, {name: values.shape for name, values in arrays.items()})
     for name, values in arrays.items():
-        # What lies on disk is looked at once, when it is trained on.
+        # Training checks the values of data on disk, so they are not read here, too.
         if not isinstance(values, OnDisk) and values.dtype.kind == "f" and not np.isfinite(values).all():
             at = tuple(np.argwhere(~np.isfinite(values))[0])
             found = f"{name} holds {values[at]} in row {at[0]}"

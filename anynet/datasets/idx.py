@@ -30,7 +30,7 @@ _BYTES_AT_ONCE = 1 << 14
 
 
 class _Opened(NamedTuple):
-    """What follows the header of a file, and what that says."""
+    """The stream after the header of a file, and what the header says."""
 
     rest: Any
     dtype: Any
@@ -44,14 +44,15 @@ def read_idx(path: str | Path, *, max_bytes: int | None = None) -> Any:
     ----------
     path : str or Path
     max_bytes : int, optional
-        How many bytes a gzipped file may unpack to; 10 times as many as it has, but at least 256 MiB, if left out.
+        How many bytes a gzipped file may unpack to; by default 10 times its size, but at least 256 MiB.
 
     Raises
     ------
     DataError
-        When the file is missing, is no IDX file, is empty, is shorter or longer than it says, or unpacks to too much.
+        When the file is missing, is not an IDX file, is empty, is shorter or longer than its header says, or unpacks to
+        too many bytes.
     UsageError
-        When `max_bytes` is no whole number, 1 or more.
+        When `max_bytes` is not a whole number, 1 or more.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +68,7 @@ def read_idx(path: str | Path, *, max_bytes: int | None = None) -> Any:
 
 
 def idx_shape(path: Path, max_bytes: int | None = None) -> tuple[int, ...]:
-    """The shape that the header of an IDX file claims, if a file of its size can hold it."""
+    """The shape in the header of an IDX file; a DataError if a file of this size cannot hold such an array."""
     with _opened(path, max_bytes) as file:
         return file.shape
 
@@ -96,10 +97,10 @@ def _opened(path: Path, max_bytes: int | None) -> Iterator[_Opened]:
 
 
 class _Gunzip:
-    """The bytes packed in a gzip file, unpacked as they are read.
+    """A gzip file that is unpacked while it is read.
 
-    Headers are left to zlib, which is quick where they go on and on; and of members that hold nothing there may be
-    one, at the end, so that no time is spent on thousands.
+    zlib reads the headers, since it is fast even for very long ones. Only the last member may be empty, so that
+    thousands of empty members take no time.
     """
 
     def __init__(self, file: BufferedReader) -> None:
@@ -115,7 +116,7 @@ class _Gunzip:
         return bytes(data)
 
     def _some(self, size: int) -> bytes:
-        """One byte or more, none at the end."""
+        """At least one and at most `size` bytes; none at the end of the file."""
         while not self._member.eof or self._next_member():
             packed = self._packed or self._file.read(_BYTES_AT_ONCE)
             data = self._member.decompress(packed, size)

@@ -1,4 +1,4 @@
-"""Copies out of memory-mapped files, whose end may be cut off while they are read."""
+"""Copying rows out of memory-mapped files, which another program may cut shorter at any time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from anynet.errors import DataError
 
-# What Linux takes in one call.
+# The most runs of bytes that Linux takes in one call.
 _RUNS_A_CALL = 1024
 
 
@@ -29,7 +29,7 @@ class Mapping:
         return str(self._name)
 
     def check_length(self) -> None:
-        """Raise a DataError where the file has become shorter since it was mapped."""
+        """Raise a DataError if the file has become shorter since it was mapped."""
         if (holds := self._memory.size()) < self._held:
             raise DataError(
                 f"{self} became shorter while it was read: it held {self._held:,} bytes, and now holds {holds:,}; "
@@ -37,20 +37,20 @@ class Mapping:
             )
 
     def release(self) -> None:
-        """Tell the system that these pages may go; a private copy's changes would go with them, so it keeps its own."""
+        """Let the system drop the pages from memory, but not those of a copy-on-write map, which may hold changes."""
         if not self._private and hasattr(mmap, "MADV_DONTNEED"):
             self._memory.madvise(mmap.MADV_DONTNEED)
 
 
 def mapping_under(array: Any) -> Mapping | None:
-    """The file whose mapped memory an array is, or is a view of; None if there is none."""
+    """The mapped file under an array or under what it views; None if there is none."""
     while array is not None and not isinstance(getattr(array, "base", None), mmap.mmap):
         array = getattr(array, "base", None)
     return Mapping(array) if isinstance(array, np.memmap) else None
 
 
 def runs_of(part: Any) -> tuple[Any, int]:
-    """Where each run of neighbouring bytes of a row starts, counted from the row's first, and how long all are."""
+    """The contiguous runs of bytes in a row: the start of each, from the row's first byte, and the length of all."""
     axis, length = part.ndim, part.itemsize
     while axis > 1 and part.strides[axis - 1] == length:
         axis -= 1
@@ -62,10 +62,10 @@ def runs_of(part: Any) -> tuple[Any, int]:
 
 
 def gather(addresses: Any, length: int, into: Any) -> int:
-    """Copy so many bytes from each address, one after the other, and say how many were copied.
+    """Copy `length` bytes from each address, one after the other, and return how many bytes were copied.
 
-    They are fewer than asked for where a page is no longer in its file: copied by the kernel, it ends the copying,
-    where a program that touches it is ended by SIGBUS.
+    They are fewer if a page is no longer in its file. The kernel then stops copying, while SIGBUS would end a program
+    that reads such a page itself.
     """
     write, process = _write(), os.getpid()
     runs = np.empty((len(addresses), 2), np.intp)
@@ -77,7 +77,7 @@ def gather(addresses: Any, length: int, into: Any) -> int:
         if begun:
             runs[first] = addresses[first] + begun, length - begun
         count = min(_RUNS_A_CALL, len(runs) - first)
-        # Room for just so much, since the kernel holds on to all the pages it is given.
+        # The target is no longer than this call needs, since the kernel pins all the pages that it is given.
         room = (ctypes.c_size_t * 2)(target + copied, count * length - begun)
         moved = write(process, source + first * runs.strides[0], count, room, 1, 0)
         if moved <= 0:
@@ -92,7 +92,7 @@ def can_gather() -> bool:
     byte = np.zeros(1, np.uint8)
     try:
         return gather(np.asarray([byte.ctypes.data]), 1, np.empty(1, np.uint8)) == 1
-    # Windows has no C library that is opened so, macOS's has no such function.
+    # Windows cannot open its C library like this, and that of macOS has no such function.
     except (AttributeError, OSError, TypeError):
         return False
 

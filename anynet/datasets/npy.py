@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from anynet.datasets.reading import check_shape, check_unpacked, read_numbers, reading, size_of
 from anynet.errors import DataError, listed
 
-# Version 3 is for the names of fields, which an array of numbers has not.
+# Version 3 is for field names, which an array of numbers does not have.
 _HEADERS = {(1, 0): (2, npy.read_array_header_1_0), (2, 0): (4, npy.read_array_header_2_0)}
 _LONGEST_HEADER = 10_000
 _LARGEST_DIRECTORY = 4 << 20
@@ -25,7 +25,7 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 class Header(NamedTuple):
-    """What an array says of itself."""
+    """The header of an array in a file."""
 
     shape: Shape
     fortran_order: bool
@@ -41,7 +41,7 @@ class Header(NamedTuple):
 
 
 def npy_header(path: Path) -> Header:
-    """The header of a .npy file that is as long as it says.
+    """The header of a .npy file, after a check that the file is as long as it says.
 
     Raises
     ------
@@ -53,17 +53,17 @@ def npy_header(path: Path) -> Header:
 
 
 def read_npy(path: Path) -> Any:
-    """The array in a .npy file, with the errors of `npy_header`."""
+    """The array in a .npy file; raises the errors of `npy_header`."""
     with _opened(path) as (file, header):
         return _read(str(path), file, header)
 
 
 def map_npy(path: Path) -> Any:
-    """The array in a .npy file, mapped into memory and read as it is needed, with the errors of `npy_header`."""
+    """The array in a .npy file, mapped into memory and read when needed; raises the errors of `npy_header`."""
     with _opened(path) as (file, header):
         if not header.by_row:
             raise DataError(f"{path} is stored column by column, so its rows cannot be read one by one")
-        # The open file and not its name, which may be another's by now.
+        # Map the open file, not its path, which may name another file by now.
         return np.memmap(file, header.dtype, mode="r", offset=file.tell(), shape=header.shape)
 
 
@@ -78,22 +78,23 @@ def _opened(path: Path) -> Iterator[tuple[io.BufferedReader, Header]]:
 def read_npz(
     path: Path, names: Sequence[str], check: Callable[[dict[str, Shape]], None], max_bytes: int | None = None
 ) -> dict[str, Any]:
-    """The arrays of these names in a .npz file, those that are there; the first must be.
+    """The arrays of these names in a .npz file. The first must be there, the others may be missing.
 
     Parameters
     ----------
     path : Path
     names : sequence of str
     check : callable
-        Given the shape of each array before any is read, so that those that do not fit each other take no memory.
+        Called with the shape of each array before any is read, so that arrays that do not fit each other take no
+        memory.
     max_bytes : int, optional
-        How many bytes those that are compressed may unpack to.
+        How many bytes the compressed arrays may unpack to, all together.
 
     Raises
     ------
     DataError
-        When the file is missing or damaged, or one of these arrays is missing, there twice, empty, too large, or
-        holds no numbers.
+        When the file is missing or damaged, the first array is missing, or an array is there twice, is empty, is too
+        large or does not hold numbers.
     """
     with reading(path, ".npz file") as plain, _Bounded(plain) as file, zipfile.ZipFile(file) as archive:
         held = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
@@ -120,7 +121,7 @@ def read_npz(
 @contextmanager
 def _member(path: Path, archive: zipfile.ZipFile, name: str, size: int) -> Iterator[tuple[IO[bytes], Header]]:
     info = archive.getinfo(f"{name}.npy")
-    # Python unpacks other ways of packing whole, whatever comes out.
+    # Python unpacks other compressions as a whole, however large the result is.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DataError(f"{path}: {name} is packed as .npz files are not; save it with numpy.savez_compressed")
     most = size if info.compress_type == zipfile.ZIP_STORED else info.file_size
@@ -131,7 +132,7 @@ def _member(path: Path, archive: zipfile.ZipFile, name: str, size: int) -> Itera
 
 
 class _Bounded(io.BufferedReader):
-    """A file of which nobody reads so much at once as a zip's directory of a hundred thousand names."""
+    """A file that refuses very large reads, such as a zip directory of a hundred thousand names."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         super().__init__(file.raw)
@@ -152,7 +153,7 @@ def _read_header(name: str, stream: IO[bytes]) -> Header:
         raise DataError(f"{name} is damaged: a header of {said:,} bytes is none of an array of numbers")
     try:
         shape, fortran_order, dtype = parse(io.BytesIO(length + stream.read(said)))
-    # Python's parser takes depth for want of memory.
+    # Python's parser raises MemoryError for deep nesting.
     except (MemoryError, RecursionError):
         raise DataError(f"{name} is damaged: its header is nested too deeply") from None
     if dtype.kind not in "biuf":

@@ -1,4 +1,4 @@
-"""Rows that stay in their files until they are asked for."""
+"""Arrays that stay on disk, and whose rows are read only when they are needed."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from anynet.datasets.mapped import can_gather, gather, mapping_under, runs_of
 from anynet.errors import DataError, ShapeError
 
 BYTES_AT_ONCE = 8 << 20
-# Pages given back have to be found again, so not after each of many small readings.
+# Dropped pages must be loaded again, so they are not dropped after each small read.
 BYTES_UNTIL_RELEASE = 64 << 20
 
 
 class OnDisk:
     """Memory-mapped arrays, one after the other, as one array whose rows are read when they are taken.
 
-    What has been read is given back to the system now and then, so that memory does not grow with the files.
+    Pages that were read are dropped from memory now and then, so that memory does not grow with the files.
 
     Parameters
     ----------
     parts : sequence of numpy.memmap
-        Each of shape (rows, ...), alike but for the number of rows.
+        Each of shape (rows, ...), with the same dtype, strides and shape of a row.
     chosen : array of int, optional
-        The rows there are, in this order; all of them if left out.
+        The rows of the parts that this array has, in this order; all rows if left out.
     dtype : optional
-        What their numbers become as they are read; what they are in the files if left out.
+        The dtype of rows that are read; that of the files if left out.
 
     Raises
     ------
@@ -49,7 +49,7 @@ class OnDisk:
         self.dtype = np.dtype(dtype or first.dtype)
         self._files = [mapping_under(part) for part in parts]
         self._runs, self._length = runs_of(first)
-        # Where row 0 of all parts would lie, were it a row of this one.
+        # For each part, the address from which rows of the whole array count: a row is at origin + row * stride.
         self._origins = np.asarray([part.ctypes.data for part in parts]) - self._starts[:-1] * first.strides[0]
         self._unreleased = 0
 
@@ -65,11 +65,11 @@ class OnDisk:
         return math.prod(self.shape)
 
     def only(self, rows: Any) -> OnDisk:
-        """These rows alone, still on disk."""
+        """An array of only these rows, still on disk."""
         return OnDisk(self.parts, rows if self.chosen is None else self.chosen[rows], self.dtype)
 
     def astype(self, dtype: Any) -> OnDisk:
-        """The same rows, whose numbers become another dtype as they are read."""
+        """The same rows, which are cast to another dtype when they are read."""
         return OnDisk(self.parts, self.chosen, dtype)
 
     def take(self, rows: Any) -> Any:
@@ -90,7 +90,7 @@ class OnDisk:
         one = len(self.parts) == 1
         holder = np.zeros(len(rows), np.intp) if one else np.searchsorted(self._starts, rows, side="right") - 1
         copied = self._gather(holder, rows, taken) if can_gather() else self._take_each(holder, rows, taken)
-        # Looked at after copying, since the end of what is cut off reads as zeros.
+        # This check comes after the copy, since rows after the new end of a file may have been read as zeros.
         for file in self._files if one else [self._files[i] for i in np.flatnonzero(np.bincount(holder))]:
             if file:
                 file.check_length()
@@ -114,7 +114,7 @@ class OnDisk:
         return len(rows)
 
     def _release(self, read: int) -> None:
-        """Give back to the system what has been read, once that is much."""
+        """Drop the pages that were read from memory, once there are many."""
         self._unreleased += read
         if self._unreleased > BYTES_UNTIL_RELEASE:
             self._unreleased = 0
@@ -128,12 +128,12 @@ class OnDisk:
         return self[:].astype(dtype or self.dtype, copy=False)
 
     def pieces(self) -> Iterator[tuple[int, Any]]:
-        """All rows, a few megabytes at a time, each with the number of its first."""
+        """All rows, a few megabytes at a time, each piece with the number of its first row."""
         rows_at_once = max(1, BYTES_AT_ONCE // max(1, self.dtype.itemsize * math.prod(self.shape[1:])))
         for start in range(0, len(self), rows_at_once):
             yield start, self[start : start + rows_at_once]
 
 
 def pieces(array: Any) -> Iterator[tuple[int, Any]]:
-    """An array in memory as one piece, one on disk as many, each with the number of its first row."""
+    """An array as pieces, one if it is in memory and many if it is on disk, each with the number of its first row."""
     return array.pieces() if isinstance(array, OnDisk) else iter([(0, array)])

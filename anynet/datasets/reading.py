@@ -1,4 +1,4 @@
-"""What every reader of files needs: an error that names the file, and no memory for what is not there."""
+"""Helpers for all readers of files: errors name the file, and a wrong header does not allocate memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BYTES_AT_ONCE = 1 << 20
 
 @contextmanager
 def open_file(path: Path) -> Iterator[BufferedReader]:
-    """A file, open for reading; a pipe or a device, which may have no end, is an OSError."""
+    """Open a file for reading; a pipe or a device, which may have no end, raises an OSError."""
 
     def without_waiting(name: str, flags: int) -> int:
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
@@ -38,7 +38,7 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[BufferedReader]:
-    """The open file; whatever goes wrong with it is a DataError that names it."""
+    """Open a file; any error while it is read becomes a DataError that names the file."""
     try:
         with open_file(path) as file:
             if not file.peek(1):
@@ -61,15 +61,15 @@ def size_of(file: BufferedReader) -> int:
 
 
 def check_limit(name: str, limit: int | None) -> None:
-    """Raise a UsageError where a limit is neither None nor a whole number, 1 or more."""
+    """Raise a UsageError unless a limit is None, or a whole number, 1 or more."""
     if limit is not None and (type(limit) is not int or limit < 1):
         raise UsageError(f"{name} must be a whole number, 1 or more, but is {limit!r}")
 
 
 def check_unpacked(name: str, claimed: int, packed: int, max_bytes: int | None) -> None:
-    """Raise a DataError where what is compressed claims to unpack to more bytes than it may.
+    """Raise a DataError if a compressed file claims to unpack to more bytes than it may.
 
-    They are `max_bytes`, or else 10 times as many as the file has, and 256 MiB where these are more.
+    The limit is `max_bytes`; if that is None, 10 times the size of the file, but at least 256 MiB.
     """
     most = max(MOST_UNPACKED, MOST_EXPANSION * packed) if max_bytes is None else max_bytes
     if claimed > most:
@@ -80,7 +80,7 @@ def check_unpacked(name: str, claimed: int, packed: int, max_bytes: int | None) 
 
 
 def machine_memory() -> float:
-    """How many bytes of memory this machine has, or the container that we are in; infinite where it does not say."""
+    """How many bytes of memory this machine, or its container, has; infinite if the system does not tell."""
     try:
         most = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):
@@ -93,18 +93,18 @@ def machine_memory() -> float:
 
 
 def read_numbers(name: str, stream: Any, dtype: Any, shape: tuple[int, ...], fortran_order: bool = False) -> Any:
-    """The rest of a stream as an array of this machine's byte order.
+    """The rest of a stream as an array in native byte order.
 
     Raises
     ------
     DataError
-        When there are not exactly as many bytes as the shape says, or it says more than there is memory.
+        When the stream has more or fewer bytes than the shape says, or the machine has less memory than that.
     """
     expected = size_said(name, dtype, shape)
     if expected > machine_memory():
         raise DataError(f"{name} does not fit into memory: it says that it holds {expected:,} bytes")
     data = bytearray()
-    # The shape is only a claim, so memory is taken as bytes arrive.
+    # The shape may be wrong, so memory grows only with the bytes that arrive.
     while len(data) < expected and (some := stream.read(min(_BYTES_AT_ONCE, expected - len(data)))):
         data += some
     check_shape(name, dtype, shape, len(data) + len(stream.read(1)))
@@ -115,7 +115,7 @@ def read_numbers(name: str, stream: Any, dtype: Any, shape: tuple[int, ...], for
 
 
 def check_shape(name: str, dtype: Any, shape: tuple[int, ...], found: int) -> None:
-    """Raise a DataError where a file does not hold exactly as many bytes of numbers as its shape says."""
+    """Raise a DataError unless a file holds exactly as many bytes of numbers as its shape says."""
     expected = size_said(name, dtype, shape)
     said = f"{reprlib.repr(shape)} of {dtype.name}"
     if found < expected:
@@ -125,7 +125,7 @@ def check_shape(name: str, dtype: Any, shape: tuple[int, ...], found: int) -> No
 
 
 def size_said(name: str, dtype: Any, shape: tuple[int, ...]) -> int:
-    """How many bytes of numbers a shape says there are; a DataError where there are none."""
+    """How many bytes an array of this shape has; a DataError if it has none."""
     if not shape or min(shape) < 1:
         raise DataError(f"{name} holds no samples: its shape is {reprlib.repr(shape)} of {dtype.name}")
     return math.prod(shape) * int(dtype.itemsize)

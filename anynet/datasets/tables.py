@@ -31,10 +31,10 @@ def read_csv(
     classes: Sequence[str] | None = None,
     max_classes: int | None = None,
 ) -> Dataset:
-    """A table whose first line names its columns.
+    """Read a table whose first line names its columns.
 
-    A target column of numbers, some of them with a fraction or more than `max_classes` of them different, holds
-    values to predict; otherwise it names classes, and class numbers follow the sorted names.
+    The target column holds values to predict if all its cells are numbers, and either one has a fraction or more than
+    `max_classes` of them are different. Otherwise it names classes, which are numbered in the sorted order of names.
 
     Parameters
     ----------
@@ -44,17 +44,17 @@ def read_csv(
     features : sequence of str, optional
         The columns of x, in this order; all but the target if left out.
     classes : sequence of str, optional
-        The known class names; empty if the target is a value.
+        The class names in the order of their numbers, if they are known; empty if the target holds values.
     max_classes : int, optional
-        How many classes the target may name; 1,000 if left out, but 20 where all of them are numbers.
+        How many classes the target may name; by default 1,000, but 20 if all of them are numbers.
 
     Raises
     ------
     DataError
-        When the file is missing or empty, a row is ragged, a column unknown, a feature is no finite number, or the
-        target names more classes than it may.
+        When the file is missing or empty, a row has too few or too many cells, a column is unknown, a feature is not a
+        finite number, or the target names more classes than it may.
     UsageError
-        When `max_classes` is no whole number, 1 or more.
+        When `max_classes` is not a whole number, 1 or more.
     """
     check_limit("max_classes", max_classes)
     path = Path(path)
@@ -106,7 +106,7 @@ def _rows(path: Path, text: TextIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _header(path: Path, rows: Iterator[tuple[int, list[str]]]) -> dict[str, int]:
-    """The columns by name, and the position of each."""
+    """The position of each column, by name."""
     _, cells = next(rows, (0, []))
     if not cells:
         raise DataError(f"{path} is empty")
@@ -140,7 +140,7 @@ def _feature_names(path: Path, header: dict[str, int], target: str | None, featu
 
 
 class _Target:
-    """The target column as it is read: it names classes until a number shows that it holds values."""
+    """The target column while it is read: it names classes until a number shows that it holds values."""
 
     def __init__(self, name: str, column: int, classes: Sequence[str] | None, max_classes: int | None) -> None:
         self.name = name
@@ -164,7 +164,7 @@ class _Target:
             self.values.extend(_numbers([text], [self.name]))
 
     def _meet(self, line: int, text: str) -> None:
-        """A text for the first time: one more class, or the sign that these are no classes."""
+        """Take a text that is new: it is one more class, or it shows that the column holds values instead."""
         if self.closed:
             raise DataError(unknown("class", text[:40], self.classes))
         number = _number(text)

@@ -1,4 +1,4 @@
-"""Functions applied to each number (and softmax, applied to each row); derivatives come from outputs."""
+"""Activation functions of each number, and softmax of each row; backward computes derivatives from saved outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape,
 
 
 def sigmoid(xp: Namespace, x: Array) -> Array:
-    """1 / (1 + exp(-x)) that never overflows: the exponential is only ever taken of -|x|.
+    """1 / (1 + exp(-x)), which never overflows because it only computes exp(-|x|).
 
     >>> import numpy as np
     >>> sigmoid(np, np.asarray([-1e4, 0.0, 1e4]))
@@ -22,7 +22,7 @@ def sigmoid(xp: Namespace, x: Array) -> Array:
 
 
 def softmax(xp: Namespace, x: Array) -> Array:
-    """exp(x) / sum of exp(x) over the last axis, shifted by the largest so that it never overflows.
+    """exp(x) / sum of exp(x) over the last axis; it never overflows because the largest x is subtracted first.
 
     >>> import numpy as np
     >>> softmax(np, np.asarray([1e4, 1e4]))
@@ -61,7 +61,7 @@ class LeakyReLU(Layer):
     Raises
     ------
     UsageError
-        When `negative_slope` is negative: y would no longer tell the sign of x.
+        When `negative_slope` is negative, since backward takes the sign of x from y.
 
     >>> import numpy as np
     >>> from anynet.nn import Context
@@ -131,7 +131,7 @@ class Tanh(Layer):
 class Softmax(Layer):
     """y = exp(x) / sum of exp(x) over the last axis, with dx = y (dy - sum of dy y).
 
-    To train a classifier leave it out: `CrossEntropyLoss` takes logits and is exact where this saturates.
+    Leave it out when you train a classifier: `CrossEntropyLoss` takes logits, and is exact where softmax saturates.
 
     >>> import numpy as np
     >>> from anynet.nn import Context

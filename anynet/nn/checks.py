@@ -1,4 +1,4 @@
-"""What a layer, loss or optimizer may be made of: looked at once, when it is made."""
+"""Checks of the arguments of layers, losses and optimizers, made once, when an object is made."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from anynet.errors import ShapeError, UsageError, shown
 
-# Of float64, in memory whose every byte has an address.
+# How many float64 numbers fit into the address space.
 _MOST_NUMBERS = sys.maxsize // 8
 
 
 def python_number(value: Any) -> int | float | None:
-    """A number of Python's or of an array library's as Python's own; None for what is no number.
+    """A number of Python or of an array library as a Python number; None for anything else.
 
-    NumPy's float64 would make float32 arrays float64.
+    A float64 scalar of NumPy would turn float32 arrays into float64.
 
     >>> import numpy as np
     >>> python_number(np.float64(0.5)), python_number("0.5"), python_number(True)
@@ -28,7 +28,7 @@ def python_number(value: Any) -> int | float | None:
 
 
 def is_finite(number: float) -> bool:
-    """Whether a float can hold it; whole numbers of Python may be larger."""
+    """Whether a number is finite as a float; a Python int may be too large."""
     return abs(number) <= sys.float_info.max
 
 
@@ -38,7 +38,7 @@ def check_number(part: object, name: str, words: str, fits: Callable[[Any], bool
     Raises
     ------
     UsageError
-        When it is no finite number, or none that `fits`, which `words` describe.
+        When it is not a finite number, or `fits` refuses it; `words` say in the message what fits.
 
     >>> from anynet.nn import Dropout
     >>> Dropout("0.5")
@@ -54,7 +54,7 @@ def check_number(part: object, name: str, words: str, fits: Callable[[Any], bool
 
 
 def check_part(part: object, name: str, kind: str, members: Sequence[str], such_as: str) -> None:
-    """Refuse what is no layer, loss, optimizer or the like, because it is a class or lacks one of its `members`.
+    """Refuse a class, or an object that lacks one of the `members` of its kind, such as a loss or an optimizer.
 
     >>> check_part(3, "the loss", "loss", ["target_kind", "__call__"], "MSELoss()")
     Traceback (most recent call last):
@@ -71,18 +71,18 @@ such as MSELoss()
 
 
 def check_initializer(initializer: object, name: str, such_as: str) -> None:
-    """Refuse what cannot be called for first values, as ``initializer(generator, shape)``."""
+    """Refuse a class, or an object that cannot be called as ``initializer(generator, shape)``."""
     if isinstance(initializer, type) or not callable(initializer):
         raise UsageError(f"{name} must be an initializer such as {such_as}, but is {shown(initializer)}")
 
 
 def check_shape(shape: Any, of: str = "a sample") -> tuple[int, ...]:
-    """A shape as a tuple of Python's whole numbers.
+    """A shape as a tuple of Python ints.
 
     Raises
     ------
     ShapeError
-        When it is none, or one that no array can have.
+        When it is not a tuple or list of whole numbers, or no array can have it.
 
     >>> check_shape([28, 28])
     (28, 28)
@@ -95,7 +95,7 @@ def check_shape(shape: Any, of: str = "a sample") -> tuple[int, ...]:
     if len(lengths) < len(numbers):
         words = "a tuple of whole numbers, such as (784,)"
         raise ShapeError(f"the shape of {of} must be {words}, but is {shown(shape)}")
-    # An axis of length 0 saves no library from multiplying the others.
+    # Libraries multiply the other lengths even if one axis has length 0.
     if math.prod(max(length, 1) for length in lengths) > _MOST_NUMBERS:
         raise ShapeError(f"the shape of {of} is {shown(shape)}, which is more numbers than an array can hold")
     return lengths

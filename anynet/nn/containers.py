@@ -31,7 +31,7 @@ class Sequential(Layer):
     Raises
     ------
     UsageError
-        When something in it is no layer.
+        When one of the arguments is not a layer.
     ShapeError
         When a layer cannot take what the one before it gives; the message names the layer.
 
@@ -133,22 +133,22 @@ class Sequential(Layer):
 class Frozen(Layer):
     """A layer that is not trained: it computes as in evaluation, and the gradient passes through it.
 
-    Its parameters become buffers of the same names, which no optimizer, weight decay or clipping touches. Dropout in
-    it is off, and batch normalization uses its running statistics and leaves them as they are, in training too. (In
+    Its parameters become buffers of the same names, which no optimizer, weight decay or clipping touches. Also in
+    training, dropout in it is off, and batch normalization uses its running statistics and does not update them. (In
     PyTorch that takes both ``requires_grad_(False)`` and ``eval()``.)
 
     Parameters
     ----------
     layer : Layer
-        Such as the first layers of a network: ``Frozen(network[:4])``.
+        The layer to freeze, such as the first layers of a network: ``Frozen(network[:4])``.
 
     Raises
     ------
     UsageError
-        When it is no layer.
+        When `layer` is not a layer.
 
-    To fine-tune the last layer of a trained network, freeze the layers before it one by one: their positions, and so
-    the names of their weights, stay.
+    To fine-tune the last layer of a trained network, freeze the layers before it one by one. Their positions, and so
+    the names of their weights, stay the same.
 
     >>> import numpy as np
     >>> from anynet import Model
@@ -188,7 +188,7 @@ class Frozen(Layer):
 
 
 def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
-    """The layers that a container applies one after the other, by name; none for any other layer.
+    """The layers of a container by name, in the order in which it applies them; none for any other layer.
 
     >>> from anynet.nn import ReLU
     >>> children(Frozen(Sequential(ReLU())))
@@ -200,7 +200,7 @@ def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
 
 
 def leaves(layer: Layer, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Layer]]:
-    """The layers that are no containers, in the order in which they are applied, each with its path.
+    """All layers that are not containers, in the order in which they are applied, each with its path.
 
     >>> from anynet.nn import ReLU, Tanh
     >>> [path for path, _ in leaves(Sequential(ReLU(), Sequential(Tanh())))]

@@ -13,9 +13,9 @@ _GOLDEN_RATIO = 0x9E3779B1
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Each number is 0 with probability `p` while training, and else divided by 1 - p (Srivastava et al. 2014).
+    """In training, each number becomes 0 with probability `p`, or is divided by 1 - p (Srivastava et al. 2014).
 
-    Which ones are decided by the model's seed, the number of the step and the place of the layer.
+    The model's seed, the number of the step and the position of the layer decide which numbers become 0.
 
     Raises
     ------
@@ -54,8 +54,8 @@ class Dropout(Layer):
 def random_bits(xp: Namespace, like: Array, ctx: Context) -> Array:
     """31 random bits for each number of an array, as int32 of its shape.
 
-    They are a hash of where it is, of the step and of the context's seed, in arithmetic modulo 2^32 that every
-    library has; the hash is `lowbias32` of C. Wellons, "Prospecting for hash functions" (2018).
+    The bits are a hash of the number's position, the step and the context's seed: `lowbias32` of C. Wellons,
+    "Prospecting for hash functions" (2018). It needs only arithmetic modulo 2^32, which every library has.
     """
     count = 1
     for length in like.shape:
@@ -74,5 +74,5 @@ def _hashed(bits: Array) -> Array:
 
 
 def _signed(number: int) -> int:
-    """The int32 with the same 32 bits."""
+    """The int32 that has the lowest 32 bits of a number."""
     return (number + 2**31) % 2**32 - 2**31

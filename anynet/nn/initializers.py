@@ -1,4 +1,4 @@
-"""How weights start: drawn on the host from a NumPy generator, so that every backend starts from the same numbers.
+"""Initial weights, drawn on the host from a NumPy generator, so that every backend starts from the same numbers.
 
 A weight of shape (inputs, outputs) has fan-in `inputs` and fan-out `outputs`; axes before these two, such as the
 height and width of a convolution, multiply both.
@@ -104,14 +104,14 @@ class Ones:
 
 @dataclass(frozen=True)
 class Values:
-    """The given numbers, nested as the parameter is shaped.
+    """The given numbers: an array, or nested lists, of the parameter's shape.
 
     Raises
     ------
     UsageError
-        When something in them is no finite number.
+        When one of them is not a finite number.
     ShapeError
-        When the numbers are not shaped like the parameter.
+        When they do not have the shape of the parameter.
 
     >>> Values([[1, 2], [3, 4]])(None, (2, 2))
     ((1, 2), (3, 4))

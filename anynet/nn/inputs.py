@@ -1,4 +1,4 @@
-"""What stands between raw data and the first Linear: scaling and flattening."""
+"""Layers between raw data and the first Linear: scaling and flattening."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Rescale(Layer):
     Parameters
     ----------
     scale, shift : float or sequence of float
-        One number for all inputs, or one for each along the last axis. They are buffers: never trained.
+        One number for all inputs, or one for each index of the last axis. They are buffers: never trained.
 
     >>> import numpy as np
     >>> from anynet.nn import Context

@@ -1,4 +1,4 @@
-"""What a layer is: a description that says which numbers it needs and how they act on an array."""
+"""The base of all layers: a layer says which parameters it needs, and how it computes with them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Parameter:
     Raises
     ------
     UsageError, ShapeError
-        When shape or initializer cannot be.
+        When the shape or the initializer is invalid.
 
     >>> from anynet.nn import Zeros
     >>> Parameter((3,), Zeros(), decay=False)
@@ -52,13 +52,14 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Context:
-    """What a forward pass may ask about the pass itself.
+    """What a layer may know about the current forward pass.
 
     Parameters
     ----------
     training : bool
+        Whether this pass is part of a training step.
     seed : int
-        Of what is drawn at random.
+        Seed of all random numbers.
     step : 0-d array of int, optional
         The number of the training step.
     """
@@ -68,7 +69,7 @@ class Context:
     step: Array = None
 
     def at(self, place: int) -> Context:
-        """The context of one of several layers, which draws other numbers than the rest."""
+        """The context of the layer at this position, with a seed of its own."""
         return replace(self, seed=self.seed * 1_000_003 + place + 1)
 
 
@@ -78,7 +79,7 @@ def device_of(x: Array) -> Any:
 
 
 def rows_of(xp: Namespace, x: Array) -> Array:
-    """An array of shape (..., features) as one of shape (rows, features)."""
+    """Reshape an array of shape (..., features) to (rows, features)."""
     return x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))
 
 
@@ -89,22 +90,22 @@ Parameters: TypeAlias = Mapping[str, Any]
 class Layer:
     """The base of every layer; `anynet.gradcheck` tells whether its methods agree.
 
-    ``parameters`` names the arrays the layer needs for one sample of the given shape, and the shape that
-    comes out. ``forward`` returns the output and exactly what ``backward`` will need. ``backward`` takes
-    the gradient of the loss with respect to the output and returns the one with respect to the input
-    (None if `need_dx` is False) and one for each trainable parameter. It may overwrite `dy`, nothing else.
+    ``parameters`` returns the arrays that the layer needs for samples of the given shape, and the shape of its
+    output. ``forward`` returns the output and exactly what ``backward`` will need. ``backward`` takes the gradient of
+    the loss with respect to the output. It returns the gradient with respect to the input (None if `need_dx` is
+    False), and the gradients of the trainable parameters by name. It may overwrite `dy`, but nothing else.
 
-    What a layer draws from elsewhere, such as np.random, is drawn anew in each step on other libraries, but a step
-    that JAX compiles keeps what was drawn first: draw from the context, and say so with ``stochastic = True``.
+    Draw random numbers from the context only, and set ``stochastic = True``. Numbers from elsewhere, such as np.random,
+    would stay the same in all steps that JAX has compiled, while other libraries would draw new ones in each step.
 
     A layer overrides these as class attributes or properties:
 
     Attributes
     ----------
     trainable : bool
-        Whether there is anything to train; no gradient is carried back to a layer for its own sake where there is not.
+        Whether it has anything to train. If neither it nor an earlier layer has, training does not call its `backward`.
     takes_bytes : bool
-        Whether the layer turns bytes into floats itself.
+        Whether `forward` takes uint8 arrays, and turns them into floats itself.
     stochastic : bool
         Whether it draws random numbers from the context.
     updates_buffers : bool
@@ -128,31 +129,34 @@ class Layer:
         return type(self).update_buffers is not Layer.update_buffers
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
-        """Parameters and buffers by name, and the shape that comes out of a sample of this one: none, and the same."""
+        """Parameters and buffers by name, and the shape of the output; here none, and the shape of the input.
+
+        Both shapes are of one sample, without the batch axis.
+        """
         return {}, shape
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
-        """The output, and what `backward` needs."""
+        """The output for x of shape (batch, ...), and what `backward` needs."""
         raise NotImplementedError
 
     def backward(
         self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
     ) -> tuple[Array | None, Parameters]:
-        """The gradient with respect to the input, and that of each parameter by name."""
+        """The gradient with respect to x, and that of each trainable parameter by name; `dy` has the output's shape."""
         raise NotImplementedError
 
     def update_buffers(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
-        """The buffers after a training step, by name; those that are left out stay."""
+        """The new buffers after a training step, by name; those that are left out do not change."""
         return {}
 
 
 def check_layer(layer: object, name: str) -> None:
-    """Refuse what is no layer; `name` is what the message calls it.
+    """Refuse an object that is not a layer; the message calls it `name`.
 
     Raises
     ------
     UsageError
-        When it is a class, or not derived from `Layer`, or lacks a method.
+        When it is a class, is not derived from `Layer`, or lacks a method.
     """
     if isinstance(layer, type):
         raise UsageError(f"{name} is {shown(layer)}; make one, as in {layer.__name__}(...)")

@@ -33,12 +33,12 @@ class Linear(Layer):
     out_features : int
         Length of the last axis of y; that of x is inferred.
     weight, bias : initializers
-        `weight` has shape (inputs, out_features), `bias` (out_features,); weight decay spares the bias.
+        `weight` has shape (inputs, out_features), `bias` (out_features,). Weight decay does not apply to the bias.
 
     Raises
     ------
     UsageError
-        When `out_features` is not a positive whole number, or `weight` or `bias` is no initializer.
+        When `out_features` is not a positive whole number, or `weight` or `bias` is not an initializer.
 
     >>> import numpy as np
     >>> from anynet.nn import Context, Values

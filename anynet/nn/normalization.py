@@ -1,4 +1,4 @@
-"""Layers that give their inputs mean 0 and variance 1, and then a scale and a shift that are learned."""
+"""Layers that normalize their inputs to mean 0 and variance 1, and then apply a learned scale and shift."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _specs(layer: object, shape: Shape) -> dict[str, Parameter]:
 
 @dataclass(frozen=True)
 class LayerNorm(Layer):
-    """y = (x - mean) / sqrt(var + eps) * weight + bias, each sample by itself, over its last axis (Ba et al. 2016).
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, with mean and var over the last axis alone (Ba et al. 2016).
 
     Parameters
     ----------
@@ -83,13 +83,14 @@ class LayerNorm(Layer):
 class BatchNorm(Layer):
     """y = (x - mean) / sqrt(var + eps) * weight + bias, each feature over the batch (Ioffe and Szegedy 2015).
 
-    Features are along the last axis. Mean and variance are the batch's while training, and else, or where a batch has
-    one row alone, the running ones, which follow: running <- (1 - momentum) * running + momentum * the batch's, with
-    the unbiased variance.
+    Features are along the last axis. In training, mean and variance are those of the batch. In evaluation, and for a
+    batch of only one row, they are the running ones. Each training step updates these with the batch's mean and
+    unbiased variance: running <- (1 - momentum) * running + momentum * new.
 
     Parameters
     ----------
     momentum : float
+        The weight of the newest batch in the running statistics, above 0 and at most 1.
     eps : float
         Keeps the divisor from 0.
 

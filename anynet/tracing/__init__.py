@@ -1,4 +1,4 @@
-"""What a function of arrays does, followed once and noted down as a program of the standard's operations."""
+"""Tracing: record what a function does with arrays, as a program of Array API operations."""
 
 from anynet.tracing.program import NotTraceable, Program, Value
 from anynet.tracing.trace import trace

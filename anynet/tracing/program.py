@@ -28,7 +28,7 @@ REDUCTIONS = frozenset(("sum", "prod", "max", "min", "all", "any", "argmax", "ar
 
 
 class NotTraceable(TypeError):
-    """The step does something with an array that is no operation of a program."""
+    """The step does something with an array that a program cannot record."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -38,15 +38,15 @@ class Value:
     Attributes
     ----------
     op : str
-        ``input`` (of the step), ``captured`` (an array from elsewhere), ``constant`` (a number), ``arange``, a
+        ``input`` (of the step), ``captured`` (an array from outside the step), ``constant`` (a number), ``arange``, a
         function of `ELEMENTWISE`, `VIEWS` or `REDUCTIONS`, ``matmul``, ``concat`` or ``take``.
     inputs : tuple of Value
-        Elementwise operations have inputs of one dtype, which are broadcast; a cast is an operation of its own.
+        Elementwise operations broadcast inputs of one dtype; a cast is a separate operation, ``astype``.
     shape : tuple of int
     dtype : numpy.dtype
     attributes : dict
-        What else the operation is told: axes, which are never negative, or the number of a constant. A reduction
-        keeps the axes that it reduces, with length 1.
+        Further arguments, such as axes (never negative) or the number of a constant. A reduction keeps the axes that
+        it reduces, with length 1.
     """
 
     op: str
@@ -70,11 +70,11 @@ class Program(NamedTuple):
     Attributes
     ----------
     values : list of Value
-        Those that an output needs, each after its inputs.
+        All values that an output needs, each after its inputs.
     state, batch : list of Value
-        Inputs, one for each array.
+        The inputs of the step, one for each array.
     new_state : list of Value
-        What each array of the state becomes.
+        The new value of each array in `state`, in the same order.
     metrics : dict of str to Value
     """
 
@@ -86,19 +86,19 @@ class Program(NamedTuple):
 
 
 def in_order(x: Value) -> Value:
-    """The value whose numbers these are, in the same order."""
+    """The value before any reshapes, which has the same numbers in the same order."""
     return in_order(x.inputs[0]) if x.op == "reshape" else x
 
 
 def rewritten(program: Program, stages: Callable[[Value, Mapping[Value, Value]], list[Value]]) -> Program:
-    """The program with other values in the place of its own.
+    """The program with each value replaced by one or more others.
 
     Parameters
     ----------
     program : Program
     stages : callable
-        ``(value, new) -> values``: what is computed instead, the value itself last, where `new` has what is in the
-        place of those before.
+        ``(value, new) -> values``, the values to compute instead; the last one takes the place of `value`. `new` maps
+        each earlier value of the program to its replacement.
     """
     new: dict[Value, Value] = {}
     values: list[Value] = []
@@ -113,7 +113,7 @@ def rewritten(program: Program, stages: Callable[[Value, Mapping[Value, Value]],
 
 
 def needed_for(outputs: list[Value]) -> set[Value]:
-    """The values that some values are computed from, and they themselves."""
+    """The outputs, and all values that they are computed from."""
     needed: set[Value] = set()
     todo = list(outputs)
     while todo:
@@ -125,7 +125,7 @@ def needed_for(outputs: list[Value]) -> set[Value]:
 
 
 def compute(xp: Any, value: Value, inputs: list[Any]) -> Any:
-    """The result of one operation in a library's own functions, from its inputs' arrays.
+    """Compute one operation with a library's own functions, from the arrays of its inputs.
 
     >>> import numpy as np
     >>> total = Value("sum", (), (2, 1), np.dtype(int), {"axes": (1,)})

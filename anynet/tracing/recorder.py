@@ -1,4 +1,4 @@
-"""Operations as they are noted down: equal ones once, each cast and each view by itself."""
+"""Recording operations: equal ones are recorded once, and each cast and each view is an operation of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Recorder:
 
     def add(self, op: str, inputs: Sequence[Value], shape: Sequence[int], dtype: Any, **told: Any) -> Value:
         inputs, shape, dtype = tuple(inputs), tuple(shape), np.dtype(dtype)
-        # A number by its words: 0.0 and -0.0 are equal, and not the same number.
+        # Numbers are compared by their repr, since 0.0 == -0.0 although they are different constants.
         words = id(told["array"]) if "array" in told else repr(told) if told else ""
         key = op, inputs, shape, dtype, words
         known = self._known.get(key)
@@ -47,7 +47,7 @@ class Recorder:
         dtype = inputs[-1].dtype
         if op != "where":
             dtype = _dtype_of(op, *(x.dtype for x in inputs))
-            # The functions of floats take integers as floats.
+            # Functions such as divide or exp cast integers to floats first.
             if dtype.kind == "f" and not any(x.dtype.kind == "c" for x in inputs):
                 inputs = [self.cast(x, dtype) for x in inputs]
         return self.add(op, inputs, np.broadcast_shapes(*(x.shape for x in inputs)), dtype)
@@ -130,12 +130,12 @@ class Recorder:
 
 @cache
 def _dtype_of(op: str, *dtypes: Any) -> Any:
-    """The dtype of what NumPy makes of arrays of these."""
+    """The dtype of NumPy's result for arrays of these dtypes."""
     return getattr(np, op)(*(np.ones(1, dtype) for dtype in dtypes)).dtype
 
 
 def _whole_key(key: Any, ndim: int) -> list[Any]:
-    """What is asked of each axis, and None where one is added."""
+    """The index for each axis, without an ellipsis; None where an axis is added."""
     parts = list(key) if isinstance(key, tuple) else [key]
     if not all(part is None or part is ... or type(part) in (int, slice) for part in parts):
         raise NotTraceable("indexing by an array")

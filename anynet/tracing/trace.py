@@ -1,4 +1,4 @@
-"""Following a step: it is called with stand-ins for arrays and a namespace that notes down what is done."""
+"""Tracing a step: it is called with stand-ins for arrays, and with a namespace that records each operation."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from anynet.tracing.trees import leaves, rebuilt, structure
 
 
 class _Memory:
-    """What an array and its views share: how often it was changed."""
+    """The number of in-place changes so far, which an array and its views share."""
 
     changes = 0
 
 
 class Array:
-    """Stands for an array while a step is followed.
+    """A stand-in for an array while a step is traced.
 
-    It is changed in place by standing for another value from then on. Its views do not see that, so reading one
-    after its array was changed, or an array after its view was, is refused.
+    After a change in place it stands for another value. Its views do not see the change, so two reads are errors: of
+    a view after its array has changed, and of an array after its view has changed.
     """
 
     __array_ufunc__ = None
@@ -103,7 +103,7 @@ for _name, _function in _OPERATORS.items():
 
 
 class Namespace:
-    """The standard's functions, which note down what they are called with; dtypes and constants are the library's."""
+    """The Array API functions, which record their calls; dtypes and constants are the library's own."""
 
     def __init__(self, xp: Any, device: Any = None) -> None:
         self._xp = xp
@@ -121,7 +121,7 @@ class Namespace:
         raise NotTraceable(f"{name}, which cannot be followed")
 
     def read(self, x: Any, dtype: Any = None) -> Value:
-        """The value of an array, of a stand-in for one, or of a number, in a dtype."""
+        """The value of an array, a stand-in or a number, cast to `dtype` if that is given."""
         if isinstance(x, Array):
             value = x.read()
         elif isinstance(x, (bool, int, float, np.generic)):
@@ -133,7 +133,7 @@ class Namespace:
         return value if dtype is None else self.recorder.cast(value, dtype)
 
     def _alike(self, *arrays: Any) -> list[Value]:
-        """Their values in one dtype: numbers take that of the arrays that they meet (NEP 50)."""
+        """Their values, cast to one dtype; Python's numbers take the dtype of the arrays, as in NEP 50."""
         kinds: list[Any] = [type(x) if isinstance(x, (bool, int, float)) else self.read(x).dtype for x in arrays]
         common = _common(*kinds)
         return [self.read(x, common) for x in arrays]
@@ -235,24 +235,25 @@ def trace(
     batch: tuple[Any, ...],
     device: Any = None,
 ) -> Program:
-    """The program of a step, which is called twice: what it has from elsewhere must be the same again.
+    """The program of a step. The step is called twice, and must do the same with equal arrays both times.
 
     Parameters
     ----------
     step : callable
         ``(xp, state, batch) -> (state, metrics)``.
     xp : namespace
-        Whose dtypes and constants the step finds; its dtypes are NumPy's.
+        The library whose dtypes and constants the step sees; the dtypes must be NumPy's.
     state : nested tuples and dicts of arrays
-        Of it and of the batch no more than shapes and dtypes are looked at.
+        Only its shapes and dtypes are used.
     batch : tuple of arrays
+        Only its shapes and dtypes are used.
     device : object, optional
-        What stand-ins give as theirs.
+        The `device` attribute of the stand-ins.
 
     Raises
     ------
     NotTraceable
-        When the step does something else than operations of a program, or something else each time.
+        When the step does something that a program cannot record, or does not do the same each time.
 
     >>> program = trace(lambda xp, s, b: (s + b[0], {"sum": xp.sum(b[0])}), np, np.zeros(3), (np.ones(3),))
     >>> [value.op for value in program.values]
@@ -288,7 +289,7 @@ def _followed(step: Callable[..., Any], xp: Any, state: Any, batch: tuple[Any, .
 
 
 def _described(program: Program, xp: Any) -> tuple[list[Any], list[Any]]:
-    """A program in words, and a copy of each array that it has from elsewhere."""
+    """A description of a program that can be compared, and a copy of each array that the program has captured."""
     numbers = {x: i for i, x in enumerate(program.values)}
     words = [
         (x.op, [numbers[y] for y in x.inputs], x.shape, x.dtype, repr({**x.attributes, "array": None}))
@@ -300,7 +301,7 @@ def _described(program: Program, xp: Any) -> tuple[list[Any], list[Any]]:
 
 @cache
 def _common(*kinds: Any) -> Any:
-    """The dtype of arrays of these dtypes, and of Python's numbers of these types, beside each other."""
+    """The common dtype of arrays of these dtypes and Python numbers of these types."""
     common = np.result_type(*(kind() if isinstance(kind, type) else kind for kind in kinds))
     if common.kind == "f" and not any(kind is float or getattr(kind, "kind", "i") in "fc" for kind in kinds):
         raise NotTraceable("int64 with uint64, which have no common integer")
@@ -313,5 +314,5 @@ def _same(xp: Any, x: Any, y: Any) -> bool:
 
 
 def _computes_otherwise(x: Any) -> bool:
-    """Whether an array is of a kind that NumPy computes with in a way of its own, such as a masked one."""
+    """Whether an array is of a subclass that NumPy computes with differently, such as a masked array."""
     return isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap)

@@ -1,4 +1,4 @@
-"""Arrays in nested tuples and dicts, as a state holds them."""
+"""Nested tuples and dicts of arrays, such as a state."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def leaves(tree: Any) -> list[Any]:
-    """The arrays in nested tuples and dicts, those of a dict in the order of its keys.
+    """The arrays in nested tuples and dicts; those of a dict come in the sorted order of its keys.
 
     >>> leaves((1, {"b": (2, 3), "a": 4}))
     [1, 4, 2, 3]
@@ -17,7 +17,7 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def rebuilt(tree: Any, new: Any) -> Any:
-    """The same nested tuples and dicts with the leaves that come next from an iterator.
+    """The same nested tuples and dicts, with leaves from an iterator in the order of `leaves`.
 
     >>> rebuilt((1, {"a": (2, 3)}), iter("xyz"))
     ('x', {'a': ('y', 'z')})
@@ -32,7 +32,7 @@ def rebuilt(tree: Any, new: Any) -> Any:
 
 
 def structure(tree: Any) -> Any:
-    """Nested tuples and dicts without their leaves, as something that can be compared and looked up.
+    """Nested tuples and dicts without their leaves, as a value that can be compared and hashed.
 
     >>> structure((1, {"b": 2})) == structure((3, {"b": 4})), structure({"b": 2}) == structure({"a": 2})
     (True, False)

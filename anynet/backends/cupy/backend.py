@@ -1,4 +1,4 @@
-"""CuPy: a CUDA GPU; steps that come again are captured as a CUDA graph."""
+"""CuPy on a CUDA GPU: steps that are repeated are captured as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from anynet.backends.cupy.streams import InTurn, stream_of
 from anynet.errors import BackendError, shown
 from anynet.tracing.trees import leaves, rebuilt
 
-# Each graph keeps memory for all that its steps compute.
+# Each graph keeps memory for all results of its steps.
 MOST_GRAPHS = 8
 
 
 class CuPyBackend(Backend):
     """CuPy through array-api-compat, on one CUDA device: ``cupy:1`` is the second.
 
-    The operations of a training step are fused into a few kernels. Steps are taken one by one where they come for the
-    first time, and captured as a graph where they come again; steps that cannot be captured are taken one by one for
-    good.
+    The operations of a training step are fused into a few kernels. The first time, steps are launched one by one. The
+    second time, steps of the same shapes and dtypes are captured as a graph, which is replayed from then on. If a
+    capture fails, it is not tried again: the steps are launched one by one.
     """
 
     name = "cupy"
     package = "cupy"
     install = 'pip install "cupy-cuda13x[ctk]", or "cupy-cuda12x[ctk]" for a driver of CUDA 12'
     precisions = ("float32", "tf32")
-    # A graph keeps the rows of all its steps; by so many the host is far ahead of the device.
+    # A graph keeps the rows of all its steps. With this many, the host is already far ahead of the device.
     steps_at_once = 32
 
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
         super().__init__(device, dtype, precision)
         self._products = Products(self.xp, precision)
         self.xp = namespace(self.xp, self._products)
-        # What is made of a step goes with it, and so with the model.
+        # Kernels and graphs are freed with their step, and so with the model.
         self._known: WeakKeyDictionary[Step, _Known] = WeakKeyDictionary()
         self._graph_memory: Callable[[], GraphMemory | None] = lambda: None
         self._lock = RLock()
@@ -86,9 +86,9 @@ class CuPyBackend(Backend):
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """The device, and a stream of this backend's own, in turn with whichever the caller computes on.
+        """The device and this backend's own stream, in order with the caller's stream: each waits for the other's work.
 
-        So a model may be made, trained and read under different streams, and its memory is never taken too early.
+        So a model may be made, trained and read under different streams, and its memory is never reused too early.
         """
         import cupy
 
@@ -126,7 +126,7 @@ class CuPyBackend(Backend):
     ) -> tuple[Any, dict[str, Array]]:
         with self._lock, self.scope():
             known = self._known.setdefault(step, _Known({}, {}))
-            # Reading comes in batches of any size, each of which would be compiled.
+            # Steps that only read get batches of any size, and each size would be compiled.
             fused, warning = self._fused(known.fused, step, state, batches, data) if donate else (None, "")
             state = _apart(state) if fused else state
             graph = self._graph(known, fused, step, state, batches, data)
@@ -140,9 +140,9 @@ class CuPyBackend(Backend):
     def _fused(
         self, fused: dict[Any, FusedStep | None], step: Step, state: Any, batches: tuple[Array, ...], data: Any
     ) -> tuple[FusedStep | None, str]:
-        """The step with its operations fused, from its first coming on, so that its numbers are always the same.
+        """The fused step, or None if it cannot be fused, with a warning the first time.
 
-        None where they cannot be, and what to warn of the first time.
+        It is used from the first call on, so that the numbers are always the same.
         """
         kept = tuple((x.shape, x.dtype.str, x.flags.c_contiguous) for x in leaves(state))
         kind = kept, _kinds_of_one(batches), _kinds_of_one(data)
@@ -170,7 +170,7 @@ class CuPyBackend(Backend):
         batches: tuple[Array, ...],
         data: tuple[Array, ...],
     ) -> Graph | None:
-        """The graph of such steps; None at their first coming, and where they cannot be captured."""
+        """The graph for steps of these shapes and dtypes; None the first time, and if they cannot be captured."""
         kind = fused, tuple((x.shape, x.dtype.str) for x in batches), _kinds_of_one(data)
         came_before = kind in known.graphs
         graph = known.graphs.pop(kind, None)
@@ -188,7 +188,7 @@ class CuPyBackend(Backend):
         self, known: _Known, one: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...], kept: Any
     ) -> Graph:
         given = copied(self, state)
-        # What graphs change is their own, since others may be reading the state that the first was made of.
+        # Graphs change a copy of the first state, since other threads may still read that state.
         known.state = copied(self, state) if known.state is None else known.state
         memory = self._graph_memory() or GraphMemory()
         self._graph_memory = ref(memory)
@@ -203,7 +203,7 @@ class CuPyBackend(Backend):
         return graph
 
     def _give_back_memory(self) -> None:
-        """That of steps taken one by one, which come no more."""
+        """Free the memory of steps that were launched one by one, since graphs replace them now."""
         import cupy
 
         cupy.get_default_memory_pool().free_all_blocks(stream=self._stream)
@@ -217,10 +217,10 @@ class CuPyBackend(Backend):
 
 
 def namespace(xp: Any, products: Any) -> SimpleNamespace:
-    """CuPy's functions, with those in place of two of them that a stream may capture."""
+    """CuPy's functions, but with `matmul` and `concat` that a stream can capture."""
 
     def concat(arrays: Any, *, axis: int = 0) -> Array:
-        # CuPy's own copies the addresses of more than eight arrays from the host.
+        # For more than eight arrays, CuPy's own concat copies their addresses from the host, which cannot be captured.
         if axis != 0 or len({x.dtype for x in arrays}) != 1 or not all(x.ndim for x in arrays):
             return xp.concat(arrays, axis=axis)
         out = xp.empty((sum(x.shape[0] for x in arrays), *arrays[0].shape[1:]), dtype=arrays[0].dtype)
@@ -235,7 +235,7 @@ def namespace(xp: Any, products: Any) -> SimpleNamespace:
 
 @dataclass
 class _Known:
-    """What is made of one step: by kind of a batch and of many, with one state; or that it cannot be captured."""
+    """The cache of one step: fused steps by kind of one batch, and graphs, which share a state, by kind of many."""
 
     fused: dict[Any, FusedStep | None]
     graphs: dict[Any, Graph | None]
@@ -248,7 +248,7 @@ def _kinds_of_one(arrays: tuple[Array, ...]) -> Any:
 
 
 def _apart(state: Any) -> Any:
-    """The state with a copy wherever it holds an array again, since each is overwritten by itself."""
+    """The state with a copy of each repeated array, since the step overwrites each array separately."""
     first: dict[int, int] = {}
     places = enumerate(leaves(state))
     return rebuilt(state, (x if first.setdefault(x.data.ptr, i) == i else x.copy() for i, x in places))

@@ -11,20 +11,20 @@ from anynet.backends.base import Array
 from anynet.backends.gemm import gemm_of
 
 _MATH_MODES = {"float32": 0, "tf32": 3}
-# What cuBLAS advises for Hopper; its own is not to be shared with a graph.
+# The size that cuBLAS recommends for Hopper. A graph must not share cuBLAS's own workspace.
 WORKSPACE_BYTES = 32 << 20
 
 
 class Products:
-    """`matmul` for CuPy's arrays of floats, with a handle and a workspace of its own, made at the first product.
+    """`matmul` for CuPy's arrays of floats, with its own cuBLAS handle and workspace, made at the first product.
 
-    Whatever is no product of matrices of one float dtype goes CuPy's way, and is not captured.
+    CuPy's own `matmul` computes all other products, such as those of vectors or integers; they cannot be captured.
 
     Parameters
     ----------
     xp : namespace
     precision : {"float32", "tf32"}
-        How float32 numbers are multiplied: as they are, or rounded to 10 bits and many times faster.
+        How float32 matrices are multiplied. ``tf32`` rounds each number to 10 bits of mantissa, and is much faster.
     """
 
     def __init__(self, xp: Any, precision: str = "float32") -> None:
@@ -41,7 +41,7 @@ class Products:
         return out
 
     def multiply(self, x: Array, y: Array, out: Array) -> None:
-        """Write the product into a C-contiguous array; x may have more axes than two."""
+        """Write the product x y into `out`, which is C-contiguous; x may have more than two axes."""
         self.make_ready()
         x = self.xp.reshape(x, (-1, x.shape[-1]))
         gemm = gemm_of(x, y, self.xp.ascontiguousarray)
@@ -70,7 +70,7 @@ class Products:
         )
 
     def make_ready(self) -> None:
-        """The library's handle, on the stream that is now the current one."""
+        """Make the handle if there is none, and set it to the current stream."""
         import cupy
 
         if self._library is None:
@@ -84,7 +84,7 @@ class Products:
         stream = cupy.cuda.get_current_stream().ptr
         if stream != self._stream:
             _check(self._library.cublasSetStream_v2(self._handle, ctypes.c_void_p(stream)), "change the stream")
-            # Another stream makes cuBLAS forget the workspace that it was given.
+            # After a change of stream, cuBLAS no longer uses the workspace that was set.
             workspace = ctypes.c_void_p(self._workspace.ptr)
             size = ctypes.c_size_t(WORKSPACE_BYTES)
             _check(self._library.cublasSetWorkspace_v2(self._handle, workspace, size), "take the workspace")
@@ -99,7 +99,7 @@ def load() -> Any:
 
 
 def is_product(x: Array, y: Array) -> bool:
-    """Whether x y is a product of matrices of one float dtype, and not of nothing."""
+    """Whether x y is a product of matrices of one float dtype, and no axis is empty."""
     floats = x.dtype == y.dtype and x.dtype.kind == "f" and x.dtype.itemsize in (4, 8)
     return (
         floats and x.ndim >= 2 and y.ndim == 2 and x.shape[-1] == y.shape[0] and bool(math.prod((*x.shape, *y.shape)))

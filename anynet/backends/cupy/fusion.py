@@ -1,8 +1,8 @@
-"""A program as few kernels: neighbouring small operations become one, and products write straight into their place.
+"""Fusion of a program into few kernels: small operations share a kernel, and products write to their final place.
 
-What stays in memory are products and their operands, reductions, outputs, and what is dear and read more than once.
-All else is computed where it is read, in the loop that needs it. Loops wait in one open kernel until a product, or a
-loop that cannot stand beside what it reads, needs what the kernel writes.
+These values are stored in memory: products and their operands, reductions, outputs, and values that are expensive and
+read more than once. All other values are recomputed in each loop that reads them. Loops are collected in one open
+kernel. It is closed when its results are needed by a product, or by a loop that cannot be part of the same kernel.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from anynet.tracing import Program, Value
 from anynet.tracing.program import REDUCTIONS, in_order
 
 MOST_NUMBERS = 2**31 - 1
-# A kernel takes 4,096 bytes of parameters.
+# The parameters of a kernel, here pointers of 8 bytes, may take 4,096 bytes.
 MOST_ARRAYS = 500
 
 
 class Place(NamedTuple):
-    """Where a value lies, in order: in which array, from which number on.
+    """Where a value is stored in C order: the array, and the index of the first number in it.
 
     Arrays are ("state", i), ("batch", i), ("captured", i), ("metric", i) and ("temporary", i).
     """
@@ -55,7 +55,7 @@ class Place(NamedTuple):
 
 
 class Loop:
-    """One pass over an index space, and where it writes what; one that reduces writes one value."""
+    """One pass over an index space, with the values that it writes and their places; a reduction writes only one."""
 
     def __init__(self, x: Value, place: Place, reduces: bool = False) -> None:
         self.stores = [(x, place)]
@@ -75,7 +75,7 @@ class Loop:
 
 
 class Part:
-    """Loops that blocks of their own do, one after the other."""
+    """Loops that the same thread blocks run, one after the other."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -83,7 +83,7 @@ class Part:
 
 
 class Kernel(NamedTuple):
-    """One launch: parts side by side; `bytes` are those that it reads and writes."""
+    """One launch. Its parts run side by side, each in its own blocks; `bytes` counts what it reads and writes."""
 
     source: str
     name: str
@@ -93,23 +93,23 @@ class Kernel(NamedTuple):
 
 
 class Plan:
-    """A program's kernels, products and calls of the library, in order.
+    """The kernels, products and library calls of a program, in order.
 
     Attributes
     ----------
     nodes : list of Kernel and Value
-        A value is a product, or whatever else the library must compute.
+        A value is a product, or another operation that the library must compute.
     place : dict of Value to Place
     temporaries : list of Value
-        One for each array of that kind, which holds as many numbers of its dtype.
+        A value for each temporary array, which has the size and dtype of this value.
     captured : list of arrays
     source : str
-        Of all kernels.
+        The CUDA source of all kernels.
 
     Raises
     ------
     NotCompilable
-        When arrays are empty, larger than an int can tell, too many, or of complex numbers and the like.
+        When an array is empty, too large for an int index, or of a dtype such as complex; or there are too many arrays.
     """
 
     def __init__(self, program: Program) -> None:
@@ -127,7 +127,7 @@ class Plan:
         self._ends = ends_of_chains(program)
         self._give_places(kept_in_memory(program, self._ends))
         self._open: list[Part] = []
-        # What a kernel that is closed has written, and what the open one writes.
+        # The places that closed kernels have written, and those that the open kernel writes.
         self._ready = {place for x, place in self.place.items() if x.op in ("input", "captured")}
         self._waiting: dict[Place, Part] = {}
         self._schedule()
@@ -142,7 +142,7 @@ class Plan:
                 self.captured.append(x.attributes["array"])
         for i, x in enumerate(self.program.metrics.values()):
             self._put(x, Place(("metric", i)))
-        # The pieces of what is joined are written there at once.
+        # Concats come first, so that their inputs are computed inside the concat's array.
         for x in sorted(kept, key=lambda x: (not is_joined(x), -self._order[x])):
             if x not in self.place:
                 self._put(x, self._temporary(x))
@@ -156,7 +156,7 @@ class Plan:
         return Place(("temporary", len(self.temporaries) - 1))
 
     def _put(self, x: Value, place: Place) -> None:
-        """Let a value be written there, or copied to there if it is written elsewhere."""
+        """Let a value be written to a place, or be copied to it if it is already written elsewhere."""
         x = in_order(x)
         if x in self.place:
             self._copies.append(Loop(x, place))
@@ -174,7 +174,7 @@ class Plan:
                 nodes.append(x if is_computed_by_the_library(x) else Loop(x, place, x.op in REDUCTIONS))
         nodes += self._copies
         nodes.sort(key=lambda node: self._order[node.value if isinstance(node, Loop) else node])
-        # What hangs on nothing else is there before all others want it.
+        # Single numbers that depend on no other loop come first, so that they are ready for all others.
         first = [node for node in nodes if isinstance(node, Loop) and node.work == 1 and self._is_ready(node)]
         for loop in first:
             self._take(loop)
@@ -186,7 +186,7 @@ class Plan:
         while nodes:
             node = nodes.pop(0)
             if self._waits_for_open(node):
-                # What can be computed by now goes into the same kernel.
+                # Loops that are ready join the open kernel before it is closed.
                 for loop in [other for other in nodes if isinstance(other, Loop)]:
                     if self._is_ready(loop) and not self._waits_for_open(loop):
                         self._take(loop)
@@ -205,7 +205,7 @@ class Plan:
         return any(place in self._waiting for x in node.inputs for place in self._places_of(behind_views(x)))
 
     def _overwrite_state(self) -> None:
-        """Write the new state last, all arrays of one shape in one loop, so that it is read before it is changed."""
+        """Write the new state last, so that the old one is read before; arrays of one shape share a loop."""
         by_shape: dict[Any, Loop] = {}
         copies = []
         for loop in self._states:
@@ -216,7 +216,7 @@ class Plan:
                 continue
             ((x, place),) = loop.stores
             copies.append(Loop(x, place))
-            # What lies in a state that changes does not lie there by then.
+            # The old state may be overwritten before the copy, so a value that is stored nowhere else gets a temporary.
             source = x if in_order(x) in self.program.state else in_order(x)
             if source not in self.place:
                 temporary = self._temporary(x)
@@ -230,7 +230,7 @@ class Plan:
             self._take(loop)
 
     def _is_read_where_it_is_written(self, loop: Loop) -> bool:
-        """Whether of arrays that change, each thread reads what it writes itself, or what its own loop does."""
+        """Whether each thread reads changing arrays only at the index that it writes itself."""
         states = zip(self.program.state, self.program.new_state, strict=True)
         changed = {old: new.shape for old, new in states if new is not old}
         index = Grid("map", 1, loop.work).index_in(loop.space)
@@ -251,13 +251,13 @@ class Plan:
         self._open, self._waiting = [], {}
 
     def _is_written(self, x: Value) -> bool:
-        """Whether a value is read where it lies; what loops compute is computed again until it is there."""
+        """Whether a value is read from memory; before it is written there, loops recompute it if they can."""
         if x not in self.place:
             return False
         return self.place[x] in self._ready or x in self._ends or not is_computed_in_loops(x)
 
     def _expressions(self, loop: Loop, reference: Any = lambda x, index: "memory") -> Expressions:
-        # What a loop writes it cannot read there.
+        # A loop cannot read the values that it writes itself.
         own = {x for x, place in loop.stores if self.place.get(x) == place}
         return Expressions(lambda x: x not in own and self._is_written(x), reference)
 
@@ -278,12 +278,12 @@ class Plan:
         return expressions.reads
 
     def _needs(self, loop: Loop) -> list[Place]:
-        """What must be written before a loop, wherever it stands."""
+        """The places that must be written before a loop runs, in any kernel."""
         index = self._index(loop, Grid("one", 1, loop.work))
         return [place for read in self._reads(loop, index) for place in self._places_of(read.value)]
 
     def _places_of(self, x: Value) -> Iterator[Place]:
-        """What must be written before a value in memory is read."""
+        """The places that must be written before a stored value is read."""
         x = in_order(x)
         if not is_joined(x):
             yield self.place[x]
@@ -310,7 +310,7 @@ class Plan:
         self._waiting |= {place: part for _, place in loop.stores}
 
     def _parts_for(self, loop: Loop) -> list[Part] | None:
-        """The parts of the open kernel in which a loop must stand; None when what it reads must be written first."""
+        """The parts of the open kernel that a loop must join to read their results; None if it must be closed first."""
         parts = list({id(part): part for place in self._needs(loop) if (part := self._waiting.get(place))}.values())
         kinds = {part.grid if part.grid.kind != "one" else "one" for part in parts}
         if not parts:
@@ -322,7 +322,7 @@ class Plan:
         return parts if self._stays_in_its_blocks(loop, parts) else None
 
     def _merged(self, parts: list[Part]) -> Part:
-        """The parts as one, whose blocks do the loops of all."""
+        """Merge parts into one, whose blocks run the loops of all."""
         first, *others = parts
         for part in others:
             first.loops += part.loops
@@ -331,7 +331,7 @@ class Plan:
         return first
 
     def _part_of_its_own(self, loop: Loop) -> Part:
-        """Blocks for a loop that needs nothing of the open kernel; one pass over a space serves all such loops."""
+        """A part for a loop that reads no results of the open kernel; loops over the same space share one pass."""
         if not loop.reduces:
             for part in self._open:
                 if part.grid.kind == "map" and part.loops[0].space == loop.space:
@@ -341,9 +341,9 @@ class Plan:
         return self._open[-1]
 
     def _stays_in_its_blocks(self, loop: Loop, parts: list[Part]) -> bool:
-        """Whether each block needs, of what these parts write, only what it has written itself.
+        """Whether each block reads, of the results of these parts, only those that it has written itself.
 
-        What is joined may have the index of its pieces and others of their numbers there.
+        This is never so for a concat: its index may be that of a piece, and still mean another number.
         """
         grid = parts[0].grid
         index = grid.index_reduced(loop.value) if loop.reduces else grid.index_in(loop.space)

@@ -1,4 +1,4 @@
-"""Many steps captured once as a CUDA graph, and launched again without the host."""
+"""Many steps, captured once as a CUDA graph, and replayed with one launch."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from anynet.tracing.trees import leaves, rebuilt
 
 
 class NotCapturable(TypeError):
-    """The step does what a graph cannot hold."""
+    """The step does something that a graph cannot capture."""
 
 
 class GraphMemory:
-    """What graphs compute in that are launched one after the other; it is given back when the last of them goes."""
+    """Memory that is shared by graphs that are launched one after the other, and freed with the last of them."""
 
     def __init__(self) -> None:
         import cupy
 
         self.pool = cupy.cuda.MemoryPool()
-        # Of all captures, since a pool gives memory again on the stream where it came free.
+        # One stream for all captures, since a pool reuses memory only on the stream that freed it.
         self.stream = stream_of(self)
 
     def __del__(self) -> None:
-        # A pool of CuPy's keeps what it holds when it goes.
+        # CuPy does not free the blocks of a pool that is deleted.
         if not sys.is_finalizing():
             self.pool.free_all_blocks()
 
 
 class Graph:
-    """As many steps as the batches hold, on memory that stays where it is.
+    """A CUDA graph of as many steps as the batches hold, on memory that does not move.
 
-    The state is changed in place, in the arrays that the graph was made with and that are its own from then on; the
-    batches are put into arrays of the graph's own, and so are the metrics. What the steps compute besides lies where
-    other graphs of the same memory compute. The same steps must have been taken once before, since neither compiling a
-    kernel nor loading one can be captured.
+    The graph changes its state in place: the arrays that it was made with belong to the graph from then on. Batches are
+    copied into arrays of the graph, and metrics are in arrays of the graph, too. Other results of the steps use memory
+    that graphs of the same `memory` share. The same steps must have run once before, since compiling or loading a
+    kernel cannot be captured.
 
     Parameters
     ----------
     step, state, batches, data
-        As `Backend.run` takes them, the step with its namespace given; neither the step nor the data are kept.
+        As for `Backend.run`, but the step is ``(state, batch) -> (state, metrics)``. Step and data are not kept.
     memory : GraphMemory
     kept : object, optional
-        What a launch needs besides, such as the kernels.
+        Anything else that a launch needs, such as the kernels; the graph keeps it alive.
 
     Raises
     ------
     NotCapturable
-        When the step gives the state's arrays back in other places.
+        When the new state has the old one's arrays in other places, or other shapes or dtypes.
     Exception
-        Whatever else CUDA refuses to capture.
+        When CUDA refuses to capture something else.
     """
 
     def __init__(
@@ -83,18 +83,18 @@ class Graph:
                     batch = tuple(array[i, ...] for array in (*self._rows, *self._others))
                     self._take(*step(state, batch))
             finally:
-                # Also after an error: a stream left capturing is of no use to anybody.
+                # Also after an error, since a stream that is still capturing cannot be used.
                 graph = self._stream.end_capture()
         self._graph = graph
 
     def __del__(self) -> None:
-        # The last launch may be under way, and the memory goes only where nothing lies in it any more.
+        # The last launch may still run. Also, the pool can free only memory whose arrays are gone.
         if not sys.is_finalizing():
             self._stream.synchronize()
             self._graph, self._rows, self._others, self._metrics = None, (), (), {}
 
     def _take(self, state: Any, metrics: dict[str, Array]) -> None:
-        """Capture that a step's new state goes where the old one was; its metrics stay where they are."""
+        """Capture the copy of a step's new state to the old one's arrays; its metrics stay where they are."""
         there = leaves(state)
         moved = [(old, new) for old, new in zip(self._state, there, strict=True) if new is not old]
         addresses = {old.data.ptr for old in self._state}
@@ -106,7 +106,7 @@ class Graph:
             old[...] = new
 
     def run(self, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
-        """Take the steps, as `Backend.run` does."""
+        """Launch the graph for these batches, as `Backend.run` does for plain steps."""
         import cupy
 
         others = batches[1:] if data else batches

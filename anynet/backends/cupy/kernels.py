@@ -1,4 +1,4 @@
-"""The source of CUDA kernels: what a value is at an index, and loops over all of them."""
+"""The source of CUDA kernels: expressions for a value at an index, and loops over all indices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from anynet.tracing import Value
 from anynet.tracing.program import VIEWS
 
 THREADS = 256
-# So many columns are reduced by one block, whose threads then read neighbours.
+# One block reduces this many columns, so that its threads read neighbouring numbers.
 COLUMNS = 32
 
 Index = tuple[str, ...]
@@ -42,15 +42,15 @@ _OF_FLOATS = {
     **{"abs": "fabs({0})", "round": "rint({0})"},
 }
 _OF_BOOLS = {"bitwise_invert": "!{0}", "abs": "{0}", "sign": "{0}"}
-# Which may overflow, and then wrap around; for signed numbers C leaves that open.
+# These must wrap around when they overflow. C does not define that for signed numbers, so they become unsigned.
 _WRAPPING = ("add", "subtract", "multiply", "negative", "square", "bitwise_left_shift")
-# Without the macros of a header
+# Without INFINITY, which needs a header
 _INFINITE = {math.inf: "1e308 * 10", -math.inf: "-1e308 * 10"}
 _REDUCTIONS = {"sum": ("0", "a + b"), "prod": ("1", "a * b"), "any": ("0", "a || b"), "all": ("1", "a && b")}
 
 
 def operation(x: Value) -> str | None:
-    """The C of an elementwise operation, with places for its operands; None where there is none here."""
+    """The C expression of an elementwise operation, with {0}, {1}, ... for its operands; None if it has none here."""
     kind = x.inputs[-1].dtype.kind
     if kind == "f" and x.op in _OF_FLOATS:
         return _OF_FLOATS[x.op]
@@ -64,7 +64,7 @@ def operation(x: Value) -> str | None:
 
 
 def reduction(x: Value) -> tuple[str, str] | None:
-    """What a reduction begins with, and the C of its next result from `a` and `b`; None where there is none here."""
+    """A reduction's start value, and the C expression that combines `a` and `b`; None if it has none here."""
     if x.op not in ("max", "min") or x.dtype.kind == "b":
         return _REDUCTIONS.get(x.op)
     code = (_MAXIMUM if x.op == "max" else _MINIMUM).format("a", "b")
@@ -79,7 +79,7 @@ def c_type(dtype: Any) -> str:
 
 
 def literal(number: Any, dtype: Any) -> str:
-    """A number in C, to the last bit."""
+    """A number as a C literal, exact to the last bit."""
     if dtype.kind != "f":
         number = int(number)
         text = f"-{2**63 - 1}LL - 1" if number == -(2**63) else f"{number}{'ULL' if number >= 2**63 else 'LL'}"
@@ -89,7 +89,7 @@ def literal(number: Any, dtype: Any) -> str:
 
 
 def flat(index: Index, shape: tuple[int, ...]) -> str:
-    """The number in order of what lies at an index.
+    """The flat index in C order, from the index along each axis.
 
     >>> flat(("r", "c"), (4, 3))
     'r * 3 + c'
@@ -100,7 +100,7 @@ def flat(index: Index, shape: tuple[int, ...]) -> str:
 
 
 def unflat(i: str, shape: tuple[int, ...]) -> Index:
-    """The index along each axis of the i-th number in order; an axis of length 1 has the index 0.
+    """The index along each axis, from the flat index in C order; an axis of length 1 has the index 0.
 
     >>> unflat("i", (4, 1, 3))
     ('(i / 3)', '0', '(i % 3)')
@@ -115,13 +115,13 @@ def unflat(i: str, shape: tuple[int, ...]) -> Index:
 
 
 def broadcast(index: Index, shape: tuple[int, ...]) -> Index:
-    """Where an array of this shape is read, to be broadcast to an index."""
+    """The index at which an array of this shape is read when it is broadcast to a larger shape."""
     behind = index[len(index) - len(shape) :]
     return tuple("0" if length == 1 else i for length, i in zip(shape, behind, strict=True))
 
 
 class Read(NamedTuple):
-    """A value in memory, at an index, and how many of its numbers are read by all threads."""
+    """A read of a stored value at an index; `numbers` counts how many of its numbers all threads read together."""
 
     value: Value
     at: Index
@@ -133,14 +133,14 @@ class Read(NamedTuple):
 
 
 class Expressions:
-    """Lines of C that compute values at an index, each once.
+    """Lines of C that compute values at an index, each value once.
 
     Parameters
     ----------
     is_read : callable
-        Whether a value lies in memory by then; what does not is computed.
+        ``value -> bool``: whether to read the value from memory; otherwise it is computed.
     reference : callable
-        The C of a value in memory, from its number in order.
+        ``(value, flat_index) -> str``: the C expression of a number in memory.
     """
 
     def __init__(self, is_read: Callable[[Value], bool], reference: Callable[[Value, str], str]) -> None:
@@ -151,7 +151,7 @@ class Expressions:
         self._names: dict[tuple[Value, Index], str] = {}
 
     def at(self, x: Value, index: Index) -> str:
-        """The name of a value at an index."""
+        """The C name, or literal, of a value at an index."""
         if x.op == "constant":
             return literal(x.attributes["number"], x.dtype)
         if (x, index) not in self._names:
@@ -178,7 +178,7 @@ class Expressions:
 
 
 def _behind_view(x: Value, index: Index) -> Index:
-    """Where a view's source is read."""
+    """The index at which a view reads its source."""
     source, told = x.inputs[0], x.attributes
     if x.op == "broadcast_to":
         return broadcast(index, source.shape)
@@ -191,7 +191,7 @@ def _behind_view(x: Value, index: Index) -> Index:
 
 
 def _reshaped(index: Index, shape: tuple[int, ...], source: tuple[int, ...]) -> Index:
-    """Where an array of another shape is read; axes of length 1 may come and go without any arithmetic."""
+    """The index in an array's shape before a reshape; axes of length 1 come and go without any arithmetic."""
     if [n for n in shape if n != 1] != [n for n in source if n != 1]:
         return unflat(f"({flat(index, shape)})", source)
     rest = iter([i for i, n in zip(index, shape, strict=True) if n != 1])
@@ -199,10 +199,10 @@ def _reshaped(index: Index, shape: tuple[int, ...], source: tuple[int, ...]) -> 
 
 
 class Grid(NamedTuple):
-    """How a part of a kernel's blocks share out an index space of rows and columns.
+    """How the blocks of a kernel's part divide an index space of rows and columns.
 
-    ``map``: a number for each thread. ``one``: a single block goes through all. ``rows``: a block for each row.
-    ``columns``: a block for every few columns.
+    ``map``: a thread for each number. ``one``: a single block for everything. ``rows``: a block for each row.
+    ``columns``: a block for every `COLUMNS` columns.
     """
 
     kind: str
@@ -215,7 +215,7 @@ class Grid(NamedTuple):
         return by_kind.get(self.kind, -(-self.columns // COLUMNS))
 
     def index_in(self, shape: tuple[int, ...]) -> Index | None:
-        """What a thread is at, of a space of this shape; None where the space is shared out in another way."""
+        """The index of a thread in a space of this shape; None if the grid does not divide the space by its axes."""
         if self.kind in ("map", "one"):
             return unflat("i", shape)
         for cut in self._cuts(shape):
@@ -223,14 +223,14 @@ class Grid(NamedTuple):
         return None
 
     def _cuts(self, shape: tuple[int, ...]) -> Iterator[int]:
-        """Between which axes the rows end and the columns begin."""
+        """How many of the first axes may count as rows, with the others as columns."""
         cuts = range(len(shape) + 1)
         if self.kind == "rows":
             return (cut for cut in cuts if math.prod(shape[:cut]) == self.rows)
         return (cut for cut in reversed(cuts) if math.prod(shape[cut:]) == self.columns)
 
     def index_reduced(self, x: Value) -> Index | None:
-        """What a thread is at, of the numbers that a reduction goes through; None where this grid cannot do it."""
+        """The index of a thread in the input of a reduction; None if this grid cannot compute the reduction."""
         shape, axes = x.inputs[0].shape, x.attributes["axes"]
         if self.kind == "one":
             kept = unflat("o", x.shape)
@@ -244,7 +244,7 @@ class Grid(NamedTuple):
 
 
 def map_loop(grid: Grid, shape: tuple[int, ...], lines: list[str]) -> list[str]:
-    """Lines done for each index of a space of this shape."""
+    """A loop that runs these lines for each index of a space of this shape."""
     size = math.prod(shape)
     if grid.kind == "map":
         head = f"const int i = block * {THREADS} + tid; if (i < {size}) {{"
@@ -261,7 +261,7 @@ def map_loop(grid: Grid, shape: tuple[int, ...], lines: list[str]) -> list[str]:
 
 
 def reduce_loop(grid: Grid, x: Value, lines: list[str], name: str, result: Callable[[str], str]) -> list[str]:
-    """A reduction: as many threads for each result as there are to spare, whose parts are then joined as a tree."""
+    """A loop that reduces: the threads are divided among the results, and then join their parts as a tree."""
     start, step = reduction(x) or ("", "")
     count, kind = x.inputs[0].size // x.size, c_type(x.dtype)
     o, k = {"one": ("o", "k"), "rows": ("r", "c"), "columns": ("c", "r")}[grid.kind]

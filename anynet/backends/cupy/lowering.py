@@ -1,4 +1,4 @@
-"""A program as kernels want it: what lies in memory, what is left to the library, and who reduces what."""
+"""Preparing a program for kernels: what is stored, what the library computes, and how reductions are divided."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from anynet.backends.cupy.kernels import Grid, operation, reduction
 from anynet.tracing import Program, Value
 from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, in_order, rewritten
 
-# So much work one block does by itself, rather than that another kernel waits for it.
+# Up to this many numbers, a single block does the work, so that no second kernel must wait for the first.
 ONE_BLOCK = 4096
-# What takes more operations than this, and is read more than once, is kept.
+# A value that takes more operations than this, and is read more than once, is stored.
 DEAR = 64
-# So many operations, each of the last one's result, are written down by functions that call themselves for each.
+# The longest chain of operations in one loop, since the functions that write the code recurse once per operation.
 LONGEST = 150
 
 
 def is_joined(x: Value) -> bool:
-    """Whether a value is its inputs, one after the other in memory."""
+    """Whether a value is a concat that consists of its inputs, one after the other in memory."""
     return x.op == "concat" and math.prod(x.shape[: x.attributes["axis"]]) == 1
 
 
@@ -34,7 +34,7 @@ def is_computed_by_the_library(x: Value) -> bool:
 
 
 def grids_of(x: Value) -> list[Grid]:
-    """How a reduction can be shared out, the best first; none where it is the library's."""
+    """The grids that can compute a reduction, the best first; none if the library must compute it."""
     if reduction(x) is None:
         return []
     shape, work = x.inputs[0].shape, x.inputs[0].size
@@ -46,7 +46,7 @@ def grids_of(x: Value) -> list[Grid]:
 
 
 def in_two_stages(program: Program) -> Program:
-    """The program with each reduction of more numbers than one block takes to a single one as two: of rows, of all."""
+    """The program with each large reduction to a single number as two: of each row, and then of the rows' results."""
 
     def stages(x: Value, new: Mapping[Value, Value]) -> list[Value]:
         inputs = tuple(new[y] for y in x.inputs)
@@ -62,7 +62,7 @@ def in_two_stages(program: Program) -> Program:
 
 
 def _rows(x: Value) -> int:
-    """How many rows a full reduction is cut into, no more than one block takes; 0 where it is not cut."""
+    """How many rows a full reduction is divided into, at most as many as one block takes; 0 if it is not divided."""
     if x.size <= ONE_BLOCK:
         return 0
     along_axes = [math.prod(x.shape[:cut]) for cut in range(len(x.shape))]
@@ -71,12 +71,12 @@ def _rows(x: Value) -> int:
 
 
 def behind_views(x: Value) -> Value:
-    """What lies in memory where a view is read."""
+    """The value whose memory a view reads; any other value itself."""
     return behind_views(x.inputs[0]) if x.op in VIEWS else x
 
 
 def ends_of_chains(program: Program) -> set[Value]:
-    """What ends a chain that is too long to be computed where it is read."""
+    """The values to store because the chain of operations up to them is too long for one loop."""
     ends: set[Value] = set()
     lengths: dict[Value, int] = {}
     for x in program.values:
@@ -89,7 +89,7 @@ def ends_of_chains(program: Program) -> set[Value]:
 
 
 def kept_in_memory(program: Program, ends: set[Value]) -> list[Value]:
-    """What lies in memory."""
+    """The values to store in memory."""
     readers: dict[Value, int] = {}
     for x in program.values:
         for y in x.inputs:
@@ -101,7 +101,7 @@ def kept_in_memory(program: Program, ends: set[Value]) -> list[Value]:
         if by_library:
             kept.update(map(behind_views, x.inputs))
         if x.op in ELEMENTWISE and x.size > 1:
-            # A number by itself, that many others are computed with
+            # A single number that a whole array is computed with
             kept.update(y for y in map(behind_views, x.inputs) if y.size == 1 and y.op in ELEMENTWISE)
         operations[x] = 1 + sum(0 if y in kept else operations[y] for y in x.inputs)
         if by_library or x.op in REDUCTIONS or x.op == "concat":

@@ -1,4 +1,4 @@
-"""A step as its program's few kernels and products, launched on CuPy's arrays."""
+"""A step as a few kernels and products, launched on CuPy's arrays."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from anynet.tracing.trees import leaves
 
 
 class FusedStep:
-    """What a program computes, with the new state in the place of the old.
+    """A program as kernels, which write the new state over the old.
 
-    It must be kept as long as a graph of it is launched: with it go its kernels, and the arrays that it has from
-    elsewhere.
+    Keep it as long as a graph of it is launched, since it owns the kernels and the captured arrays.
 
     Parameters
     ----------
@@ -63,7 +62,7 @@ class FusedStep:
                 self._functions[node.name]((node.blocks,), (THREADS,), pointers)
             else:
                 self._call_the_library(xp, node, arrays)
-            # What comes later may lie where this did.
+            # Temporaries are freed after their last use, so that later ones can use the memory.
             arrays = {array: x for array, x in arrays.items() if array[0] != "temporary" or self._last[array] > i}
         return state, metrics
 
@@ -81,7 +80,7 @@ class FusedStep:
             out[...] = compute(xp, node, inputs)
 
     def _array(self, xp: Any, x: Value, arrays: dict[tuple[str, int], Array]) -> Array:
-        # Also of a view that is written somewhere, which may come later.
+        # Even if a view is stored itself, since that may happen only later.
         if x.op in VIEWS:
             return compute(xp, x, [self._array(xp, x.inputs[0], arrays)])
         array, offset = self.plan.place[x]

@@ -1,4 +1,4 @@
-"""Streams of one's own, beside those of whoever else computes on the device."""
+"""CUDA streams of our own, separate from those of other code on the device."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _idle: dict[Any, list[Any]] = {}
 
 
 def stream_of(owner: Any) -> Any:
-    """A stream on the current device that nobody else is given until its owner goes.
+    """A stream on the current device that belongs to `owner` alone until the owner is deleted.
 
-    Then another of its kind is given it, since CuPy keeps what is freed for the stream that it was taken on.
+    A later owner of the same class gets the stream again, since CuPy reuses memory only on the stream that took it.
     """
     import cupy
 
@@ -25,7 +25,7 @@ def stream_of(owner: Any) -> Any:
 
 
 class InTurn:
-    """The time in which a stream is the current one: after what the other had to do, and before what it does next."""
+    """A context in which a stream is current. It first waits for the other stream, which waits for it afterwards."""
 
     def __init__(self, stream: Any, other: Any) -> None:
         self.stream = stream

@@ -1,4 +1,4 @@
-"""NumPy: the CPU; a step is followed, and its program compiled to calls."""
+"""NumPy on the CPU: a step is traced, and its program is compiled to NumPy calls."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from anynet.backends.numpy.blas import threads
 from anynet.backends.numpy.step import CompiledStep
 from anynet.tracing.trees import leaves, structure
 
-# Each keeps memory for all that a step computes.
+# Each compiled step keeps a workspace for all its results.
 MOST_COMPILED = 8
 
-# With fewer multiplications in a step than this, two cores lose more by passing numbers to and fro than they gain.
+# With fewer multiplications in a step, two cores lose more time by exchanging data than they gain.
 FEW_MULTIPLICATIONS = 20_000_000
-# Of so few, one thread is what BLAS uses anyhow.
+# With fewer than this, BLAS uses one thread anyway.
 HARDLY_ANY_MULTIPLICATIONS = 9_000
 
 
 class NumPyBackend(Backend):
-    """NumPy's own namespace; a step that can be followed is compiled to calls that write where they wrote before.
+    """NumPy's own namespace; a step that can be traced is compiled to NumPy calls that reuse the same memory.
 
     >>> import numpy as np
     >>> NumPyBackend().run(lambda xp, s, b: (s + b[0], {"sum": s + b[0]}), 0, (np.asarray([1, 2, 3]),))[1]
@@ -38,7 +38,7 @@ class NumPyBackend(Backend):
     install = "pip install numpy"
     # Copying a larger gradient into a shared block takes longer than the calls that packing saves.
     pack_limit = 16384
-    # What a processor's second cache holds.
+    # About the size of a processor's L2 cache.
     bytes_at_once = 1 << 20
 
     def __init__(self, device: str | None = None, dtype: str = "float32", precision: str = "float32") -> None:
@@ -79,7 +79,7 @@ class NumPyBackend(Backend):
     def _compiled(
         self, step: Step, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]
     ) -> tuple[CompiledStep | None, str]:
-        """What is made of such a step; None where it has to be taken as it is, and what to warn of the first time."""
+        """The compiled step, from the cache or new; None if the plain step must run, with a warning the first time."""
         arrays = leaves(state)
         plain = (self.xp.ndarray, self.xp.memmap)
         if not all(type(x) in plain for x in (*arrays, *batches, *data)) or len(set(map(id, arrays))) < len(arrays):
@@ -107,7 +107,7 @@ class NumPyBackend(Backend):
     ) -> tuple[CompiledStep | None, str]:
         if _overlap(leaves(state)):
             return None, ""
-        # By as many threads each time, whatever is computed beside it.
+        # Always with one thread, so that the check does not depend on what other threads compute.
         with threads(one=True):
             return compiled(self, CompiledStep, CompiledStep.run, step, state, batches, data)
 
@@ -116,7 +116,7 @@ class NumPyBackend(Backend):
             self._known.clear()
 
     def scope(self) -> AbstractContextManager[Any]:
-        """inf, nan and 0 are values here as in every other library; training reports a loss that is not finite."""
+        """Overflow, nan and division by 0 give no warnings; training itself reports a loss that is not finite."""
         scope: AbstractContextManager[Any] = self.xp.errstate(all="ignore")
         return scope
 
@@ -128,12 +128,12 @@ def _threads(multiplications: int) -> AbstractContextManager[None]:
 
 
 def _are_rows(numbers: Array, data: tuple[Array, ...]) -> bool:
-    """Whether there are such rows; the plain loop says which are not."""
+    """Whether all row numbers exist in the data; if not, the plain step raises an error that names the wrong one."""
     return not data or not numbers.size or -len(data[0]) <= numbers.min() <= numbers.max() < len(data[0])
 
 
 def _overlap(arrays: list[Array]) -> bool:
-    """Whether any two share memory, by the bytes that they span."""
+    """Whether any two arrays span the same bytes of memory."""
     from numpy.lib.array_utils import byte_bounds
 
     spans = sorted(byte_bounds(array) for array in arrays if array.size)

@@ -1,4 +1,4 @@
-"""The library behind NumPy's matrix products: how many threads it uses, and whether it knows the processor."""
+"""The BLAS behind NumPy's matrix products: its number of threads, and whether it knows the processor."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from threading import Condition, get_ident
 from typing import Any
 
-# What OpenBLAS calls the processors whose 512-bit instructions it knows.
+# OpenBLAS's names for the processors on which it uses 512-bit instructions.
 _KNOWING_512_BITS = ("SkylakeX", "Cooperlake", "Sapphirerapids", "Zen4", "Zen5")
 
 
 class _Turns:
-    """Those who compute with one thread, and those who compute with all, in turn."""
+    """A lock that lets in two groups of threads by turns: those that use one BLAS thread, and those that use all."""
 
     def __init__(self) -> None:
         self.changed = Condition()
-        # Whether each thread that computes now does so with one of the library's, and how many wait to.
+        # For each thread inside, whether it uses one BLAS thread; for both groups, how many threads wait.
         self.inside: dict[int, bool] = {}
         self.waiting: Counter[bool] = Counter()
         self.last = False
@@ -51,7 +51,7 @@ class _Turns:
             self.changed.notify_all()
 
     def forget_other_threads(self) -> None:
-        """In a child of a fork there are none, which would end what they began."""
+        """Remove the other threads after a fork: they do not exist in the child, so they would never leave."""
         was_one = any(self.inside.values())
         self.inside = {thread: one for thread, one in self.inside.items() if thread == get_ident()}
         if was_one and not self.inside:
@@ -64,10 +64,10 @@ _turns = _Turns()
 
 @contextmanager
 def threads(one: bool) -> Iterator[None]:
-    """The time in which matrix products use one thread, or all.
+    """A context in which matrix products use one BLAS thread, or all of them.
 
-    The number is the whole process's, and another number rounds otherwise. So those who compute with one wait for those
-    who compute with all, and these for them; within it, asking for either changes nothing.
+    The number is a setting of the whole process, and it changes how results are rounded. So threads that want one and
+    threads that want all wait for each other. A context inside another changes nothing.
     """
     me = get_ident()
     if me in _turns.inside:
@@ -86,12 +86,12 @@ if hasattr(os, "register_at_fork"):
 
 def _set_threads(numbers: Iterable[tuple[Any, int]]) -> None:
     for library, number in numbers:
-        # threadpoolctl from 3.6 on does nothing in any thread but the one that came first.
+        # From 3.6 on, threadpoolctl's public method works only in the thread that called it first.
         getattr(library, "_real_set_num_threads", library.set_num_threads)(number)
 
 
 def advice() -> str:
-    """What to do where OpenBLAS takes the processor for an older one; empty where it does not."""
+    """What to do if OpenBLAS takes the processor for an older one; otherwise empty."""
     flags = _processor_flags()
     for library in _libraries():
         taken_for = getattr(library, "architecture", "")
@@ -105,13 +105,13 @@ def advice() -> str:
 
 
 def openblas() -> Any:
-    """OpenBLAS as ctypes has it; None where NumPy multiplies by another library."""
+    """OpenBLAS as a ctypes library; None if NumPy uses another BLAS."""
     return next((library.dynlib for library in _libraries() if library.internal_api == "openblas"), None)
 
 
 @cache
 def _libraries() -> list[Any]:
-    """Those that are loaded; NumPy's own is, by the time that anything is asked for here."""
+    """The loaded BLAS libraries. NumPy is imported before the first call, so its own is among them."""
     from threadpoolctl import ThreadpoolController
 
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)

@@ -1,4 +1,4 @@
-"""What is added to an array where it lies, by the library behind NumPy's products: NumPy has no function for that."""
+"""Products and multiples that BLAS adds to an array in place, for which NumPy has no function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCALARS = {"float32": ("s", ctypes.c_float), "float64": ("d", ctypes.c_double)}
 
 
 def addmm(a: Array, b: Array, out: Array, alpha: Array, beta: Array, sign: int = 1) -> Callable[[], None] | None:
-    """The call that makes a C-contiguous `out` to beta out + sign alpha a b; None where BLAS cannot make it.
+    """A call that sets out = beta out + sign alpha a b in place, for a C-contiguous `out`; None if BLAS cannot.
 
     >>> import numpy as np
     >>> out, two, three = np.ones((1, 1)), np.full((1, 1), 2.0), np.full((1, 1), 3.0)
@@ -42,7 +42,7 @@ def addmm(a: Array, b: Array, out: Array, alpha: Array, beta: Array, sign: int =
 
 
 def axpy(x: Array, out: Array, alpha: Array, sign: int = 1) -> Callable[[], None] | None:
-    """The call that makes `out` to out + sign alpha x; None where BLAS cannot make it, as where they lie otherwise.
+    """A call that sets out = out + sign alpha x in place; None if BLAS cannot, as for arrays in different orders.
 
     >>> import numpy as np
     >>> out = np.ones(2)
@@ -68,7 +68,7 @@ def axpy(x: Array, out: Array, alpha: Array, sign: int = 1) -> Callable[[], None
 
 
 def is_here(dtype: Any) -> bool:
-    """Whether there is a library that can be called for such numbers."""
+    """Whether there is a BLAS that can be called for this dtype."""
     return _routine("gemm", dtype.name) is not None
 
 
@@ -93,7 +93,7 @@ def _routine(name: str, dtype: str) -> Callable[..., None] | None:
 
 
 def _is_in_steps(x: Array) -> bool:
-    """Whether an array is aligned, in the processor's byte order, with strides of whole numbers."""
+    """Whether an array is aligned, in native byte order, and has strides that are multiples of its item size."""
     return x.dtype.isnative and x.flags.aligned and not any(stride % x.itemsize for stride in x.strides)
 
 

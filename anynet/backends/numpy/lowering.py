@@ -1,4 +1,4 @@
-"""The operations of a program as calls of NumPy that write where they are told."""
+"""The operations of a program as NumPy calls that write into given arrays."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from anynet.tracing.program import BINARY, ELEMENTWISE, REDUCTIONS, UNARY, VIEWS
 
 Call: TypeAlias = Callable[[], Any]
 
-# Of so many rows, so few columns lie one after the other, for NumPy computes a short last axis row by row.
+# A matrix of at least this many rows and at most this many columns is stored in Fortran order, since NumPy loops over
+# a short last axis row by row.
 MANY_ROWS = 32
 FEW_COLUMNS = 32
-# So few are added sooner than another library is called.
+# Up to this many numbers, NumPy adds faster than another library can be called.
 FEW_NUMBERS = 1 << 13
-# An array of so many numbers that are all the same still fits into the first cache.
+# An array of this many numbers still fits into the L1 cache.
 SMALL = 1 << 14
 
-# Each number of the result depends on one of each array.
+# Each number of the result depends on one number of each input.
 NUMBER_BY_NUMBER = ELEMENTWISE | {"axpy"}
 
 _REDUCING = {
@@ -34,10 +35,10 @@ _REDUCING = {
 
 
 def with_sums_in_place(program: Program) -> Program:
-    """The program with each product, or multiple, that is only added to something as one operation with that.
+    """The program with each matrix product, or multiple, fused into the sum or difference that alone reads it.
 
-    They are BLAS's: ``addmm``, as PyTorch calls it, of y, a, b, alpha and beta, is beta y + alpha a b, and ``axpy`` of
-    y, x and alpha is y + alpha x; or the difference.
+    The fused operations are those of BLAS. ``addmm``, named as in PyTorch, of y, a, b, alpha and beta is
+    beta y + alpha a b. ``axpy`` of y, x and alpha is y + alpha x. A difference has the attribute ``sign`` -1.
     """
     readers = Counter(y for x in program.values for y in x.inputs)
     readers.update((*program.new_state, *program.metrics.values()))
@@ -54,10 +55,10 @@ def with_sums_in_place(program: Program) -> Program:
 
 
 def _sums(x: Value, readers: Mapping[Value, int], one: Value) -> Iterator[tuple[Any, ...]]:
-    """Which operation of BLAS's, and of what, a sum or a difference is."""
+    """The BLAS operations that can compute a sum or a difference, each with its inputs."""
 
     def scaled(y: Value) -> tuple[Value, Value]:
-        """What a value is a multiple of, and the number that it is multiplied by."""
+        """The array and the number whose product a value is; else the value itself, and 1."""
         if y.op == "multiply" and readers[y] == 1:
             for z, number in (y.inputs, y.inputs[::-1]):
                 if number.size == 1:
@@ -79,21 +80,21 @@ def _is_of_matrices(product: Value) -> bool:
 
 
 def may_be_written_over(x: Value) -> int:
-    """In the place of how many of its first inputs a call may leave its result."""
+    """How many of an operation's first inputs its result may overwrite."""
     if x.op in UNARY or x.op in BINARY:
         return len(x.inputs)
     return 1 if x.op in ("addmm", "axpy") else 0
 
 
 def lies_in_columns(x: Value) -> bool:
-    """Whether the first axis is best the one along which numbers lie beside each other."""
+    """Whether a value is best stored in Fortran order."""
     if x.op in VIEWS or x.op == "concat":
         return False
     return len(x.shape) == 2 and x.shape[0] >= MANY_ROWS and x.shape[1] <= FEW_COLUMNS
 
 
 def calls_of(x: Value, inputs: list[Any], out: Any) -> list[Call]:
-    """What computes a value from its inputs' arrays, into one that is new, or one that may be written over."""
+    """The calls that compute a value from the arrays of its inputs, into `out`: a new array, or an input's."""
     if x.op in ("addmm", "axpy"):
         there = [] if out is inputs[0] else [partial(np.copyto, out, inputs[0])]
         return [*there, (_sum_of_product if x.op == "addmm" else _sum_of_multiple)(x, inputs, out)]
@@ -135,7 +136,7 @@ def _sum_of_multiple(x: Value, inputs: list[Any], out: Any) -> Call:
 
 
 def _unless_0(by_blas: Call, by_numpy: Call, numbers: tuple[Any, ...]) -> None:
-    """BLAS does not look at what is multiplied by 0, be it infinite or no number."""
+    """Leave a multiplication by 0 to NumPy, since BLAS skips it and so loses inf and NaN."""
     (by_blas if all(numbers) else by_numpy)()
 
 
@@ -146,7 +147,7 @@ def _ufunc(x: Value) -> Any:
 
 
 def _beside_others(x: Value, inputs: list[Any]) -> list[Any]:
-    """NumPy compares with a vector several times faster than with a constant."""
+    """Replace constants by vectors: NumPy's maximum and minimum are several times faster with these."""
     if x.op not in ("maximum", "minimum") or not x.shape:
         return inputs
     shape = x.shape if x.size <= SMALL else x.shape[-1:]
@@ -167,7 +168,7 @@ def _reduction(x: Value, array: Any, out: Any) -> Call:
 def _product(x: Any, y: Any, out: Any) -> Call:
     if x.ndim != 2 or y.ndim != 2:
         return partial(np.matmul, x, y, out)
-    # The method saves the way through NumPy's dispatcher.
+    # The method skips NumPy's dispatcher.
     return partial(x.dot, y, out) if out.flags.c_contiguous else partial(y.T.dot, x.T, out.T)
 
 

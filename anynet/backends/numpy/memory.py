@@ -1,4 +1,4 @@
-"""Where NumPy's arrays lie: on huge pages, and in room that is given again."""
+"""Memory for NumPy's arrays: on huge pages, and reused."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _CACHE_LINE = 64
 
 
 def huge_page(size: int) -> Any:
-    """So many bytes that start a huge page, which NumPy asks the kernel for where an allocation has room for one.
+    """An array of `size` bytes at the start of a huge page, which NumPy requests from the kernel for large arrays.
 
-    Numbers scattered over small pages cost a step of two cores up to a quarter of its speed, by chance.
+    On small pages, a step on two cores loses up to a quarter of its speed, depending on chance.
     """
     room = np.empty(size + 2 * HUGE_PAGE, np.uint8)
     start = -room.ctypes.data % HUGE_PAGE
@@ -23,7 +23,7 @@ def huge_page(size: int) -> Any:
 
 
 def placed(x: Any) -> Any:
-    """The same numbers at the start of a huge page; a small array, for which that matters little, as it is."""
+    """A copy of an array at the start of a huge page; a small array, which gains little, is returned as it is."""
     if x.nbytes < LARGE:
         return x
     array = huge_page(x.nbytes).view(x.dtype).reshape(x.shape)
@@ -32,7 +32,7 @@ def placed(x: Any) -> Any:
 
 
 def empty(size: int) -> Any:
-    """So many bytes that start a cache line, or a huge page where there are enough for one."""
+    """An array of `size` bytes at the start of a cache line, or of a huge page if it fills one."""
     if size >= HUGE_PAGE:
         return huge_page(size)
     room = np.empty(size + _CACHE_LINE, np.uint8)
@@ -41,14 +41,14 @@ def empty(size: int) -> Any:
 
 
 class Memory:
-    """Room for what a step computes, twice as much each time that it is short; what is given back is used again."""
+    """The workspace of a step. It grows when it is full, and reuses what is given back."""
 
     def __init__(self) -> None:
         self._free: list[Any] = []
         self._all = LARGE
 
     def take(self, size: int) -> Any:
-        """So many bytes and up to a cache line more."""
+        """An array of at least `size` bytes, in whole cache lines."""
         size = -(-max(size, 1) // _CACHE_LINE) * _CACHE_LINE
         fitting = [room for room in self._free if len(room) >= size]
         room = min(fitting, key=len) if fitting else self._more(size)

@@ -1,4 +1,4 @@
-"""A step as its program's NumPy calls, made again and again on the same memory."""
+"""A step compiled to the NumPy calls of its program, which reuse the same memory for each batch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from anynet.tracing.trees import leaves, rebuilt
 
 
 class CompiledStep:
-    """What a program computes, in NumPy's calls.
+    """A program compiled to NumPy calls.
 
-    Any number of threads may run it at the same time, each on memory of its own.
+    It is thread-safe: threads that run it at the same time each use their own memory.
 
     Parameters
     ----------
@@ -59,10 +59,10 @@ class CompiledStep:
 
 
 class _Calls:
-    """The calls of one step on a state and batches of one kind; one thread at a time makes them.
+    """The calls of one step, for states and batches of fixed shapes and dtypes; only one thread at a time uses them.
 
-    A state that the step changes is kept in memory of its own, and copied there when another is given; one that
-    is only read is used where it is.
+    If the step changes its state, the calls have their own arrays for it, and copy any other state there first. If the
+    step only reads its state, the calls use the given arrays in place.
     """
 
     def __init__(self, program: Program, state: Any) -> None:
@@ -75,11 +75,11 @@ class _Calls:
         self.calls, self.metrics = plan.calls, plan.metrics
 
     def fit(self, state: Any) -> bool:
-        """Whether the state can be copied to where it is changed, or is the one that is read."""
+        """Whether these calls can use a state: any, if they copy it, else only the one that they were made for."""
         return self.changes_state or all(map(lambda x, given: x is given, leaves(state), self._given))
 
     def run(self, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()) -> tuple[Any, dict[str, Array]]:
-        """Make the calls for each batch, as `Backend.run` takes its steps."""
+        """Run the calls for each batch, as `Backend.run` does."""
         if self.changes_state:
             self._begin_with(leaves(state))
             state = rebuilt(state, iter(self._state))
@@ -100,9 +100,9 @@ class _Calls:
             own[...] = array
 
     def _fill(self, batch: list[Array], data: tuple[Array, ...]) -> None:
-        """Put a batch, or the rows it names, where the calls read it."""
+        """Copy a batch, or the rows of its row numbers, to where the calls read it."""
         for kept, array in zip(self._batch, data, strict=False):
-            # Where NumPy checks each number, it takes into a copy first; that there are such rows is known by now.
+            # With the default mode NumPy would take into a copy first, to check row numbers that are already checked.
             np.take(array, batch[0], axis=0, out=kept, mode="wrap")
         for kept, array in zip(self._batch[len(data) :], batch[1:] if data else batch, strict=True):
             kept[...] = array
@@ -110,14 +110,14 @@ class _Calls:
 
 @dataclass(eq=False)
 class _Place:
-    """Memory that values share one after the other, and the last operation that reads one of them."""
+    """Memory that several values use one after the other, and the number of the last operation that reads them."""
 
     last: float
     room: Any = None
 
 
 class _Plan:
-    """Which call computes each value, and where it lies."""
+    """Decides which call computes each value, and in which memory."""
 
     def __init__(self, program: Program, state: list[Array], batch: list[Array]) -> None:
         self.program = program
@@ -144,7 +144,7 @@ class _Plan:
     def _write(self, i: int, x: Value) -> None:
         inputs = [self._arrays[y] for y in x.inputs]
         if x.op == "captured" or not (any(y in self._places for y in x.inputs) or x.op in ("addmm", "axpy")):
-            # The same at each step
+            # The same in each step, so it is computed now.
             self._arrays[x] = compute(np, x, inputs)
             if x.op == "captured":
                 self._places[x] = _Place(math.inf)
@@ -177,7 +177,7 @@ class _Plan:
             start = stop
 
     def _out(self, i: int, x: Value) -> Array:
-        """Where an operation writes: its part of what is joined, its state's place, over an input, or somewhere new."""
+        """The array that an operation writes to: a slice of a concat, the old state's, an input's, or a new one."""
         if x in self._slots:
             return self._slot(x)
         over = may_be_written_over(x)
@@ -212,7 +212,7 @@ class _Plan:
         return flat.reshape(x.shape[::-1]).T if in_columns else flat.reshape(x.shape)
 
     def _slot(self, x: Value) -> Array:
-        """The part of what is joined that a value becomes."""
+        """The slice of a concat's array in which a value is computed."""
         joined, part = self._slots[x]
         if joined not in self._arrays:
             parts = [in_order(y) for y in joined.inputs]
@@ -235,16 +235,16 @@ class _Plan:
         return apart
 
     def _bring_the_state_home(self) -> None:
-        """Copy what the state becomes to its place, where it does not lie there already."""
+        """Copy each new state to the old one's memory, unless it is computed there."""
         pairs = zip(self.program.state, self.program.new_state, strict=True)
         away = [(self._arrays[old], new) for old, new in pairs if self._arrays[new] is not self._arrays[old]]
-        # Nothing is written over before it is copied.
+        # All sources are copied out of the state's memory first, so that no copy overwrites the source of another.
         sources = [self._apart_from_the_state(new) for _, new in away]
         self.calls += [partial(np.copyto, own, source) for (own, _), source in zip(away, sources, strict=True)]
 
 
 def _last_readers(program: Program) -> dict[Value, float]:
-    """The number of the last operation that reads a value, itself or as a view."""
+    """For each value, the number of the last operation that reads it, directly or through a view."""
     last: dict[Value, float] = dict.fromkeys((*program.new_state, *program.metrics.values()), math.inf)
     for i, x in reversed(list(enumerate(program.values))):
         last.setdefault(x, i)
@@ -254,7 +254,7 @@ def _last_readers(program: Program) -> dict[Value, float]:
 
 
 def _slots(program: Program) -> dict[Value, tuple[Value, Value]]:
-    """What can be computed where it is joined to others: the join, and which of its inputs it is."""
+    """The values that can be computed inside the result of a concat, each with that concat and its input there."""
     slots: dict[Value, tuple[Value, Value]] = {}
     for x in program.values:
         if x.op == "concat" and math.prod(x.shape[: x.attributes["axis"]]) == 1:
@@ -266,7 +266,7 @@ def _slots(program: Program) -> dict[Value, tuple[Value, Value]]:
 
 
 def _becoming(program: Program, last: dict[Value, float], slots: Any) -> dict[Value, Value]:
-    """What is best computed in the place of an array of the state: what that becomes, and what it is made of."""
+    """The values that are best computed in an old state's memory: the new state, and values on the way to it."""
     numbers = {x: i for i, x in enumerate(program.values)}
     becomes: dict[Value, Value] = {}
     for old, new in zip(program.state, program.new_state, strict=True):
@@ -279,7 +279,7 @@ def _becoming(program: Program, last: dict[Value, float], slots: Any) -> dict[Va
 
 
 def _beside_the_state(program: Program) -> set[Value]:
-    """What is computed number by number with the state, and so lies as that does."""
+    """The values that the new state is computed from number by number, and so need its memory order."""
     found: set[Value] = set()
     todo = list(program.new_state)
     while todo:
