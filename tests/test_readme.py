@@ -103,7 +103,7 @@ def test_parts_of_ones_own_do_what_their_types_say(capsys: pytest.CaptureFixture
 
 
 def test_every_layer_is_named() -> None:
-    (named,) = re.findall(r"Everything works on each of them: (.*?);", README, re.DOTALL)
+    (named,) = re.findall(r"All backends have the layers (.*?);", README, re.DOTALL)
     assert named.replace("\n", " ").split(", ") == [layer.__name__ for layer in nn.LAYERS]
 
 
