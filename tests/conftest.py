@@ -21,6 +21,9 @@ from anynet.backends import BACKENDS, select
 from anynet.errors import BackendError
 from anynet.model.base import BaseModel
 
+# So that an assertion that several files share says what it compared, too.
+pytest.register_assert_rewrite("backends", "cli", "estimators", "model")
+
 READ_ONLY = "numpy-read-only"
 
 

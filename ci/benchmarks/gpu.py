@@ -119,7 +119,7 @@ def _small() -> Scale:
         )
         for workload in (ON_GPU[0], ON_GPU[3], ON_GPU[-1])
     )
-    tests = "-k", "cupy", "tests/nn/test_layers.py", "tests/nn/test_losses.py", "tests/backends/test_cuda_graph.py"
+    tests = "-k", "cupy", "tests/nn/test_layers.py", "tests/nn/test_containers.py", "tests/nn/test_losses.py"
     return Scale(workloads, rows=2000, epochs=5, models=5, widths=(128,), tests=tests)
 
 

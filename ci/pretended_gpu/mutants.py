@@ -16,9 +16,12 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 TESTS = (
     "tests/backends/test_cuda_graph.py",
+    "tests/backends/test_cuda_memory.py",
+    "tests/backends/test_cuda_products.py",
     "tests/backends/test_cuda_surroundings.py",
     "tests/backends/test_cuda_fusion.py",
     "tests/backends/test_compiled_steps.py",
+    "tests/backends/test_compiled_expressions.py",
     "tests/model/test_checkpoints.py::test_on_every_backend_each_checkpoint_leads_to_the_same_bytes",
 )
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends.test_compiled_steps import model_and_batch, of
+from backends.compiled import model_and_batch, of
+from backends.on_gpu import on_a_gpu
 
 from anynet import nn
 from anynet.backends import select
@@ -16,8 +17,6 @@ from anynet.backends.cupy.fusion import Kernel, Plan
 from anynet.backends.cupy.lowering import ONE_BLOCK
 from anynet.checks import cases
 from anynet.tracing import trace
-
-on_a_gpu = pytest.mark.needs("cupy")
 
 
 def added_up(xp: Any, state: Any, batch: Any) -> Any:

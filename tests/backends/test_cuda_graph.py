@@ -1,35 +1,21 @@
-"""What the CuPy backend adds: products that a stream may capture, and steps that come again as a CUDA graph."""
+"""What the CuPy backend adds: steps that come again as a CUDA graph."""
 
 from __future__ import annotations
 
 import gc
 import re
 from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
+from backends.on_gpu import X, Y, model_on, on_a_gpu
 
 from anynet import Model
 from anynet.backends import select
-from anynet.backends.cupy import cublas
 from anynet.backends.cupy.graph import Graph
-from anynet.errors import BackendError
-from anynet.estimators import MLPClassifier
 from anynet.nn import SGD, Adam, CrossEntropyLoss, Linear, LinearDecay, ReLU, Rescale, Sequential
-from anynet.training import Callback
-
-X = np.random.default_rng(0).normal(size=(70, 5))
-Y = (X.sum(axis=1) > 0).astype(np.int64)
-
-on_a_gpu = pytest.mark.needs("cupy")
-
-
-@pytest.fixture
-def gpu() -> Any:
-    return select("cupy", "float64")
 
 
 @pytest.fixture
@@ -44,11 +30,6 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
 
     monkeypatch.setattr(Graph, "run", running)
     return launched
-
-
-def model_on(backend: Any, optimizer: Any = None) -> Model:
-    network = Sequential(Linear(6), ReLU(), Linear(2))
-    return Model(network, CrossEntropyLoss(), optimizer or SGD(0.1, momentum=0.9), backend=backend)
 
 
 def model_on_numpy(other: Model) -> Model:
@@ -204,148 +185,3 @@ class TestGraphs:
 def nodes_of(graph: Graph) -> int:
     """Of a graph as CUDA draws it: a line with a label for each."""
     return len(re.findall(r'node_\d+"?\s*\[', graph._graph.debug_dot_str()))
-
-
-# Slow on a pretended GPU; `ci/gpu` takes many more.
-TRAININGS = 10
-
-
-class Failing(Callback):
-    def on_epoch_end(self, model: Model, record: dict[str, float]) -> None:
-        if record["epoch"] == 2:
-            raise ZeroDivisionError
-
-
-def fit_and_drop() -> None:
-    model_on("cupy").fit(X, Y, epochs=3, batch_size=16)
-
-
-def fit_batches_of_one_size() -> None:
-    model_on("cupy").fit(X.repeat(10, axis=0)[:640], Y.repeat(10)[:640], epochs=4, batch_size=32)
-
-
-def fit_and_forget() -> None:
-    model = model_on("cupy")
-    model.fit(X, Y, epochs=3, batch_size=16)
-    model.backend.forget()
-
-
-def fail_in_the_middle() -> None:
-    with suppress(ZeroDivisionError):
-        model_on("cupy").fit(X, Y, epochs=3, batch_size=16, callbacks=[Failing()])
-
-
-def fit_an_estimator() -> None:
-    MLPClassifier((8,), max_iter=3, backend="cupy").fit(X, Y)
-
-
-WAYS = [
-    fit_and_drop,
-    fit_batches_of_one_size,
-    fit_and_forget,
-    fail_in_the_middle,
-    fit_an_estimator,
-]
-
-
-@on_a_gpu
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("train", WAYS)
-def test_memory_of_the_device_is_given_back(train: Callable[[], None]) -> None:
-    import cupy
-
-    def used() -> int:
-        gc.collect()
-        cupy.get_default_memory_pool().free_all_blocks()
-        free, total = cupy.cuda.Device().mem_info
-        return int(total - free)
-
-    train()
-    before = used()
-    for _ in range(TRAININGS):
-        train()
-    assert used() == before
-
-
-@on_a_gpu
-def test_models_one_after_the_other_compute_in_the_same_memory() -> None:
-    import cupy
-
-    pool = cupy.get_default_memory_pool()
-    pool.free_all_blocks()
-    for _ in range(2):
-        fit_and_drop()
-        gc.collect()
-    before = pool.total_bytes()
-    for _ in range(4):
-        fit_and_drop()
-        gc.collect()
-    # cuBLAS's workspace alone is thirty times as much.
-    assert pool.total_bytes() - before < 1 << 20
-
-
-LAYOUTS = {
-    "in order": lambda x: x,
-    "transposed": lambda x: x.T.copy().T,
-    "some columns of a wider one": lambda x: x.repeat(2, axis=1)[:, : x.shape[1]],
-    "every second row": lambda x: x.repeat(2, axis=0)[::2],
-    "in no order of cuBLAS's": lambda x: x.repeat(2, axis=1)[:, ::2],
-    "backwards": lambda x: x[::-1].copy()[::-1],
-}
-
-
-@on_a_gpu
-class TestProducts:
-    @pytest.mark.parametrize("shapes", [((4, 3), (3, 5)), ((1, 3), (3, 1)), ((4, 1), (1, 5)), ((1, 1), (1, 1))])
-    @pytest.mark.parametrize("left", LAYOUTS)
-    @pytest.mark.parametrize("right", LAYOUTS)
-    def test_matrices_of_any_layout_are_multiplied_by_a_library_that_takes_columns_first(
-        self, gpu: Any, shapes: Any, left: str, right: str
-    ) -> None:
-        generator = np.random.default_rng(0)
-        x, y = (
-            LAYOUTS[how](gpu.asarray(generator.normal(size=shape)))
-            for how, shape in zip((left, right), shapes, strict=True)
-        )
-        found = gpu.to_numpy(gpu.xp.matmul(x, y))
-        np.testing.assert_allclose(found, gpu.to_numpy(x) @ gpu.to_numpy(y), rtol=1e-12)
-
-    def test_more_than_eight_arrays_are_joined_without_the_host(self, gpu: Any) -> None:
-        parts = [np.full((i, 2), float(i)) for i in range(1, 11)]
-        arrays = [gpu.asarray(part) for part in parts]
-        np.testing.assert_array_equal(gpu.to_numpy(gpu.xp.concat(arrays)), np.concatenate(parts))
-
-        def step(xp: Any, state: Any, batch: Any) -> Any:
-            return state, {"joined": xp.concat([array * batch[0] for array in arrays])}
-
-        # Reading is not fused, but captured.
-        for _ in range(3):
-            _, metrics = gpu.run(step, (), (gpu.asarray(np.asarray([1.0, 2.0])),), donate=False)
-        np.testing.assert_array_equal(gpu.to_numpy(metrics["joined"])[1], 2 * np.concatenate(parts))
-
-    def test_a_product_writes_nowhere_but_into_its_result_and_its_own_workspace(self, gpu: Any) -> None:
-        x = gpu.asarray(np.ones((4, 4)))
-        with gpu.scope():
-            gpu.xp.matmul(x, x)
-            others = gpu.xp.ones(cublas.WORKSPACE_BYTES // 8, dtype=gpu.xp.float64)
-            gpu.xp.matmul(x, x)
-            assert float(others.min()) == float(others.max()) == 1.0
-
-    def test_tf32_rounds_before_it_multiplies(self) -> None:
-        x = np.full((256, 256), 1 + 2.0**-12, np.float32)
-        exact, rounded = (
-            gpu.to_numpy(gpu.xp.matmul(gpu.asarray(x), gpu.asarray(x)))
-            for gpu in (select("cupy", precision=how) for how in ("float32", "tf32"))
-        )
-        np.testing.assert_allclose(exact, x @ x, rtol=1e-6)
-        np.testing.assert_array_equal(rounded, 256.0)
-
-
-def test_a_failure_of_cublas_says_what_it_was_about() -> None:
-    with pytest.raises(RuntimeError, match="could not multiply matrices: its status is 13"):
-        cublas._check(13, "multiply matrices")
-
-
-def test_tf32_is_refused_where_there_is_none() -> None:
-    with pytest.raises(BackendError, match="the precision of backend 'numpy' must be float32, but is 'tf32'"):
-        select("numpy", precision="tf32")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from estimators.samples import THREE, TWO, VALUES, X, quick
 from sklearn.base import clone
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 from sklearn.neural_network import MLPRegressor as TheirRegressor
@@ -13,16 +14,6 @@ from sklearn.neural_network import MLPRegressor as TheirRegressor
 from anynet.estimators import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(150, 4))
-VALUES = X @ np.asarray([1.0, -2.0, 0.5, 0.0])
-TWO = np.asarray(["no", "yes"])[(VALUES > 0).astype(int)]
-THREE = np.digitize(VALUES, [-1, 1])
-
-
-def quick(estimator: type, **settings: Any) -> Any:
-    return estimator(**{"max_iter": 30, "random_state": 0, **settings})
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, NetClassifier])

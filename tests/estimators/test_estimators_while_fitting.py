@@ -16,6 +16,7 @@ import joblib
 import numpy as np
 import pytest
 from chosen import BACKEND
+from estimators.samples import THREE, TWO, VALUES, X, quick
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
@@ -25,16 +26,6 @@ from anynet.estimators import MLPClassifier, MLPRegressor
 from anynet.training import Callback, EarlyStopping, Progress, StopTraining
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(150, 4))
-VALUES = X @ np.asarray([1.0, -2.0, 0.5, 0.0])
-TWO = np.asarray(["no", "yes"])[(VALUES > 0).astype(int)]
-THREE = np.digitize(VALUES, [-1, 1])
-
-
-def quick(estimator: type, **settings: Any) -> Any:
-    return estimator(**{"max_iter": 30, "random_state": 0, **settings})
 
 
 class Once(Callback):

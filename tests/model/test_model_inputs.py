@@ -1,4 +1,4 @@
-"""What a model says to data and settings it cannot use: one clear line, and nothing has changed."""
+"""What a model says to inputs and settings it cannot use: one clear line, and nothing has changed."""
 
 from __future__ import annotations
 
@@ -11,35 +11,15 @@ import numpy as np
 import pandas
 import pytest
 from hypothesis import given, settings
+from model.six_samples import BETWEEN, CLASS, LABELS, MASKED, YES, X, model, raised
 
 from anynet.backends import select
-from anynet.errors import AnynetError, DataError, ShapeError, UsageError
-from anynet.model import Model
+from anynet.errors import DataError, ShapeError, UsageError
 from anynet.model.data_validation import check_inputs, check_targets, check_weights
-from anynet.nn import SGD, BCEWithLogitsLoss, CrossEntropyLoss, Linear, MSELoss, Sequential
-
-X = np.random.default_rng(2).normal(size=(6, 2))
-LABELS = np.asarray([0, 1, 2, 0, 1, 2])
-CLASS, YES, VALUE = CrossEntropyLoss(), BCEWithLogitsLoss(), MSELoss()
-MASKED = "holds masked values (%d): fill them, as with .filled(0), or leave out their rows"
-BETWEEN = "every value must be between -3.4e+38 and 3.4e+38"
-
-
-def model(loss: Any = CLASS) -> Model:
-    return Model(Sequential(Linear(3)), loss, SGD(0.1))
 
 
 def with_value(value: float, row: int) -> Any:
     return np.where(np.arange(12).reshape(6, 2) == 2 * row + 1, value, X)
-
-
-def raised(error: type[AnynetError], run: Any) -> str:
-    """What a reader sees: one line, of exactly this kind of error."""
-    with pytest.raises(AnynetError) as caught:
-        run()
-    assert type(caught.value) is error
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 INPUTS = {
@@ -97,70 +77,6 @@ def test_samples_of_another_shape_than_before_are_refused(method: str) -> None:
     built = model().build((2,))
     message = raised(ShapeError, lambda: getattr(built, method)(X[:, :1]))
     assert message == "the network takes samples of shape (2,), but x has samples of shape (1,)"
-
-
-ROWS = "x has 6 samples, so the target must have as many rows, but has shape "
-OUT_OF_RANGE = "the network tells 3 classes apart, so labels must be 0 to 2, but row "
-OUTPUT = "the network's output has shape (3,) for each sample, so "
-ONES = np.ones((6, 3))
-TARGETS = [
-    (CLASS, None, DataError, "the target is missing"),
-    (CLASS, list("abcabc"), DataError, "the target must hold numbers, but its dtype is <U1"),
-    (CLASS, LABELS + 0j, DataError, "the target must hold numbers, but its dtype is complex128"),
-    (CLASS, [0, 1, math.nan, 0, 1, 2], DataError, "the target holds nan in row 2: every value must be a finite number"),
-    (CLASS, LABELS - 1, DataError, OUT_OF_RANGE + "0 has -1"),
-    (CLASS, LABELS + 1, DataError, OUT_OF_RANGE + "2 has 3"),
-    (CLASS, LABELS.astype(np.uint64) + 2**63, DataError, OUT_OF_RANGE + "0 has 9223372036854775808"),
-    (CLASS, LABELS + 2**32, DataError, OUT_OF_RANGE + "0 has 4294967296"),
-    (CLASS, [0, 1.5, 2, 0, 1, 2], DataError, "CrossEntropyLoss needs class numbers, but row 1 has 1.5"),
-    (CLASS, ONES, ShapeError, "CrossEntropyLoss needs one class number a sample, but the target has shape (6, 3)"),
-    (CLASS, LABELS[:5], ShapeError, ROWS + "(5,)"),
-    (CLASS, 1, ShapeError, ROWS + "()"),
-    (YES, 2 * ONES, DataError, "BCEWithLogitsLoss needs targets from 0 to 1, but they go from 2.0 to 2.0"),
-    (YES, -ONES, DataError, "BCEWithLogitsLoss needs targets from 0 to 1, but they go from -1.0 to -1.0"),
-    (YES, LABELS > 1, ShapeError, OUTPUT + "BCEWithLogitsLoss needs a target of shape (6, 3), but got (6,)"),
-    (VALUE, ONES[:, :2], ShapeError, OUTPUT + "MSELoss needs a target of shape (6, 3), but got (6, 2)"),
-    (VALUE, ONES * 1e39, DataError, f"the target holds 1e+39 in row 0: {BETWEEN}"),
-    (VALUE, np.ma.array(ONES, mask=ONES), DataError, f"the target {MASKED % 18}"),
-    (CLASS, np.ma.array(LABELS, mask=LABELS == 2), DataError, f"the target {MASKED % 2}"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("loss", "target", "error", "message"), [pytest.param(*t, id=t[3]) for t in TARGETS])
-def test_targets_that_do_not_fit_are_refused(loss: Any, target: Any, error: Any, message: str) -> None:
-    fresh = model(loss)
-    assert raised(error, lambda: fresh.fit(X, target)) == message
-    assert fresh.input_shape is None
-
-
-def test_targets_are_never_reordered_to_fit() -> None:
-    for shape in ((4, 3, 5), (4, 15)):
-        message = raised(ShapeError, lambda shape=shape: model(VALUE).fit(np.zeros((4, 5, 2)), np.zeros(shape)))
-        assert message.endswith(f"so MSELoss needs a target of shape (4, 5, 3), but got {shape}")
-
-
-@pytest.mark.parametrize("shape", [(6, 3), (6, 1, 3), (6, 3, 1)])
-def test_targets_may_differ_by_axes_of_length_1(shape: tuple[int, ...]) -> None:
-    found = check_targets(np.arange(18).reshape(shape), 6, VALUE, (3,))
-    np.testing.assert_array_equal(found, np.arange(18.0).reshape(6, 3))
-
-
-@pytest.mark.parametrize(
-    ("weight", "error", "message"),
-    [
-        ([-1] * 6, DataError, "sample weights must be 0 or more, and not all 0"),
-        ([0] * 6, DataError, "sample weights must be 0 or more, and not all 0"),
-        ([math.nan] * 6, DataError, "sample_weight holds nan in row 0: every value must be a finite number"),
-        ([1, math.inf] * 3, DataError, "sample_weight holds inf in row 1: every value must be a finite number"),
-        (np.ma.array([1] * 6, mask=[0, 1] * 3), DataError, f"sample_weight {MASKED % 3}"),
-        (["1"] * 6, DataError, "sample_weight must hold numbers, but its dtype is <U1"),
-        ([1] * 5, ShapeError, "x has 6 samples, so sample_weight must have shape (6,), not (5,)"),
-        (1, ShapeError, "x has 6 samples, so sample_weight must have shape (6,), not ()"),
-    ],
-)  # fmt: skip
-def test_weights_that_do_not_fit_are_refused(weight: Any, error: Any, message: str) -> None:
-    assert raised(error, lambda: model().fit(X, LABELS, sample_weight=weight)) == message
-    assert raised(error, lambda: model().evaluate(X, LABELS, weight)) == message
 
 
 @pytest.mark.parametrize("name", ["batch_size", "epochs"])
@@ -221,15 +137,6 @@ def test_what_a_person_gives_is_never_changed() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(labels=arrays_of.arrays(st.sampled_from(["i1", "u1", "i4", "i8", "u8", "f4", "f8", "?"]), (4,)))
-def test_labels_are_taken_exactly_when_they_are_class_numbers(labels: Any) -> None:
-    if all(label in range(3) for label in labels.tolist()):
-        np.testing.assert_array_equal(check_targets(labels, 4, CLASS, (3,)), labels)
-    else:
-        raised(DataError, lambda: check_targets(labels, 4, CLASS, (3,)))
-
-
-@settings(max_examples=200, deadline=None)
 @given(numbers=arrays_of.arrays(st.sampled_from(["f2", "f4", "f8"]), (3, 2)))
 def test_inputs_are_taken_exactly_when_float32_can_hold_them(numbers: Any) -> None:
     if (np.abs(numbers.astype(np.float64)) <= np.finfo(np.float32).max).all():
@@ -261,68 +168,6 @@ def test_masked_validation_data_are_refused_before_training() -> None:
         assert "masked values" in raised(
             DataError, lambda held_out=held_out: model().fit(X, LABELS, validation_data=held_out)
         )
-
-
-def test_class_numbers_beyond_float64_are_still_told_apart() -> None:
-    message = raised(DataError, lambda: model().fit(X, LABELS + 2**60))
-    assert message == f"{OUT_OF_RANGE}0 has {2**60}"
-
-
-def test_weights_left_out_are_ones() -> None:
-    np.testing.assert_array_equal(check_weights(None, 3), np.ones(3))
-
-
-def outcome(weight: Any, dtype: str = "float32") -> tuple[Any, ...]:
-    """All that weights have a part in."""
-    trained = Model(Sequential(Linear(3)), CLASS, SGD(0.1), dtype=dtype)
-    history = trained.fit(X, LABELS, epochs=2, batch_size=4, sample_weight=weight, validation_data=(X, LABELS, weight))
-    measures = [{name: value for name, value in record.items() if "second" not in name} for record in history]
-    return measures, trained.evaluate(X, LABELS, weight), trained.parameters["0.weight"].tolist()
-
-
-UNEVEN = np.asarray([1.0, 0.3, 2.5, 0.0, 0.7, 1.0])
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("exponent", [-1050, -996, -130, -1, 3, 127, 996, 1021])
-def test_weights_matter_only_beside_each_other(exponent: int, dtype: str) -> None:
-    weight = UNEVEN if exponent > -1000 else np.ldexp(np.ldexp(UNEVEN, exponent), -exponent)
-    assert outcome(np.ldexp(weight, exponent), dtype) == outcome(weight, dtype)
-
-
-@pytest.mark.parametrize("size", [5e-324, 1e-300, 0.1, 1e38, 1e300, np.finfo(np.float64).max])
-def test_equal_weights_of_any_size_are_as_good_as_none(size: float) -> None:
-    assert outcome(np.full(6, size)) == outcome(None)
-
-
-def test_weights_of_very_different_sizes_keep_what_float32_can_tell() -> None:
-    found, expected = outcome([1e300, 1e-300, 1e300, 1.0, 1e38, 1e300]), outcome([1, 0, 1, 0, 0, 1])
-    for one, other in zip((*found[0], found[1]), (*expected[0], expected[1]), strict=True):
-        assert one == pytest.approx(other, rel=1e-6)
-
-
-ONE_CLASS = [
-    (CLASS, np.full(6, 2), "all 6 targets are class 2: "),
-    (YES, np.zeros((6, 3)), "all 6 targets are class 0: "),
-    (YES, ONES, "all 6 targets are class 1: "),
-]
-
-
-@pytest.mark.parametrize(("loss", "target", "message"), ONE_CLASS)
-def test_targets_of_one_class_are_warned_of_once_in_training_alone(loss: Any, target: Any, message: str) -> None:
-    trained = model(loss)
-    with pytest.warns(UserWarning, match=message) as caught:
-        trained.fit(X, target, epochs=3, validation_data=(X, target))
-    assert [warning.filename for warning in caught] == [__file__]
-    trained.evaluate(X, target)
-
-
-@pytest.mark.parametrize(
-    ("loss", "x", "target"),
-    [(CLASS, X[:1], LABELS[:1]), (YES, X, ONES / 2), (VALUE, X, ONES), (CLASS, X, LABELS), (YES, X, ONES * [0, 1, 1])],
-)
-def test_nothing_is_warned_of_where_there_is_something_to_learn(loss: Any, x: Any, target: Any) -> None:
-    model(loss).fit(x, target)
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i8", "u1", "?", "u8", "g"])

@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model.refusals import Nameless, Unkind, X, model, said
 
 from anynet import nn
 from anynet.backends import select
 from anynet.backends.numpy import NumPyBackend
 from anynet.checks import gradcheck
-from anynet.errors import AnynetError
-from anynet.model import Model
 from anynet.nn import SGD, Adam, CrossEntropyLoss, Linear, LinearDecay, MSELoss, ReLU, Sequential
 from anynet.training import Callback, Progress
 
-X = np.random.default_rng(2).normal(size=(6, 2))
 WRONG = {
     "None": None,
     "empty text": "",
@@ -43,21 +41,6 @@ WRONG = {
     "array of objects": np.asarray([None]),
     "NumPy's float type": np.float32,
 }
-
-
-def said(call: Any) -> str:
-    """What a reader sees of an error of the library; nothing where there is none."""
-    try:
-        call()
-    except AnynetError as error:
-        return str(error)
-    return ""
-
-
-def model(network: Any = Linear(1), **named: Any) -> Model:  # noqa: B008
-    return Model(network, **{"loss": MSELoss(), "optimizer": SGD(0.1), **named})
-
-
 CONSTRUCTORS = {
     "Linear": nn.Linear,
     "Linear, weight": lambda wrong: nn.Linear(3, weight=wrong),
@@ -158,18 +141,6 @@ def test_numbers_of_numpy_become_those_of_python(number: Any) -> None:
     assert type(Linear(np.int64(3)).out_features) is int
 
 
-@dataclass(frozen=True)
-class Nameless:
-    """No loss, since it says nothing of what it compares with."""
-
-    def __call__(self, *arguments: Any) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Unkind(Nameless):
-    target_kind: str = "label"
-
-
 PARTS = [
     ({"network": [Linear(2), ReLU()]}, "the network is a list, which is no layer: wrap what it holds, Sequential"),
     ({"network": (Linear(2), ReLU())}, "the network is a tuple, which is no layer: wrap what it holds"),
@@ -200,47 +171,6 @@ def test_seeds_and_dtypes_of_numpy_are_taken() -> None:
     assert model(seed=np.int64(3)).seed == 3
     for dtype in (np.float64, np.dtype("float64"), "float64"):
         assert model(dtype=dtype).backend.dtype_name == "float64"
-
-
-GRADCHECKS = [
-    (lambda: gradcheck("mse", (2,)), "the layer, loss or Model to check is 'mse', which is no layer"),
-    (lambda: gradcheck(MSELoss, (2,)), "the loss is the class MSELoss; make one, as in MSELoss(...)"),
-    (lambda: gradcheck(Model, (2,)), "the layer, loss or Model to check is the class Model; make one"),
-    (lambda: gradcheck([Linear(2)], (2,)), "the layer, loss or Model to check is a list, which is no layer: wrap"),
-    (lambda: gradcheck(Unkind(), (2,)), "unknown target_kind of a loss 'label'"),
-    (lambda: gradcheck(Linear(2), None), "x is missing"),
-    (lambda: gradcheck(Linear(2), (1.5,)), "the shape of a sample must be a tuple of whole numbers, such as (784,)"),
-    (lambda: gradcheck(ReLU(), (2**59,)), "the shape of x is (3, 576460752303423488), which is more numbers than"),
-    (lambda: gradcheck(Linear(2), (0,)), "the samples hold no numbers: x has shape (3, 0)"),
-    (lambda: gradcheck(Linear(2), np.ones((0, 2))), "there are no samples: x has shape (0, 2)"),
-    (lambda: gradcheck(Linear(2), [["a"]]), "x must hold numbers, but its dtype is <U1"),
-    (lambda: gradcheck(Linear(2), [[1j]]), "x must hold numbers, but its dtype is complex128"),
-    (lambda: gradcheck(Linear(2), [[np.nan]]), "x holds nan in row 0"),
-    (lambda: gradcheck(model().build((2,)), (3,)), "the network takes samples of shape (2,), but x has samples of"),
-    (lambda: gradcheck(model(), (3,)), "the model has no weights yet"),
-    (lambda: gradcheck(Linear(2), (3,), loss="mse"), "the loss is 'mse': give one of anynet.nn, such as MSELoss()"),
-    (lambda: gradcheck(MSELoss(), (3,), loss=MSELoss()), "loss is for a layer"),
-    (lambda: gradcheck(model().build((3,)), (3,), loss=MSELoss()), "loss is for a layer"),
-    (lambda: gradcheck(Linear(2), (3,), [[1.0, 2.0]] * 3), "a target needs a loss that compares the output with it"),
-    (lambda: gradcheck(Linear(2), (3,), [1], loss=MSELoss()), "x has 3 samples, so the target must have as many"),
-    (lambda: gradcheck(MSELoss(), (3,), [1, 2, 3]), "the network's output has shape (3,) for each sample, so MSELoss"),
-    (lambda: gradcheck(CrossEntropyLoss(), (3,), [1, 5, 2]), "the network tells 3 classes apart, so labels must be"),
-    (lambda: gradcheck(CrossEntropyLoss(), (2, 3)), "CrossEntropyLoss needs one row of class scores a sample"),
-    (lambda: gradcheck(CrossEntropyLoss(), ()), "CrossEntropyLoss needs one row of class scores a sample"),
-    (lambda: gradcheck(Linear(2), (3,), seed=1.5), "seed must be a whole number, 0 or more, but is 1.5"),
-    (lambda: gradcheck(Linear(2), (3,), elements=-1), "elements must be a whole number, 0 or more, but is -1"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("check", "words"), GRADCHECKS, ids=[words for _, words in GRADCHECKS])
-def test_what_no_gradients_can_be_checked_of_is_refused_in_words(check: Any, words: str) -> None:
-    assert said(check).startswith(words)
-
-
-@pytest.mark.parametrize("x", [(3,), [[1, 2, 3]], np.ones((2, 3), np.uint8), np.ones((2, 3), bool)])
-def test_gradients_are_checked_at_inputs_of_any_kind_of_number(x: Any) -> None:
-    assert gradcheck(Linear(2), x, seed=np.int64(1), elements=np.int64(2)).error < 1e-7
-    assert gradcheck(Linear(1), x, [1] * len(x) if isinstance(x, list) else None, loss=MSELoss()).error < 1e-7
 
 
 class Talkative(NumPyBackend):
