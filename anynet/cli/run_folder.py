@@ -22,6 +22,7 @@ from anynet.cli.printing import as_json
 from anynet.errors import UsageError, WriteError
 from anynet.model import files
 from anynet.training import Callback
+from anynet.training.callbacks import is_measure
 
 if TYPE_CHECKING:
     from anynet.model import Model
@@ -228,21 +229,22 @@ def find_model(text: str) -> Path:
 
 
 def _curves(history: list[dict[str, float]]) -> bytes:
-    """A PNG of the loss, and of the accuracy if it was measured; empty without data or without matplotlib."""
+    """A PNG of each measure over the epochs; empty without data or without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return b""
-    measures = [name for name in ("loss", "accuracy") if history and any(_is_of(name, key) for key in history[0])]
+    keys = [key for key in history[0] if is_measure(key)] if history else []
+    measures = list(dict.fromkeys(key.removeprefix("val_") for key in keys))
     if not measures:
         return b""
     figure = Figure(figsize=(5 * len(measures), 3.5), layout="constrained")
     for i, measure in enumerate(measures):
         axes: Any = figure.add_subplot(1, len(measures), i + 1)
-        for key in (key for key in history[0] if _is_of(measure, key)):
+        for key, label in ((measure, "training"), (f"val_{measure}", "held out")):
             drawn = [record for record in history if key in record]
-            label = {"loss": "training", "val_loss": "held out", "val_accuracy": "held out"}.get(key, key)
-            axes.plot([r["epoch"] for r in drawn], [r[key] for r in drawn], marker="o", markersize=3, label=label)
+            if drawn:
+                axes.plot([r["epoch"] for r in drawn], [r[key] for r in drawn], marker="o", markersize=3, label=label)
         axes.set(xlabel="epoch", ylabel=measure)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -250,7 +252,3 @@ def _curves(history: list[dict[str, float]]) -> bytes:
     picture = io.BytesIO()
     figure.savefig(picture, dpi=120)
     return picture.getvalue()
-
-
-def _is_of(measure: str, key: str) -> bool:
-    return key == measure or key.endswith(f"_{measure}")

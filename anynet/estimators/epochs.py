@@ -224,7 +224,9 @@ class EpochPolicy(Policy):
 def run_epochs(policy: EpochPolicy, callbacks: Callbacks, max_iter: int, *, must_converge: bool) -> None:
     """Train the policy's model for so many epochs or until nothing more is gained; go back to the best weights."""
     model, samples = policy.model, policy.samples
-    fit = FitState(model.epoch, max_iter, model.epoch + max_iter, len(samples.x), policy.settings.batch_size)
+    directions = {"loss": False, **({"val_loss": False, "val_score": True} if policy.held_out else {})}
+    sizes = len(samples.x), policy.settings.batch_size
+    fit = FitState(model.epoch, max_iter, model.epoch + max_iter, *sizes, directions)
     source = make_source(model.backend, (samples.x, samples.target))
     policy.curves.n_iter_ = 0
     goes_on = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
@@ -20,6 +20,7 @@ from anynet.nn.checks import check_shape
 from anynet.nn.layer import Shape, check_layer
 from anynet.training.batches import Chunk
 from anynet.training.fit_state import FitState
+from anynet.training.metrics import Metric, check_metrics, default_metrics
 from anynet.training.rng import generator
 from anynet.training.state import SharedState, State, first_rate, first_slots, state_of, step_number
 from anynet.training.step import evaluation_step, loss_and_gradient, prediction_step, training_step
@@ -31,7 +32,7 @@ _BELONGS_TO_WEIGHTS = {
     "network": "make another Model, and carry over what fits with build(input_shape, arrays)",
     "backend": "model.on(backend) is the same model on another",
 }
-_PLAIN = ("network", "loss", "optimizer", "clip_norm", "seed", "epoch", "metadata", "input_shape")
+_PLAIN = ("network", "loss", "optimizer", "metrics", "clip_norm", "seed", "epoch", "metadata", "input_shape")
 T = TypeVar("T")
 
 
@@ -48,7 +49,7 @@ class Part(Generic[T]):
     def __get__(self, model: BaseModel | None, owner: type) -> Any:
         return self if model is None else model._parts[self.name]
 
-    def __set__(self, model: BaseModel, part: T) -> None:
+    def __set__(self, model: BaseModel, part: Any) -> None:
         model._assign(self.name, part)
 
 
@@ -59,6 +60,7 @@ class BaseModel:
     loss: Part[Loss] = Part()
     optimizer: Part[Optimizer] = Part()
     backend: Part[Backend] = Part()
+    metrics: Part[tuple[Metric, ...] | None] = Part()
     clip_norm: Part[float | None] = Part()
     seed: Part[int] = Part()
 
@@ -68,6 +70,7 @@ class BaseModel:
         loss: Loss,
         optimizer: Optimizer,
         *,
+        metrics: Iterable[Metric] | None = None,
         clip_norm: float | None = None,
         backend: str | Backend = "numpy",
         dtype: DTypeLike = "float32",
@@ -81,6 +84,7 @@ class BaseModel:
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
+        self.metrics = metrics
         self.clip_norm = clip_norm
         self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
         self.seed = seed
@@ -131,8 +135,14 @@ class BaseModel:
         decays = tuple(backend.asarray(decay) for decay in decays)
         differentiate = loss_and_gradient(backend, *parts, self.layout, self.seed)
         self._train = training_step(backend, differentiate, self.optimizer, self.layout, decays, self.clip_norm)
-        self._evaluate = evaluation_step(backend, *parts, self.layout)
+        metrics = self.measured
+        self._evaluation = evaluation_step(backend, *parts, metrics, self.layout), metrics
         self._predict = prediction_step(backend, self.network, self.layout)
+
+    @property
+    def measured(self) -> tuple[Metric, ...]:
+        """The metrics that `evaluate` measures beside the loss: those given or, where none are, the loss's own."""
+        return default_metrics(self.loss) if self.metrics is None else self.metrics
 
     def _need_weights(self) -> None:
         if self.input_shape is None:
@@ -214,7 +224,8 @@ class BaseModel:
 
     def _restore(self, kept: Mapping[str, Any], backend: Backend) -> None:
         parts = kept["network"], kept["loss"], kept["optimizer"]
-        BaseModel.__init__(self, *parts, clip_norm=kept["clip_norm"], backend=backend, seed=kept["seed"])
+        settings = {name: kept[name] for name in ("metrics", "clip_norm", "seed")}
+        BaseModel.__init__(self, *parts, backend=backend, **settings)
         self.epoch, self.metadata = kept["epoch"], kept["metadata"]
         if kept["input_shape"] is not None:
             shape = kept["input_shape"]
@@ -243,9 +254,13 @@ class BaseModel:
         return part
 
     def _assign(self, name: str, part: Any) -> None:
-        """Make something a part; another loss, optimizer, clip_norm or seed counts from the next `fit` on."""
+        """Make something a part; another but the network or backend counts from the next call on."""
         part = self._checked(name, part)
         with self._building:
+            if name == "metrics":
+                part = check_metrics(part, self.loss)
+            elif name == "loss":
+                check_metrics(self._parts.get("metrics"), part)
             self._put_part(name, part)
 
     def _put_part(self, name: str, part: Any) -> None:

@@ -20,7 +20,6 @@ from anynet.nn import Layout
 from anynet.nn.layer import Shape
 from anynet.training.callbacks import Callback, Callbacks
 from anynet.training.fit_state import FitState
-from anynet.training.metrics import metrics_of
 
 _RECORD = {"epoch", "loss", "seconds", "samples_per_second"}
 # What the file calls some fields of a FitState, as it always did: its `epochs` is the last epoch.
@@ -99,8 +98,6 @@ class Checkpoint:
         Of one sample.
     asked : FitState
         That of a fit from the beginning.
-    measures : bool
-        Whether it was given validation data.
 
     Attributes
     ----------
@@ -115,13 +112,12 @@ class Checkpoint:
         When the file is missing or damaged, or was written by another training than this.
     """
 
-    def __init__(self, path: Path, model: BaseModel, shape: Shape, asked: FitState, measures: bool) -> None:
+    def __init__(self, path: Path, model: BaseModel, shape: Shape, asked: FitState) -> None:
         self.path = path
         self._arrays, self._description = read(path)
         with _blamed(path):
             self._refuse_other_parts(model)
-            measured = [f"val_{name}" for name in ("loss", *metrics_of(model.loss))] if measures else []
-            self.fit = self._fit(asked, {*_RECORD, *measured})
+            self.fit = self._fit(asked)
             self._kept = self._checked(model, shape)
         self.step = int(self._kept["numbers"][1])
 
@@ -129,14 +125,15 @@ class Checkpoint:
         for part, expected in model_file.parts(model).items():
             found = self._description[part]
             if found != json.loads(json.dumps(expected)):
-                raise CheckpointError(f"{self.path} was written by a model with another {part}: {reprlib.repr(found)}")
+                raise CheckpointError(f"{self.path} was written by another model, with {part} {reprlib.repr(found)}")
 
-    def _fit(self, asked: FitState, measures: set[str]) -> FitState:
+    def _fit(self, asked: FitState) -> FitState:
+        measures = {*_RECORD, *asked.higher_is_better}
         course = self._description["course"]
         if others := course.keys() - {*_COURSE, "training", *_FORMER}:
             raise ValueError(f"it has an unknown key {min(others)!r}")
         told = {_NAMES.get(name, name): value for name, value in course.items() if name not in _FORMER}
-        there = FitState(**told, losses=[self._arrays["losses"]])
+        there = FitState(**told, losses=[self._arrays["losses"]], higher_is_better=asked.higher_is_better)
         for name, what in {"samples": "samples", "batch_size": "rows a batch", "epochs": "epochs"}.items():
             found, expected = getattr(there, name), getattr(asked, name)
             if found != expected:

@@ -16,7 +16,7 @@ from anynet.model.base import BaseModel
 from anynet.model.checkpoint_file import Checkpoint, read, write
 from anynet.training.callbacks import Callbacks
 from anynet.training.fit_state import FitState
-from anynet.training.metrics import higher_is_better
+from anynet.training.metrics import check_mode, higher_is_better
 from anynet.training.stopping import Best
 
 BEST = "best.safetensors"
@@ -44,14 +44,15 @@ class Checkpoints:
         A key of the records, such as ``val_loss``: the checkpoint after the epoch in which it was best is kept too, as
         best.safetensors; nan is never best.
     mode : {"auto", "min", "max"}
-        Whether less of `best` is better, or more; "auto" knows losses, errors, accuracies and scores by their names.
+        Whether less of `best` is better, or more; "auto" asks the metric, and only a measure that a callback adds to
+        the records needs another.
     must_succeed : bool
         Whether a checkpoint that cannot be written ends training; else it is warned of.
 
     Raises
     ------
     UsageError
-        When a number cannot be, or "auto" does not know `best`.
+        When a number cannot be or, as training begins, when there is no such measure as `best`.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class Checkpoints:
         self.every_steps = every_steps
         self.keep = keep
         self.best = best
-        self.higher_is_better = bool(best) and higher_is_better(best or "", mode)
+        check_mode(mode)
+        self.mode = mode
         self.must_succeed = must_succeed
 
     @contextmanager
@@ -87,10 +89,11 @@ class Checkpoints:
         Raises
         ------
         UsageError
-            When another training is writing there.
+            When another training is writing there, or there is no such measure as `best`.
         WriteError
             When the folder cannot be written.
         """
+        higher = bool(self.best) and higher_is_better(self.best or "", fit.higher_is_better, self.mode)
         with files.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
@@ -102,7 +105,7 @@ class Checkpoints:
                 for prefix in (".checkpoint-", f".{BEST}."):
                     files.sweep(self.folder, prefix)
                 number = _number_for(self.folder, resumed.path if resumed else None)
-                writer = Writer(self, model, fit, callbacks, step, number)
+                writer = Writer(self, model, fit, callbacks, step, number, higher)
             yield writer
 
 
@@ -110,13 +113,21 @@ class Writer:
     """Writes the checkpoints of one training, which are known by its number in the folder."""
 
     def __init__(
-        self, settings: Checkpoints, model: BaseModel, fit: FitState, callbacks: Callbacks, step: int, number: int
+        self,
+        settings: Checkpoints,
+        model: BaseModel,
+        fit: FitState,
+        callbacks: Callbacks,
+        step: int,
+        number: int,
+        higher_is_better: bool,
     ) -> None:
         self.settings = settings
         self.model = model
         self.fit = fit
         self.callbacks = callbacks
         self.number = number
+        self.higher_is_better = higher_is_better
         self._written_at, self._written_step = time.monotonic(), step
 
     def save(self, read_losses: Callable[[], None], at_once: bool) -> None:
@@ -169,7 +180,7 @@ class Writer:
             return False
         if name not in history[-1]:
             raise UsageError(unknown("measure", name, history[-1]))
-        best = Best(self.settings.higher_is_better)
+        best = Best(self.higher_is_better)
         return [best.improves(record[name]) for record in history][-1]
 
 

@@ -45,6 +45,8 @@ class Model(BaseModel):
         Another may be assigned between two trainings.
     optimizer : Optimizer
         Likewise; one that is assigned has taken no step, and remembers nothing.
+    metrics : iterable of Metric, optional
+        What is measured beside the loss; accuracy alone, where the loss decides between classes, if not given.
     clip_norm : float, optional
         A gradient with a larger norm, over all parameters, is scaled down to it.
     backend : str or Backend
@@ -131,10 +133,13 @@ class Model(BaseModel):
         validation = None
         if validation_data is not None:
             validation = self._checked_samples(shape, *check_validation(validation_data))[1:]
-        fit = FitState(self.epoch, epochs, self.epoch + epochs, len(x), batch_size)
+        directions = {"loss": False}
+        if validation:
+            directions |= {"val_loss": False, **{f"val_{one.name}": one.higher_is_better for one in self.measured}}
+        fit = FitState(self.epoch, epochs, self.epoch + epochs, len(x), batch_size, directions)
         checkpoint = None
         if resume is not None:
-            checkpoint = Checkpoint(Path(resume), self, shape, fit, validation is not None)
+            checkpoint = Checkpoint(Path(resume), self, shape, fit)
             fit = checkpoint.fit
         self._ensure_built(shape)
         with ExitStack() as stack:
@@ -160,7 +165,7 @@ class Model(BaseModel):
         return check_samples(self.network, self.loss, shape, *samples)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
-        """The mean loss, and accuracy where the loss decides between classes.
+        """The mean loss, and what the model's metrics measure.
 
         >>> import numpy as np
         >>> from anynet.nn import SGD, BCEWithLogitsLoss, Linear, Values
@@ -237,6 +242,7 @@ class Model(BaseModel):
         with model_file.blamed(path):
             parts = [model_file.build(description[part], known) for part in ("network", "loss", "optimizer")]
             settings = {name: description[name] for name in ("clip_norm", "dtype", "seed")}
+            settings["metrics"] = model_file.build(description["metrics"], known)
             model = cls(*parts, backend=backend, **settings)
             model.epoch = description["epoch"]
             model.metadata = description["metadata"]

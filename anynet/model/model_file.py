@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import textwrap
@@ -19,6 +20,7 @@ from anynet.errors import AnynetError, BackendError, ModelFileError, UsageError,
 from anynet.model import schema
 from anynet.model.files import write_atomically
 from anynet.nn.layer import Shape
+from anynet.training.metrics import METRICS
 
 FORMAT = 3
 _READABLE = (1, 2, 3)
@@ -33,7 +35,13 @@ CAUSED_BY_DAMAGE = (
     RecursionError,
     MemoryError,
 )
-_KNOWN = (*nn.LAYERS, *nn.LOSSES, *nn.INITIALIZERS, *nn.OPTIMIZERS, *nn.SCHEDULES)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "network": nn.LAYERS,
+    "loss": nn.LOSSES,
+    "optimizer": nn.OPTIMIZERS,
+    "metrics": METRICS,
+}
+_KNOWN = (*itertools.chain(*_KINDS.values()), *nn.INITIALIZERS, *nn.SCHEDULES)
 
 
 def describe(part: Any) -> Any:
@@ -73,7 +81,9 @@ def build(description: Any, known: Iterable[type] = ()) -> Any:
     fields = {key: build(value, known) for key, value in description.items()}
     name = fields.pop("is", None)
     if name not in classes:
-        raise ModelFileError(unknown("layer, loss or optimizer", name, classes) + "; give your own as known=[...]")
+        raise ModelFileError(
+            unknown("layer, loss, optimizer or metric", name, classes) + "; give your own as known=[...]"
+        )
     return classes[name](*fields["layers"]) if name == "Sequential" else classes[name](**fields)
 
 
@@ -120,8 +130,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {name: file.get_tensor(name) for name in names}
         if header.pop("sha256") != _checksum(arrays, header):
             raise ModelFileError("its checksum does not fit its content")
-        # The first two formats knew of no clipping.
-        header = {"clip_norm": None, **header}
+        # The first two formats knew of neither.
+        header = {"clip_norm": None, "metrics": None, **header}
         _check_header(header)
         for name, array in arrays.items():
             if array.dtype != header["dtype"]:
@@ -132,12 +142,15 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def parts(model: Any) -> dict[str, Any]:
     """What a model is made of, as what JSON can hold."""
     described = {part: describe(getattr(model, part)) for part in ("network", "loss", "optimizer")}
-    return {**described, "clip_norm": model.clip_norm, "dtype": model.backend.dtype_name}
+    settings = {"metrics": describe(model.metrics), "clip_norm": model.clip_norm, "dtype": model.backend.dtype_name}
+    return described | settings
 
 
 _PART = {"is": schema.TEXT}
+_METRICS = schema.Kind("null or a list of metrics", lambda metrics: metrics is None or isinstance(metrics, list))
 _SCHEMA = {
     **dict.fromkeys(("network", "loss", "optimizer"), _PART),
+    "metrics": _METRICS,
     "clip_norm": schema.NUMBER_OR_NONE,
     "input_shape": schema.SHAPE,
     "dtype": schema.one_of("float32", "float64"),
@@ -150,10 +163,13 @@ _SCHEMA = {
 def _check_header(header: dict[str, Any]) -> None:
     """Refuse a description that has a right checksum and absurd content."""
     schema.check(header, _SCHEMA)
-    for part, kinds in (("network", nn.LAYERS), ("loss", nn.LOSSES), ("optimizer", nn.OPTIMIZERS)):
-        name = header[part]["is"]
-        if name in {cls.__name__ for cls in _KNOWN} - {cls.__name__ for cls in kinds}:
-            raise ModelFileError(f"its {part} cannot be {name}")
+    for part, kinds in _KINDS.items():
+        described = header[part] or [] if part == "metrics" else [header[part]]
+        others = {cls.__name__ for cls in _KNOWN} - {cls.__name__ for cls in kinds}
+        for one in described:
+            schema.check(one, _PART, f"its {part} is")
+            if one["is"] in others:
+                raise ModelFileError(f"its {part} cannot be {one['is']}")
 
 
 def check(arrays: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:

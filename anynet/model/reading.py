@@ -10,18 +10,32 @@ import numpy as np
 from anynet.model.base import BaseModel
 from anynet.training.batches import EVALUATION_BATCH, chunks
 from anynet.training.fit_state import Record
+from anynet.training.metrics import Metric, Totals
 
 
 def measures(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
     """The mean loss, and other metrics, of samples that have been looked at."""
     state = model.read_state()
-    total: Record = {}
+    step, metrics = model._evaluation
+    loss, parts = 0.0, [[] for _ in metrics]  # type: ignore[var-annotated]
     for chunk in chunks(model.backend, (x, target, weight), EVALUATION_BATCH):
-        _, metrics = model.backend.run(model._evaluate, state, chunk.arrays, donate=False)
-        for name, values in metrics.items():
-            total[name] = total.get(name, 0.0) + float(model.backend.to_numpy(values).astype(np.float64).sum())
+        _, found = model.backend.run(step, state, chunk.arrays, donate=False)
+        totals = {name: model.backend.to_numpy(total).astype(np.float64) for name, total in found.items()}
+        loss += float(totals["loss"].sum())
+        for metric, of_chunks in zip(metrics, parts, strict=True):
+            prefix = f"{metric.name}/"
+            mine = {name.removeprefix(prefix): totals[name] for name in totals if name.startswith(prefix)}
+            of_chunks.append(metric.reduce(mine))
     # Divided here and in float64, so that an accuracy of 1 is exactly 1.
-    return {name: value / float(weight.sum()) for name, value in total.items()}
+    weights = float(weight.sum())
+    return {"loss": loss / weights} | {
+        metric.name: _measure(metric, of_chunks, weights) for metric, of_chunks in zip(metrics, parts, strict=True)
+    }
+
+
+def _measure(metric: Metric, of_chunks: list[Totals], weights: float) -> float:
+    stacked = {name: np.stack([totals[name] for totals in of_chunks]) for name in of_chunks[0]}
+    return float(metric.compute({name: total / weights for name, total in metric.reduce(stacked).items()}))
 
 
 def outputs(model: BaseModel, x: Any, meaning: Callable[[Any, Any], Any]) -> Any:

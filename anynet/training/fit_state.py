@@ -24,6 +24,8 @@ class FitState:
     last_epoch : int
         The number of the epoch after which it ends.
     samples, batch_size : int
+    higher_is_better : dict of bool
+        Of each measure in the records, whether more of it is better.
     training_id : str
         Which training it is; kept when it is resumed.
     rows : int
@@ -41,6 +43,7 @@ class FitState:
     last_epoch: int
     samples: int
     batch_size: int
+    higher_is_better: dict[str, bool] = field(default_factory=lambda: {"loss": False})
     training_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     rows: int = 0
     losses: list[Any] = field(default_factory=list)

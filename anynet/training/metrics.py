@@ -1,63 +1,341 @@
-"""What else is measured beside the loss."""
+"""Metrics: what else is measured beside the loss.
+
+A metric is measured on batches of any number, on any library: `update` gives sums over the samples of a batch, which
+are added up on the host, and `compute` makes the measure of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
-from anynet.errors import UsageError, unknown
+import numpy as np
+
+from anynet.errors import UsageError, shown, unknown
 from anynet.nn import Loss
+from anynet.nn.layer import Array, Namespace, device_of
 
-Metric: TypeAlias = Callable[[Any, Any, Any, Any], Any]
-_HIGHER_IS_BETTER = {"loss": False, "error": False, "accuracy": True, "score": True, "r2": True}
+Totals: TypeAlias = dict[str, Any]
 
 
-def higher_is_better(name: str, mode: str = "auto") -> bool:
-    """Whether more of a measure is better.
+class Metric:
+    """The base of every metric: derive a frozen dataclass, name it, and write `update` and `compute`.
 
-    Parameters
+    Attributes
     ----------
     name : str
-        Such as ``val_loss``.
-    mode : {"auto", "min", "max"}
-        "auto" goes by the last word of the name: loss and error are better when lower, accuracy, score and r2 when
-        higher.
+        The key of the measure in records; with validation data ``val_`` is put before it.
+    higher_is_better : bool
+        Asked by early stopping and by checkpoints of the best epoch.
+    target_kinds : tuple of str
+        The kinds of target that it can measure: of "class", "probability" and "value".
+    needs : tuple of str
+        The methods of the loss that it calls: of "classify" and "probabilities".
+
+    >>> class Bias(Metric):
+    ...     name = "bias"
+    ...     higher_is_better = False
+    ...     target_kinds = ("value",)
+    ...
+    ...     def update(self, xp, loss, prediction, target, weight):
+    ...         return {"error": xp.sum(weight[:, None] * (prediction - target))}
+    ...
+    ...     def compute(self, means):
+    ...         return abs(float(means["error"]))
+    >>> from anynet import Model
+    >>> from anynet.nn import SGD, Linear, MSELoss, Values
+    >>> model = Model(Linear(1, weight=Values([[1.0]])), MSELoss(), SGD(0.1), metrics=[Bias()])
+    >>> model.evaluate(np.asarray([[1.0], [2.0]]), np.asarray([1.0, 1.0]))["bias"]
+    0.5
+    """
+
+    name: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    target_kinds: ClassVar[tuple[str, ...]] = ("class", "probability", "value")
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def update(self, xp: Namespace, loss: Loss, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
+        """Sums over the samples of a batch, each multiplied by its weight; arrays of any shape, by name.
+
+        Parameters
+        ----------
+        xp : namespace
+        loss : Loss
+            Tells what a prediction means, by its `classify` and `probabilities`.
+        prediction : array of shape (batch, ...)
+        target : array of shape (batch, ...)
+            As the loss takes it.
+        weight : array of shape (batch,)
+        """
+        raise NotImplementedError
+
+    def reduce(self, totals: Totals) -> Totals:
+        """What `update` gave for several batches, stacked along the first axis, as that of all: their sum."""
+        return {name: total.sum(axis=0) for name, total in totals.items()}
+
+    def compute(self, means: Totals) -> float:
+        """The measure, from what `update` gave, summed over all samples and divided by the sum of their weights.
+
+        The means are NumPy arrays of float64.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Accuracy(Metric):
+    """The share of samples, or of their outputs, whose class is predicted.
+
+    A target that is a probability counts by its side of a half.
+    """
+
+    name = "accuracy"
+    higher_is_better = True
+    target_kinds = ("class", "probability")
+    needs = ("classify",)
+
+    def update(self, xp: Namespace, loss: Any, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
+        right = loss.classify(xp, prediction) == _labels(xp, loss, target)
+        right = xp.astype(xp.reshape(right, (right.shape[0], -1)), weight.dtype)
+        return {"right": xp.sum(weight * xp.mean(right, axis=1))}
+
+    def compute(self, means: Totals) -> float:
+        return float(means["right"])
+
+
+@dataclass(frozen=True)
+class F1Score(Metric):
+    """2 TP / (2 TP + FP + FN): of the class 1 where there are two, else the mean over all classes that occur.
+
+    Several outputs for a probability are as many classes, any number of which a sample may have. As
+    `sklearn.metrics.f1_score` has it, with ``average="binary"`` and ``"macro"``.
+    """
+
+    name = "f1"
+    higher_is_better = True
+    target_kinds = ("class", "probability")
+    needs = ("classify",)
+
+    def update(self, xp: Namespace, loss: Any, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
+        predicted = _one_hot(xp, loss, loss.classify(xp, prediction), prediction)
+        actual = _one_hot(xp, loss, _labels(xp, loss, target), prediction)
+        sums = {"both": predicted & actual, "predicted": predicted, "actual": actual}
+        return {name: xp.sum(weight[:, None] * xp.astype(marks, weight.dtype), axis=0) for name, marks in sums.items()}
+
+    def compute(self, means: Totals) -> float:
+        count = means["predicted"] + means["actual"]
+        occurs = count > 0
+        return float(np.mean(2 * means["both"][occurs] / count[occurs])) if occurs.any() else 0.0
+
+
+@dataclass(frozen=True)
+class ROCAUC(Metric):
+    """The area under the receiver operating characteristic: how often a sample of a class scores above another one.
+
+    Of the class 1 where there are two, else the mean over classes, each against the rest; nan where no class both
+    occurs and is absent. As `sklearn.metrics.roc_auc_score` has it, but from a histogram of the log-odds with 4,096
+    bins from -16 to 16, so that it is rounded in the fourth digit or later.
+    """
+
+    name = "roc_auc"
+    higher_is_better = True
+    target_kinds = ("class", "probability")
+    needs = ("probabilities",)
+
+    _SIDE: ClassVar[int] = 64
+    _FARTHEST: ClassVar[float] = 16.0
+
+    def update(self, xp: Namespace, loss: Any, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
+        actual = _one_hot(xp, loss, _labels(xp, loss, target), prediction)
+        probabilities = xp.reshape(loss.probabilities(xp, prediction), (prediction.shape[0], -1))
+        scores = probabilities[:, -actual.shape[1] :]
+        log_odds = xp.log(xp.maximum(scores, 1e-7)) - xp.log(xp.maximum(1.0 - scores, 1e-7))
+        bins = (log_odds + self._FARTHEST) * (self._SIDE**2 / (2 * self._FARTHEST))
+        bins = xp.clip(xp.astype(xp.floor(bins), xp.int32), 0, self._SIDE**2 - 1)
+        place = xp.arange(self._SIDE, dtype=xp.int32, device=device_of(bins))
+        # A bin is a row and a column of a square, so that counting is one product of two matrices for each class.
+        rows = xp.permute_dims(bins // self._SIDE, (1, 0))[:, None, :] == place[:, None]
+        columns = xp.permute_dims(bins % self._SIDE, (1, 0))[:, :, None] == place
+        columns = xp.astype(columns, weight.dtype)
+        marks = xp.astype(xp.permute_dims(actual, (1, 0)), weight.dtype)
+        sums = {}
+        for name, share in (("positive", weight * marks), ("negative", weight * (1.0 - marks))):
+            sums[name] = xp.matmul(xp.astype(rows, weight.dtype) * share[:, None, :], columns)
+        return sums
+
+    def compute(self, means: Totals) -> float:
+        positive, negative = (means[name].reshape(len(means[name]), -1) for name in ("positive", "negative"))
+        below = np.cumsum(negative, axis=1) - negative / 2
+        pairs = positive.sum(axis=1) * negative.sum(axis=1)
+        areas = (positive * below).sum(axis=1)[pairs > 0] / pairs[pairs > 0]
+        return float(areas.mean()) if len(areas) else np.nan
+
+
+@dataclass(frozen=True)
+class R2Score(Metric):
+    """The share of the targets' variance that is explained: 1 - sum (t - y)^2 / sum (t - mean t)^2.
+
+    Of several outputs it is the mean. Of a target that does not vary it is 1 where it is met exactly, else 0. As
+    `sklearn.metrics.r2_score` has it.
+    """
+
+    name = "r2"
+    higher_is_better = True
+    target_kinds = ("value",)
+
+    def update(self, xp: Namespace, loss: Loss, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
+        prediction, target = _flat(xp, prediction), _flat(xp, target)
+        share = weight[:, None]
+        total = xp.sum(weight)
+        sums = xp.sum(share * target, axis=0)
+        mean = sums / xp.where(total > 0, total, xp.ones_like(total))
+        return {
+            "weight": total,
+            "target": sums,
+            "spread": xp.sum(share * (target - mean) ** 2, axis=0),
+            "error": xp.sum(share * (target - prediction) ** 2, axis=0),
+        }
+
+    def reduce(self, totals: Totals) -> Totals:
+        """The sums, but the spread is that around the mean of all (Chan, Golub and LeVeque 1979)."""
+        # The sum of squares less the square of the sum would cancel.
+        summed = super().reduce(totals)
+        weight = totals["weight"][:, None]
+        means = totals["target"] / np.where(weight > 0, weight, 1)
+        mean = summed["target"] / np.where(summed["weight"] > 0, summed["weight"], 1)
+        summed["spread"] += (weight * (means - mean) ** 2).sum(axis=0)
+        return summed
+
+    def compute(self, means: Totals) -> float:
+        error, spread = means["error"], means["spread"]
+        unexplained = np.divide(error, spread, out=(error > 0).astype(float), where=spread > 0)
+        return float(np.mean(1 - unexplained))
+
+
+@dataclass(frozen=True)
+class MeanAbsoluteError(Metric):
+    """The mean of |prediction - target| over samples and outputs."""
+
+    name = "mae"
+    higher_is_better = False
+    target_kinds = ("value",)
+
+    def update(self, xp: Namespace, loss: Loss, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
+        error = xp.abs(_flat(xp, prediction - target))
+        return {"error": xp.sum(weight * xp.mean(error, axis=1))}
+
+    def compute(self, means: Totals) -> float:
+        return float(means["error"])
+
+
+@dataclass(frozen=True)
+class RootMeanSquaredError(Metric):
+    """The square root of the mean of (prediction - target)^2 over samples and outputs."""
+
+    name = "rmse"
+    higher_is_better = False
+    target_kinds = ("value",)
+
+    def update(self, xp: Namespace, loss: Loss, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
+        error = _flat(xp, prediction - target)
+        return {"error": xp.sum(weight * xp.mean(error * error, axis=1))}
+
+    def compute(self, means: Totals) -> float:
+        return float(np.sqrt(means["error"]))
+
+
+METRICS = (Accuracy, F1Score, ROCAUC, R2Score, MeanAbsoluteError, RootMeanSquaredError)
+
+
+def default_metrics(loss: Loss) -> tuple[Metric, ...]:
+    """What is measured where no metrics are given: accuracy, where the loss decides between classes.
+
+    >>> from anynet.nn import CrossEntropyLoss, MSELoss
+    >>> default_metrics(CrossEntropyLoss()), default_metrics(MSELoss())
+    ((Accuracy(),), ())
+    """
+    return (Accuracy(),) if hasattr(loss, "classify") else ()
+
+
+def check_metrics(metrics: Any, loss: Loss) -> tuple[Metric, ...] | None:
+    """Metrics as a tuple; None stays None.
 
     Raises
     ------
     UsageError
-        When "auto" does not know the name, or there is no such mode.
+        When it is no list of metrics, two have the same name, or one does not fit the loss.
 
-    >>> higher_is_better("val_accuracy"), higher_is_better("rmse", mode="min")
+    >>> from anynet.nn import MSELoss
+    >>> check_metrics([Accuracy()], MSELoss())
+    Traceback (most recent call last):
+    anynet.errors.UsageError: Accuracy() measures a target of class or probability, but MSELoss() is for a value
+    """
+    if metrics is None:
+        return None
+    if isinstance(metrics, (Metric, str)) or not isinstance(metrics, Iterable):
+        raise UsageError(f"metrics must be a list, such as [Accuracy()], but is {shown(metrics)}")
+    listed = tuple(metrics)
+    for metric in listed:
+        if not isinstance(metric, Metric):
+            hint = f"; make one, as in {metric.__name__}()" if isinstance(metric, type) else ""
+            raise UsageError(f"metrics must hold objects of the class Metric, but hold {shown(metric)}{hint}")
+        if loss.target_kind not in metric.target_kinds:
+            kinds = " or ".join(metric.target_kinds)
+            raise UsageError(f"{metric!r} measures a target of {kinds}, but {loss!r} is for a {loss.target_kind}")
+        if missing := [need for need in metric.needs if not hasattr(loss, need)]:
+            raise UsageError(f"{metric!r} needs a loss with {missing[0]}, but {loss!r} has none")
+    names = [metric.name for metric in listed]
+    if twice := [name for name in names if names.count(name) > 1 or name == "loss"]:
+        raise UsageError(f"each metric needs a name of its own, but there are two {twice[0]!r}")
+    return listed
+
+
+def higher_is_better(measure: str, known: Mapping[str, bool], mode: str = "auto") -> bool:
+    """Whether more of a measure is better.
+
+    Parameters
+    ----------
+    measure : str
+        Such as ``val_loss``.
+    known : dict of bool
+        By measure, whether more of it is better: what ``"auto"`` goes by.
+    mode : {"auto", "min", "max"}
+
+    Raises
+    ------
+    UsageError
+        When "auto" does not know the measure, or there is no such mode.
+
+    >>> higher_is_better("val_f1", {"loss": False, "val_f1": True}), higher_is_better("mine", {}, mode="min")
     (True, False)
     """
-    if mode not in ("auto", "min", "max"):
-        raise UsageError(unknown("mode", mode, ("auto", "min", "max")))
+    check_mode(mode)
     if mode != "auto":
         return mode == "max"
-    last = str(name).rpartition("_")[2]
-    if last not in _HIGHER_IS_BETTER:
-        raise UsageError(f'{name!r} may be better when higher or when lower: give mode="min" or mode="max"')
-    return _HIGHER_IS_BETTER[last]
+    if measure not in known:
+        theirs = 'give mode="min" or mode="max" for a measure that a callback adds'
+        raise UsageError(f"{unknown('measure', measure, known)}; {theirs}")
+    return known[measure]
 
 
-def metrics_of(loss: Loss) -> dict[str, Metric]:
-    """The metrics that make sense beside a loss: accuracy where it decides between classes.
-
-    >>> from anynet.nn import CrossEntropyLoss, MSELoss
-    >>> list(metrics_of(CrossEntropyLoss())), list(metrics_of(MSELoss()))
-    (['accuracy'], [])
-    """
-    classify = getattr(loss, "classify", None)
-    return {"accuracy": _accuracy(classify, loss.target_kind)} if classify else {}
+def check_mode(mode: str) -> None:
+    """Raise a UsageError where a mode is none of "auto", "min" and "max"."""
+    if mode not in ("auto", "min", "max"):
+        raise UsageError(unknown("mode", mode, ("auto", "min", "max")))
 
 
-def _accuracy(classify: Callable[[Any, Any], Any], target_kind: str) -> Metric:
-    def accuracy(xp: Any, prediction: Any, target: Any, weight: Any) -> Any:
-        # A target may be a probability: what counts is the side of a half that it is on.
-        label = target if target_kind == "class" else xp.astype(target >= 0.5, xp.int32)
-        right = classify(xp, prediction) == label
-        right = xp.astype(xp.reshape(right, (right.shape[0], -1)), weight.dtype)
-        return xp.sum(weight * xp.mean(right, axis=1))
+def _labels(xp: Namespace, loss: Loss, target: Array) -> Array:
+    """Targets as `classify` gives classes: a probability by its side of a half."""
+    return target if loss.target_kind == "class" else xp.astype(target >= 0.5, xp.int32)
 
-    return accuracy
+
+def _one_hot(xp: Namespace, loss: Loss, labels: Array, prediction: Array) -> Array:
+    """Whether each sample has each class, of shape (batch, classes); of two classes the second alone."""
+    if loss.target_kind != "class":
+        return _flat(xp, labels) == 1
+    classes = xp.arange(prediction.shape[-1], dtype=labels.dtype, device=device_of(labels))
+    return labels[:, None] == (classes[1:] if prediction.shape[-1] == 2 else classes)
+
+
+def _flat(xp: Namespace, x: Array) -> Array:
+    return xp.reshape(x, (x.shape[0], -1))

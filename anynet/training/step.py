@@ -10,7 +10,7 @@ from anynet.nn import Context, Layer, Layout, Loss, Optimizer
 from anynet.nn.layer import Namespace
 from anynet.nn.layout import Blocks
 from anynet.nn.regularization import clip_grad_norm, decay_weights
-from anynet.training.metrics import metrics_of
+from anynet.training.metrics import Metric
 from anynet.training.state import State
 
 Gradient: TypeAlias = Callable[[Namespace, State, tuple[Array, ...]], tuple[Array, Blocks, Blocks]]
@@ -92,18 +92,20 @@ def loss_and_gradient(
     return differentiate
 
 
-def evaluation_step(backend: Backend, network: Layer, loss: Loss, layout: Layout) -> Step:
-    """The step that measures loss and metrics; the weights of all batches together sum to 1."""
+def evaluation_step(backend: Backend, network: Layer, loss: Loss, metrics: tuple[Metric, ...], layout: Layout) -> Step:
+    """The step that gives the loss of a batch, summed over its samples, and the totals of each metric."""
     floats = as_floats(backend, network)
-    metrics = metrics_of(loss)
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         x, target, weight = batch
         p = layout.unpack(xp, state.parameters, state.buffers)
         prediction, _ = network.forward(xp, p, floats(xp, x), Context())
         value, _ = loss(xp, prediction, target, weight)
-        measured = {name: metric(xp, prediction, target, weight) for name, metric in metrics.items()}
-        return state, {"loss": value, **measured}
+        totals = {"loss": value}
+        for metric in metrics:
+            updated = metric.update(xp, loss, prediction, target, weight)
+            totals |= {f"{metric.name}/{name}": total for name, total in updated.items()}
+        return state, totals
 
     return step
 

@@ -10,7 +10,7 @@ import numpy as np
 from anynet.errors import UsageError, unknown
 from anynet.training.callbacks import Callback, StopTraining, is_measure
 from anynet.training.fit_state import Record
-from anynet.training.metrics import higher_is_better
+from anynet.training.metrics import check_mode, higher_is_better
 
 
 class Best:
@@ -60,7 +60,8 @@ class EarlyStopping(Callback):
     min_delta : float
         A smaller improvement does not count.
     mode : {"auto", "min", "max"}
-        Whether less of it is better, or more; "auto" knows losses, errors, accuracies and scores by their names.
+        Whether less of it is better, or more; "auto" asks the metric, and only a measure that a callback adds to the
+        records needs another.
 
     Attributes
     ----------
@@ -70,7 +71,7 @@ class EarlyStopping(Callback):
     Raises
     ------
     UsageError
-        When a number cannot be, the records have no such key, or "auto" does not know it.
+        When a number cannot be or, as training begins, when there is no such measure.
     """
 
     last = True
@@ -83,12 +84,13 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.patience = patience
         self.min_delta = min_delta
-        self.higher_is_better = higher_is_better(monitor, mode)
+        check_mode(mode)
+        self.mode = mode
         self.name = monitor
-        self._forget()
+        self._begin_with(higher=False)
 
-    def _forget(self) -> None:
-        self._best = Best(self.higher_is_better, self.min_delta)
+    def _begin_with(self, higher: bool) -> None:
+        self._best = Best(higher, self.min_delta)
         self.best_epoch: int | None = None
         self._arrays: dict[str, Any] = {}
 
@@ -97,7 +99,7 @@ class EarlyStopping(Callback):
         return self._best.value
 
     def on_fit_begin(self, model: Any, epochs: int, samples: int) -> None:
-        self._forget()
+        self._begin_with(higher_is_better(self.monitor, model.fit_state.higher_is_better, self.mode))
         self._began = model.fit_state.first_epoch
         self._shapes = {name: array.shape for name, array in model.parameters.items()}
 

@@ -265,8 +265,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     fit(new_model(), checkpoints=KeepAll(tmp_path, 5))
     path = latest(tmp_path)
     for options, words in (
-        ({"network": "plain"}, "another network"),
-        ({"optimizer": "SGD"}, "another optimizer"),
+        ({"network": "plain"}, "another model, with network"),
+        ({"optimizer": "SGD"}, "another model, with optimizer"),
     ):
         with pytest.raises(CheckpointError, match=words):
             fit(new_model(**options), resume=path)

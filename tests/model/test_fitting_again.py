@@ -63,11 +63,6 @@ class TestOneTrainingAfterTheOther:
         with pytest.raises(UsageError, match="a callback has put 'good' into a record as mine: give a number"):
             new_model().fit(X, Y, callbacks=[put("good")])
 
-    def test_a_measure_of_unknown_direction_wants_a_mode(self) -> None:
-        for make in (EarlyStopping, lambda monitor: Checkpoints("run", best=monitor)):
-            with pytest.raises(UsageError, match="mode="):
-                make("val_rmse")
-
     @pytest.mark.parametrize("others", [[], [Callback()], [EarlyStopping("val_loss"), Callback()]], ids=len)
     def test_the_state_of_a_callback_comes_back_whichever_others_there_are(
         self, others: list[Callback], tmp_path: Path

@@ -157,7 +157,7 @@ def test_a_layer_of_ones_own_is_loaded_when_its_class_is_given(tmp_path: Path) -
     path = tmp_path / "model"
     Model(nn.Sequential(Shift(np.float32(0.5)), nn.Linear(2)), nn.MSELoss(), nn.SGD(0.1)).build((2,)).save(path)
     assert Model.load(path, known=[Shift]).network.layers[0] == Shift(0.5)
-    assert "unknown layer, loss or optimizer 'Shift'" in complaint(path)
+    assert "unknown layer, loss, optimizer or metric 'Shift'" in complaint(path)
     assert complaint(path).endswith("; give your own as known=[...]")
     assert "known must hold classes, but holds Shift(" in complaint(path, known=[Shift(1)])
 
@@ -220,8 +220,8 @@ def layer(**fields: Any) -> dict[str, Any]:
 
 DAMAGED = "its description is damaged: "
 FORGERIES = [
-    (layer(**{"is": "Liner"}), "unknown layer, loss or optimizer 'Liner': did you mean 'Linear'? (known: "),
-    (layer(**{"is": "os.system"}), "unknown layer, loss or optimizer 'os.system' (known: "),
+    (layer(**{"is": "Liner"}), "unknown layer, loss, optimizer or metric 'Liner': did you mean 'Linear'? (known: "),
+    (layer(**{"is": "os.system"}), "unknown layer, loss, optimizer or metric 'os.system' (known: "),
     (layer(out_features=0), "Linear: out_features must be a whole number, 1 or more, but is 0"),
     (layer(out_features="3"), "Linear: out_features must be a whole number, 1 or more, but is '3'"),
     (layer(out_features=10**12), "it holds 0.bias of shape (3,), but its network needs 0.bias of shape (10000000"),
