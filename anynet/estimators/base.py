@@ -1,136 +1,29 @@
-"""What the estimators share: looking at data, the model behind them, and predicting."""
+"""What the estimators share: fitting, predicting, and what scikit-learn asks of an estimator."""
 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from anynet.backends import Backend, select
-from anynet.errors import UsageError
-from anynet.estimators.carried import carried
-from anynet.estimators.epochs import EpochPolicy, Settings, run_epochs
+from anynet.estimators.fitting import Fitting
 from anynet.estimators.library import Library, host
-from anynet.estimators.penalty import penalized
-from anynet.estimators.quasi_newton import minimize_loss
-from anynet.estimators.samples import Samples, hold_back
-from anynet.model import Model
-from anynet.nn import Layer, Loss, Optimizer
+from anynet.estimators.validation import dense
 from anynet.training import Callback
-from anynet.training.callbacks import Callbacks
-from anynet.training.step import loss_and_gradient, training_step
 
-# What may change from one call to the next without another step.
-_OF_THE_LOOP = frozenset(
-    (
-        "backend",
-        "batch_size",
-        "class_weight",
-        "early_stopping",
-        "learning_rate",
-        "max_fun",
-        "max_iter",
-        "n_iter_no_change",
-        "power_t",
-        "random_state",
-        "shuffle",
-        "tol",
-        "validation_fraction",
-        "verbose",
-        "warm_start",
-    )
-)
+# What is there during one call alone.
 _OF_ONE_CALL = ("_step", "_training")
-# Overflow and underflow are looked for in what comes out, whatever the user has NumPy do about them.
-quiet = np.errstate(all="ignore")
-NOT_FINITE = (
-    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
-)
 
 
-class NetEstimator(BaseEstimator):
+class NetEstimator(Fitting):
     """A network behind scikit-learn's interface; subclasses say which network, loss and update rule it is.
 
     Everything is looked at and encoded on the host, trained on the backend, and given back as arrays of the
     library that X came in.
     """
-
-    backend: Any
-    random_state: Any
-    early_stopping: bool
-    validation_fraction: float
-    warm_start: bool
-    batch_size: Any
-    max_iter: int
-    n_iter_no_change: float
-    shuffle: bool
-    tol: float
-    verbose: Any
-    _model: Model
-    _made_of: dict[str, Any]
-    _stalled: int
-    _training: object
-    loss_: float
-    clip_norm: float | None
-    n_outputs_: int
-
-    @property
-    def _l2(self) -> float:
-        return 0.0
-
-    def _network(self, outputs: int) -> Layer:
-        raise NotImplementedError
-
-    def _loss(self) -> Loss:
-        raise NotImplementedError
-
-    def _optimizer(self) -> Optimizer:
-        raise NotImplementedError
-
-    def _encode(self, y: Any, first: bool, held_out: bool = False) -> Any:
-        """Targets as the loss compares with them; what there is to learn of them is learned the first time."""
-        raise NotImplementedError
-
-    def _score(self, outputs: Any, target: Any, weight: Any) -> float:
-        """How good the network's outputs are: what `score` gives of them."""
-        raise NotImplementedError
-
-    def _balanced(self, target: Any, weight: Any) -> Any:
-        """Sample weights with those of the classes in them."""
-        return weight
-
-    def _strata(self, target: Any) -> Any:
-        """The label of each row, where each must have its share of what `early_stopping` holds back; else None."""
-        return None
-
-    def _next_learning_rate(self, rate: Any, stalled: bool) -> Any:
-        """The learning rate after this one, or None where training is to end."""
-        return None if stalled else rate
-
-    def _last_words(self) -> str:
-        return "Stopping."
-
-    def _minimizes(self) -> bool:
-        """Whether all rows are taken at once, by L-BFGS."""
-        return False
-
-    def _trains_in_epochs(self) -> bool:
-        if self._minimizes():
-            raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
-        return True
-
-    def _first_arrays(self, network: Any, random: Any, inputs: int) -> dict[str, Any]:
-        """Weights to begin with, by name; where there are none, the layers' own initializers are asked."""
-        return {}
 
     def fit(
         self,
@@ -180,235 +73,6 @@ class NetEstimator(BaseEstimator):
         first = not self.__sklearn_is_fitted__()
         return self._fit(X, y, sample_weight, None, (), first=first, incremental=True)
 
-    @quiet
-    def _fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        validation: tuple[Any, Any] | None,
-        callbacks: tuple[Callback, ...],
-        *,
-        first: bool,
-        incremental: bool,
-    ) -> Self:
-        self._validate_params()
-        self._refuse_what_cannot_be(validation, callbacks)
-        with self._alone():
-            with self._as_it_was_if_it_fails():
-                train = self._prepared(X, y, sample_weight, validation, callbacks, first, incremental)
-            try:
-                train()
-            finally:
-                if not incremental:
-                    # What a step computes in may be many times what was learned.
-                    self._model.backend.forget()
-                    del self._step
-        # L-BFGS leaves the first weights where it has found no loss at all.
-        lost = self._minimizes() and np.isnan(self.loss_)
-        if lost or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
-            raise ValueError(NOT_FINITE)
-        return self
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """The time in which no other call trains the same estimator."""
-        call = object()
-        if self.__dict__.setdefault("_training", call) is not call:
-            raise UsageError("this estimator is being fitted already, in a callback or in another thread: fit a clone")
-        try:
-            yield
-        finally:
-            del self._training
-
-    @contextmanager
-    def _as_it_was_if_it_fails(self) -> Iterator[None]:
-        """The time in which attributes are set anew, but nothing that they hold is changed."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            for name in self.__dict__.keys() - before.keys():
-                delattr(self, name)
-            self.__dict__.update(before)
-            raise
-
-    def _prepared(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        validation: tuple[Any, Any] | None,
-        callbacks: tuple[Callback, ...],
-        first: bool,
-        incremental: bool,
-    ) -> Callable[[], None]:
-        """All that is looked at before training, and what trains."""
-        if not incremental:
-            # Classes named to `partial_fit` count for those calls alone.
-            self.__dict__.pop("_announced", None)
-        self._library = Library.of(X)
-        x, y = self._checked(X, y, reset=first)
-        weight = host(sample_weight)
-        if weight is not None:
-            weight = _check_sample_weight(weight, x, dtype=np.float64, ensure_non_negative=True)
-        target = self._encode(y, first)
-        samples = Samples(x, target, self._weights(target, weight))
-        held_out = None
-        if validation:
-            x_val, y_val = self._checked(*validation, reset=False)
-            held_out = Samples(x_val, self._encode(y_val, first=False, held_out=True))
-        random = check_random_state(self.random_state)
-        self._prepare(x, random, first, incremental)
-        if self._minimizes():
-            return partial(self._minimize, samples)
-        self._start_curves(first, bool(held_out))
-        if self.early_stopping and held_out is None:
-            samples, held_out = hold_back(samples, self.validation_fraction, self._strata(samples.target), random)
-        settings = self._loop_settings(len(samples.x))
-        parts = self._model, self._step, settings, self, samples, held_out, random
-        policy = EpochPolicy(*parts, first=first, incremental=incremental)
-        epochs = 1 if incremental else self.max_iter
-        return partial(run_epochs, policy, Callbacks(callbacks), epochs, must_converge=not incremental)
-
-    def _minimize(self, samples: Samples) -> None:
-        options = {name: getattr(self, name) for name in ("max_iter", "max_fun", "tol")}
-        found = minimize_loss(self._model, samples, self._decays(), self._l2, **options)
-        self.n_iter_, self.loss_ = int(found.nit), float(found.fun)
-        if found.status != 0:
-            warnings.warn(
-                f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
-                f"You might also want to scale the data, or increase max_iter (now {self.max_iter}).",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-
-    def _loop_settings(self, rows: int) -> Settings:
-        return Settings(
-            batch_size=self._batch_size(rows),
-            shuffle=self.shuffle,
-            early_stopping=self.early_stopping,
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
-            verbose=self.verbose,
-            score=self._score,
-            next_learning_rate=self._next_learning_rate,
-            farewell=self._last_words(),
-        )
-
-    def _batch_size(self, rows: int) -> int:
-        size: int = min(200, rows) if self.batch_size == "auto" else self.batch_size
-        if size > rows:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7
-            )
-        size = int(min(size, rows))
-        # One row has no variance to be normalised by.
-        while rows % size == 1 and self._model.network.updates_buffers:
-            size += 1
-        return size
-
-    def _refuse_what_cannot_be(self, validation: Any, callbacks: tuple[Callback, ...]) -> None:
-        """Before anything is changed: parts that are none, and parts that do not go together."""
-        for name, needs in (("loss", "target_kind"), ("optimizer", "update")):
-            part = getattr(self, name, None)
-            if part is not None and not isinstance(part, str) and (isinstance(part, type) or not hasattr(part, needs)):
-                raise ValueError(f"{name} must be one of anynet.nn, made with its settings, but is {part!r}")
-        if isinstance(getattr(self, "optimizer", None), str):
-            raise ValueError(f"optimizer must be one of anynet.nn, such as Adam(0.01), but is {self.optimizer!r}")
-        for callback in callbacks:
-            if not isinstance(callback, Callback):
-                raise ValueError(f"callbacks must hold callbacks of anynet.training, but hold {callback!r}")
-        if self._minimizes():
-            beyond = {"X_val": validation, "callbacks": callbacks}
-            beyond |= {name: getattr(self, name) for name in ("clip_norm", "dropout", "batch_norm")}
-            if given := [name for name, value in beyond.items() if value]:
-                raise ValueError(f"solver='lbfgs' takes all rows at once, and knows no {given[0]}")
-
-    def _weights(self, target: Any, weight: Any) -> Any:
-        """Sample weights with those of the classes in them, which must leave something to train on."""
-        weight = self._balanced(target, weight)
-        if weight is not None and not 0 < weight.sum() < np.inf:
-            by_class = f" (class_weight is {self.class_weight})" if getattr(self, "class_weight", None) else ""
-            raise ValueError(
-                f"the weights of all samples must have a finite sum above 0, but it is {weight.sum()}{by_class}"
-            )
-        return weight
-
-    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        x, y = validate_data(
-            self,
-            host(X),
-            host(y),
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=self.__sklearn_tags__().estimator_type == "regressor",
-            dtype=(np.float64, np.float32),
-            reset=reset,
-        )
-        return _dense(x), y
-
-    def _prepare(self, x: Any, random: Any, first: bool, incremental: bool) -> None:
-        """The model to train: a new one, or the one there is, whose optimizer only `partial_fit` lets remember."""
-        backend = self._backend(x.dtype.name)
-        settings = self._settings()
-        same = incremental and not first and settings == self._made_of
-        if same and repr(backend) == repr(self._model.backend) and hasattr(self, "_step"):
-            return
-        self._model = self._model.on(backend) if same else self._new_model(backend, x.shape[1], random, first)
-        self._made_of = settings
-        if not same:
-            self._rate = self._model.optimizer.lr
-        model = self._model
-        differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, model.seed)
-        decays = self._decays()
-        differentiate = penalized(differentiate, decays, self._l2)
-        self._step = training_step(backend, differentiate, model.optimizer, model.layout, decays, self.clip_norm)
-
-    def _settings(self) -> dict[str, Any]:
-        """The parameters that a step is made of."""
-        given = self.get_params(deep=False).items()
-        return {
-            name: getattr(value, "tolist", lambda v=value: v)() for name, value in given if name not in _OF_THE_LOOP
-        }
-
-    def _new_model(self, backend: Backend, inputs: int, random: Any, first: bool) -> Model:
-        network = self._network(self.n_outputs_)
-        if first:
-            self.n_iter_ = self.t_ = 0
-            self._stalled = 0
-            arrays = self._first_arrays(network, random, inputs)
-        else:
-            arrays = carried(self._model.parameters, network, (inputs,))
-        # scikit-learn draws nothing here, so neither do we where there is no need.
-        needs_seed = not arrays or network.stochastic
-        seed = int(random.randint(np.iinfo(np.int32).max)) if needs_seed else 0
-        model = Model(network, self._loss(), self._optimizer(), backend=backend, seed=seed).build((inputs,), arrays)
-        model.epoch = 0 if first else len(getattr(self, "loss_curve_", ()))
-        return model
-
-    def _decays(self) -> tuple[Any, ...]:
-        backend = self._model.backend
-        if not (self._l2 or self._model.optimizer.weight_decay):
-            return ()
-        return tuple(backend.asarray(marks) for marks in self._model.layout.decays(np))
-
-    def _start_curves(self, first: bool, measured: bool) -> None:
-        if first or not hasattr(self, "loss_curve_"):
-            self.loss_ = np.nan
-            self.loss_curve_: list[float] = []
-            self.validation_scores_: list[float] | None = None
-            self.validation_loss_curve_: list[float] | None = None
-            self.best_loss_ = None if self.early_stopping else np.inf
-        if (measured or self.early_stopping) and self.validation_scores_ is None:
-            self.validation_scores_, self.validation_loss_curve_ = [], []
-        if self.best_loss_ is None and not self.early_stopping:
-            self.best_loss_ = np.inf
-        self.best_validation_score_ = -np.inf if self.early_stopping else None
-
-    def _backend(self, dtype: str) -> Backend:
-        return select(self._library.name if self.backend == "auto" else self.backend, dtype)
-
     def _outputs(self, X: Any, method: str) -> Any:
         """The network's outputs for X, on the host."""
         check_is_fitted(self)
@@ -419,7 +83,7 @@ class NetEstimator(BaseEstimator):
                 f"as those passed to fit(), which came from {self._library.name}, but these come from {library.name}."
             )
         x = validate_data(self, host(X), accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
-        return self._model.predict(_dense(x))
+        return self._model.predict(dense(x))
 
     def _give(self, result: Any, X: Any) -> Any:
         """A result as an array of the library that X came in."""
@@ -450,7 +114,3 @@ class NetEstimator(BaseEstimator):
         if "_library" in kept:
             kept["_library"] = Library("numpy")
         return kept
-
-
-def _dense(x: Any) -> Any:
-    return x.toarray() if hasattr(x, "toarray") else x

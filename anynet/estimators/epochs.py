@@ -62,6 +62,20 @@ class Curves(Protocol):
     _rate: Any
 
 
+def start_curves(curves: Curves, first: bool, *, measured: bool, early_stopping: bool) -> None:
+    """Begin curves, or go on with those there are; `measured` tells whether rows are held out."""
+    if first or not hasattr(curves, "loss_curve_"):
+        curves.loss_ = np.nan
+        curves.loss_curve_ = []
+        curves.validation_scores_ = curves.validation_loss_curve_ = None
+        curves.best_loss_ = None
+    if (measured or early_stopping) and curves.validation_scores_ is None:
+        curves.validation_scores_, curves.validation_loss_curve_ = [], []
+    if curves.best_loss_ is None and not early_stopping:
+        curves.best_loss_ = np.inf
+    curves.best_validation_score_ = -np.inf if early_stopping else None
+
+
 class EpochPolicy(Policy):
     """What scikit-learn's MLP decides.
 

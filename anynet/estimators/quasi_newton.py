@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from anynet.estimators.penalty import penalized
 from anynet.estimators.samples import Samples
@@ -65,3 +66,14 @@ def minimize_loss(
         best = (backend.asarray(block, copy=True) for block in blocks_of(found.x))
         model.state = model.state._replace(parameters=tuple(best))
     return found
+
+
+def warn_unless_converged(found: Any, max_iter: int) -> None:
+    """Warn, where the estimator's `fit` was called, of what `minimize_loss` has found."""
+    if found.status != 0:
+        warnings.warn(
+            f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
+            f"You might also want to scale the data, or increase max_iter (now {max_iter}).",
+            ConvergenceWarning,
+            stacklevel=6,
+        )

@@ -12,7 +12,8 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
-from anynet.estimators.base import NetEstimator, quiet
+from anynet.estimators.base import NetEstimator
+from anynet.estimators.fitting import quiet
 from anynet.estimators.library import host
 from anynet.estimators.losses import LogLoss, PoissonLoss
 from anynet.nn import CrossEntropyLoss, Loss

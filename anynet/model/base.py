@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -14,13 +14,21 @@ from anynet.backends import Backend, select
 from anynet.backends.base import Step
 from anynet.errors import UsageError
 from anynet.model import host_state, model_file
-from anynet.model.validation import check_arrays, check_clip_norm, check_loss, check_optimizer, check_whole
+from anynet.model.part import Part
+from anynet.model.validation import (
+    check_arrays,
+    check_clip_norm,
+    check_loss,
+    check_metrics,
+    check_optimizer,
+    check_whole,
+)
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_shape
 from anynet.nn.layer import Shape, check_layer
 from anynet.training.batches import Chunk
 from anynet.training.fit_state import FitState
-from anynet.training.metrics import Metric, check_metrics, default_metrics
+from anynet.training.metrics import Metric, default_metrics
 from anynet.training.rng import generator
 from anynet.training.state import SharedState, State, first_rate, first_slots, state_of, step_number
 from anynet.training.step import evaluation_step, loss_and_gradient, prediction_step, training_step
@@ -33,24 +41,6 @@ _BELONGS_TO_WEIGHTS = {
     "backend": "model.on(backend) is the same model on another",
 }
 _PLAIN = ("network", "loss", "optimizer", "metrics", "clip_norm", "seed", "epoch", "metadata", "input_shape")
-T = TypeVar("T")
-
-
-class Part(Generic[T]):
-    """A part of a model, which decides what may be assigned to it, and when."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, model: None, owner: type) -> Part[T]: ...
-    @overload
-    def __get__(self, model: BaseModel, owner: type) -> T: ...
-    def __get__(self, model: BaseModel | None, owner: type) -> Any:
-        return self if model is None else model._parts[self.name]
-
-    def __set__(self, model: BaseModel, part: Any) -> None:
-        model._assign(self.name, part)
 
 
 class BaseModel:

@@ -16,8 +16,7 @@ from anynet.model.base import BaseModel
 from anynet.model.checkpoint_file import Checkpoint, read, write
 from anynet.training.callbacks import Callbacks
 from anynet.training.fit_state import FitState
-from anynet.training.metrics import check_mode, higher_is_better
-from anynet.training.stopping import Best
+from anynet.training.stopping import Best, check_mode, higher_is_better
 
 BEST = "best.safetensors"
 _NAME = re.compile(r"checkpoint-(?:(\d+)-)?(\d+)\.safetensors")

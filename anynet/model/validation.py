@@ -10,10 +10,11 @@ import numpy as np
 
 from anynet.backends import to_numpy
 from anynet.errors import DataError, ShapeError, UsageError, shown, unknown
-from anynet.nn import LOSSES, OPTIMIZERS, Layout, Optimizer
+from anynet.nn import LOSSES, OPTIMIZERS, Layout, Loss, Optimizer
 from anynet.nn.checks import check_part, python_number
 from anynet.nn.losses import TargetKind
 from anynet.training.callbacks import Callback
+from anynet.training.metrics import Metric
 
 
 def check_loss(loss: Any) -> None:
@@ -45,6 +46,40 @@ def check_optimizer(optimizer: Any) -> None:
         raise UsageError(f"the optimizer's lr must be a number or a schedule, but is {shown(optimizer.lr)}")
     if python_number(optimizer.weight_decay) is None:
         raise UsageError(f"the optimizer's weight_decay must be a number, but is {shown(optimizer.weight_decay)}")
+
+
+def check_metrics(metrics: Any, loss: Loss) -> tuple[Metric, ...] | None:
+    """Metrics as a tuple; None stays None.
+
+    Raises
+    ------
+    UsageError
+        When it is no list of metrics, two have the same name, or one does not fit the loss.
+
+    >>> from anynet.nn import MSELoss
+    >>> from anynet.training import Accuracy
+    >>> check_metrics([Accuracy()], MSELoss())
+    Traceback (most recent call last):
+    anynet.errors.UsageError: Accuracy() measures a target of class or probability, but MSELoss() is for a value
+    """
+    if metrics is None:
+        return None
+    if isinstance(metrics, (Metric, str)) or not isinstance(metrics, Iterable):
+        raise UsageError(f"metrics must be a list, such as [Accuracy()], but is {shown(metrics)}")
+    listed = tuple(metrics)
+    for metric in listed:
+        if not isinstance(metric, Metric):
+            hint = f"; make one, as in {metric.__name__}()" if isinstance(metric, type) else ""
+            raise UsageError(f"metrics must hold objects of the class Metric, but hold {shown(metric)}{hint}")
+        if loss.target_kind not in metric.target_kinds:
+            kinds = " or ".join(metric.target_kinds)
+            raise UsageError(f"{metric!r} measures a target of {kinds}, but {loss!r} is for a {loss.target_kind}")
+        if missing := [need for need in metric.needs if not hasattr(loss, need)]:
+            raise UsageError(f"{metric!r} needs a loss with {missing[0]}, but {loss!r} has none")
+    names = [metric.name for metric in listed]
+    if twice := [name for name in names if names.count(name) > 1 or name == "loss"]:
+        raise UsageError(f"each metric needs a name of its own, but there are two {twice[0]!r}")
+    return listed
 
 
 def check_clip_norm(norm: Any) -> float | None:

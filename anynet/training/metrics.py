@@ -6,13 +6,11 @@ are added up on the host, and `compute` makes the measure of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from anynet.errors import UsageError, shown, unknown
 from anynet.nn import Loss
 from anynet.nn.layer import Array, Namespace, device_of
 
@@ -255,73 +253,6 @@ def default_metrics(loss: Loss) -> tuple[Metric, ...]:
     ((Accuracy(),), ())
     """
     return (Accuracy(),) if hasattr(loss, "classify") else ()
-
-
-def check_metrics(metrics: Any, loss: Loss) -> tuple[Metric, ...] | None:
-    """Metrics as a tuple; None stays None.
-
-    Raises
-    ------
-    UsageError
-        When it is no list of metrics, two have the same name, or one does not fit the loss.
-
-    >>> from anynet.nn import MSELoss
-    >>> check_metrics([Accuracy()], MSELoss())
-    Traceback (most recent call last):
-    anynet.errors.UsageError: Accuracy() measures a target of class or probability, but MSELoss() is for a value
-    """
-    if metrics is None:
-        return None
-    if isinstance(metrics, (Metric, str)) or not isinstance(metrics, Iterable):
-        raise UsageError(f"metrics must be a list, such as [Accuracy()], but is {shown(metrics)}")
-    listed = tuple(metrics)
-    for metric in listed:
-        if not isinstance(metric, Metric):
-            hint = f"; make one, as in {metric.__name__}()" if isinstance(metric, type) else ""
-            raise UsageError(f"metrics must hold objects of the class Metric, but hold {shown(metric)}{hint}")
-        if loss.target_kind not in metric.target_kinds:
-            kinds = " or ".join(metric.target_kinds)
-            raise UsageError(f"{metric!r} measures a target of {kinds}, but {loss!r} is for a {loss.target_kind}")
-        if missing := [need for need in metric.needs if not hasattr(loss, need)]:
-            raise UsageError(f"{metric!r} needs a loss with {missing[0]}, but {loss!r} has none")
-    names = [metric.name for metric in listed]
-    if twice := [name for name in names if names.count(name) > 1 or name == "loss"]:
-        raise UsageError(f"each metric needs a name of its own, but there are two {twice[0]!r}")
-    return listed
-
-
-def higher_is_better(measure: str, known: Mapping[str, bool], mode: str = "auto") -> bool:
-    """Whether more of a measure is better.
-
-    Parameters
-    ----------
-    measure : str
-        Such as ``val_loss``.
-    known : dict of bool
-        By measure, whether more of it is better: what ``"auto"`` goes by.
-    mode : {"auto", "min", "max"}
-
-    Raises
-    ------
-    UsageError
-        When "auto" does not know the measure, or there is no such mode.
-
-    >>> higher_is_better("val_f1", {"loss": False, "val_f1": True}), higher_is_better("mine", {}, mode="min")
-    (True, False)
-    """
-    check_mode(mode)
-    if mode != "auto":
-        return mode == "max"
-    if measure not in known:
-        theirs = 'give mode="min" or mode="max" for a measure that a callback adds'
-        raise UsageError(f"{unknown('measure', measure, known)}; {theirs}")
-    return known[measure]
-
-
-def check_mode(mode: str) -> None:
-    """Raise a UsageError where a mode is none of "auto", "min" and "max"."""
-    if mode not in ("auto", "min", "max"):
-        raise UsageError(unknown("mode", mode, ("auto", "min", "max")))
 
 
 def _labels(xp: Namespace, loss: Loss, target: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,40 @@ import numpy as np
 from anynet.errors import UsageError, unknown
 from anynet.training.callbacks import Callback, StopTraining, is_measure
 from anynet.training.fit_state import Record
-from anynet.training.metrics import check_mode, higher_is_better
+
+
+def higher_is_better(measure: str, known: Mapping[str, bool], mode: str = "auto") -> bool:
+    """Whether more of a measure is better.
+
+    Parameters
+    ----------
+    measure : str
+        Such as ``val_loss``.
+    known : dict of bool
+        By measure, whether more of it is better: what ``"auto"`` goes by.
+    mode : {"auto", "min", "max"}
+
+    Raises
+    ------
+    UsageError
+        When "auto" does not know the measure, or there is no such mode.
+
+    >>> higher_is_better("val_f1", {"loss": False, "val_f1": True}), higher_is_better("mine", {}, mode="min")
+    (True, False)
+    """
+    check_mode(mode)
+    if mode != "auto":
+        return mode == "max"
+    if measure not in known:
+        theirs = 'give mode="min" or mode="max" for a measure that a callback adds'
+        raise UsageError(f"{unknown('measure', measure, known)}; {theirs}")
+    return known[measure]
+
+
+def check_mode(mode: str) -> None:
+    """Raise a UsageError where a mode is none of "auto", "min" and "max"."""
+    if mode not in ("auto", "min", "max"):
+        raise UsageError(unknown("mode", mode, ("auto", "min", "max")))
 
 
 class Best:

@@ -42,7 +42,7 @@ class TestTraining:
 
     def test_measuring_and_predicting(self, backend_name: str) -> None:
         model, batch = model_and_batch(nn.Linear(3), (5,), nn.CrossEntropyLoss(), backend=backend_name)
-        assert_compiled_is_the_step(backend_name, model._evaluate, model.state, batch)
+        assert_compiled_is_the_step(backend_name, model._evaluation[0], model.state, batch)
         assert_compiled_is_the_step(backend_name, model._predict, model.state, batch[:1])
 
 

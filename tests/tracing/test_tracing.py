@@ -73,7 +73,7 @@ def test_training_with_any_optimizer(case: Any) -> None:
 
 def test_measuring_and_predicting() -> None:
     model, batch = model_and_batch(nn.Linear(3), (5,), nn.CrossEntropyLoss())
-    assert_program_is_the_step(model._evaluate, model.state, batch)
+    assert_program_is_the_step(model._evaluation[0], model.state, batch)
     assert_program_is_the_step(model._predict, model.state, batch[:1])
 
 

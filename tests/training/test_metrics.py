@@ -27,7 +27,8 @@ from anynet.training import (
     R2Score,
     RootMeanSquaredError,
 )
-from anynet.training.metrics import METRICS, higher_is_better
+from anynet.training.metrics import METRICS
+from anynet.training.stopping import higher_is_better
 
 ROWS = 2500
 GENERATOR = np.random.default_rng(4)

@@ -1,0 +1,299 @@
+"""How an estimator is fitted: its data are looked at, its model is made, and the one loop trains it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
+
+from anynet.backends import Backend, select
+from anynet.errors import UsageError
+from anynet.estimators.carried import carried
+from anynet.estimators.epochs import EpochPolicy, Settings, run_epochs, start_curves
+from anynet.estimators.library import Library, host
+from anynet.estimators.penalty import penalized
+from anynet.estimators.quasi_newton import minimize_loss, warn_unless_converged
+from anynet.estimators.samples import Samples, hold_back
+from anynet.estimators.validation import check_data, check_parts, check_weights
+from anynet.model import Model
+from anynet.nn import Layer, Loss, Optimizer
+from anynet.training import Callback
+from anynet.training.callbacks import Callbacks
+from anynet.training.step import loss_and_gradient, training_step
+
+# What may change from one call to the next without another step.
+_OF_THE_LOOP = frozenset(
+    (
+        "backend",
+        "batch_size",
+        "class_weight",
+        "early_stopping",
+        "learning_rate",
+        "max_fun",
+        "max_iter",
+        "n_iter_no_change",
+        "power_t",
+        "random_state",
+        "shuffle",
+        "tol",
+        "validation_fraction",
+        "verbose",
+        "warm_start",
+    )
+)
+# Overflow and underflow are looked for in what comes out, whatever the user has NumPy do about them.
+quiet = np.errstate(all="ignore")
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
+
+class Fitting(BaseEstimator):
+    """What is decided about training by a subclass, and the training itself."""
+
+    backend: Any
+    random_state: Any
+    early_stopping: bool
+    validation_fraction: float
+    warm_start: bool
+    batch_size: Any
+    max_iter: int
+    n_iter_no_change: float
+    shuffle: bool
+    tol: float
+    verbose: Any
+    _model: Model
+    _made_of: dict[str, Any]
+    _stalled: int
+    _training: object
+    loss_: float
+    clip_norm: float | None
+    n_outputs_: int
+
+    @property
+    def _l2(self) -> float:
+        return 0.0
+
+    def _network(self, outputs: int) -> Layer:
+        raise NotImplementedError
+
+    def _loss(self) -> Loss:
+        raise NotImplementedError
+
+    def _optimizer(self) -> Optimizer:
+        raise NotImplementedError
+
+    def _encode(self, y: Any, first: bool, held_out: bool = False) -> Any:
+        """Targets as the loss compares with them; what there is to learn of them is learned the first time."""
+        raise NotImplementedError
+
+    def _score(self, outputs: Any, target: Any, weight: Any) -> float:
+        """How good the network's outputs are: what `score` gives of them."""
+        raise NotImplementedError
+
+    def _balanced(self, target: Any, weight: Any) -> Any:
+        """Sample weights with those of the classes in them."""
+        return weight
+
+    def _strata(self, target: Any) -> Any:
+        """The label of each row, where each must have its share of what `early_stopping` holds back; else None."""
+        return None
+
+    def _next_learning_rate(self, rate: Any, stalled: bool) -> Any:
+        """The learning rate after this one, or None where training is to end."""
+        return None if stalled else rate
+
+    def _last_words(self) -> str:
+        return "Stopping."
+
+    def _minimizes(self) -> bool:
+        """Whether all rows are taken at once, by L-BFGS."""
+        return False
+
+    def _trains_in_epochs(self) -> bool:
+        if self._minimizes():
+            raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+        return True
+
+    def _first_arrays(self, network: Any, random: Any, inputs: int) -> dict[str, Any]:
+        """Weights to begin with, by name; where there are none, the layers' own initializers are asked."""
+        return {}
+
+    @quiet
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any] | None,
+        callbacks: tuple[Callback, ...],
+        *,
+        first: bool,
+        incremental: bool,
+    ) -> Self:
+        self._validate_params()
+        check_parts(self, validation, callbacks)
+        with self._alone():
+            with self._as_it_was_if_it_fails():
+                train = self._prepared(X, y, sample_weight, validation, callbacks, first, incremental)
+            try:
+                train()
+            finally:
+                if not incremental:
+                    # What a step computes in may be many times what was learned.
+                    self._model.backend.forget()
+                    del self._step
+        # L-BFGS leaves the first weights where it has found no loss at all.
+        lost = self._minimizes() and np.isnan(self.loss_)
+        if lost or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
+            raise ValueError(NOT_FINITE)
+        return self
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The time in which no other call trains the same estimator."""
+        call = object()
+        if self.__dict__.setdefault("_training", call) is not call:
+            raise UsageError("this estimator is being fitted already, in a callback or in another thread: fit a clone")
+        try:
+            yield
+        finally:
+            del self._training
+
+    @contextmanager
+    def _as_it_was_if_it_fails(self) -> Iterator[None]:
+        """The time in which attributes are set anew, but nothing that they hold is changed."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            for name in self.__dict__.keys() - before.keys():
+                delattr(self, name)
+            self.__dict__.update(before)
+            raise
+
+    def _prepared(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation: tuple[Any, Any] | None,
+        callbacks: tuple[Callback, ...],
+        first: bool,
+        incremental: bool,
+    ) -> Callable[[], None]:
+        """All that is looked at before training, and what trains."""
+        if not incremental:
+            # Classes named to `partial_fit` count for those calls alone.
+            self.__dict__.pop("_announced", None)
+        self._library = Library.of(X)
+        x, y = check_data(self, X, y, reset=first)
+        weight = host(sample_weight)
+        if weight is not None:
+            weight = _check_sample_weight(weight, x, dtype=np.float64, ensure_non_negative=True)
+        target = self._encode(y, first)
+        weight = self._balanced(target, weight)
+        check_weights(weight, getattr(self, "class_weight", None))
+        samples = Samples(x, target, weight)
+        held_out = None
+        if validation:
+            x_val, y_val = check_data(self, *validation, reset=False)
+            held_out = Samples(x_val, self._encode(y_val, first=False, held_out=True))
+        random = check_random_state(self.random_state)
+        self._prepare(x, random, first, incremental)
+        if self._minimizes():
+            return partial(self._minimize, samples)
+        start_curves(self, first, measured=bool(held_out), early_stopping=self.early_stopping)
+        if self.early_stopping and held_out is None:
+            samples, held_out = hold_back(samples, self.validation_fraction, self._strata(samples.target), random)
+        settings = self._loop_settings(len(samples.x))
+        parts = self._model, self._step, settings, self, samples, held_out, random
+        policy = EpochPolicy(*parts, first=first, incremental=incremental)
+        epochs = 1 if incremental else self.max_iter
+        return partial(run_epochs, policy, Callbacks(callbacks), epochs, must_converge=not incremental)
+
+    def _minimize(self, samples: Samples) -> None:
+        options = {name: getattr(self, name) for name in ("max_iter", "max_fun", "tol")}
+        found = minimize_loss(self._model, samples, self._decays(), self._l2, **options)
+        self.n_iter_, self.loss_ = int(found.nit), float(found.fun)
+        warn_unless_converged(found, self.max_iter)
+
+    def _loop_settings(self, rows: int) -> Settings:
+        return Settings(
+            batch_size=self._batch_size(rows),
+            shuffle=self.shuffle,
+            early_stopping=self.early_stopping,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            verbose=self.verbose,
+            score=self._score,
+            next_learning_rate=self._next_learning_rate,
+            farewell=self._last_words(),
+        )
+
+    def _batch_size(self, rows: int) -> int:
+        size: int = min(200, rows) if self.batch_size == "auto" else self.batch_size
+        if size > rows:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7
+            )
+        size = int(min(size, rows))
+        # One row has no variance to be normalised by.
+        while rows % size == 1 and self._model.network.updates_buffers:
+            size += 1
+        return size
+
+    def _prepare(self, x: Any, random: Any, first: bool, incremental: bool) -> None:
+        """The model to train: a new one, or the one there is, whose optimizer only `partial_fit` lets remember."""
+        backend = self._backend(x.dtype.name)
+        settings = self._settings()
+        same = incremental and not first and settings == self._made_of
+        if same and repr(backend) == repr(self._model.backend) and hasattr(self, "_step"):
+            return
+        self._model = self._model.on(backend) if same else self._new_model(backend, x.shape[1], random, first)
+        self._made_of = settings
+        if not same:
+            self._rate = self._model.optimizer.lr
+        model = self._model
+        differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, model.seed)
+        decays = self._decays()
+        differentiate = penalized(differentiate, decays, self._l2)
+        self._step = training_step(backend, differentiate, model.optimizer, model.layout, decays, self.clip_norm)
+
+    def _settings(self) -> dict[str, Any]:
+        """The parameters that a step is made of."""
+        given = self.get_params(deep=False).items()
+        return {
+            name: getattr(value, "tolist", lambda v=value: v)() for name, value in given if name not in _OF_THE_LOOP
+        }
+
+    def _new_model(self, backend: Backend, inputs: int, random: Any, first: bool) -> Model:
+        network = self._network(self.n_outputs_)
+        if first:
+            self.n_iter_ = self.t_ = 0
+            self._stalled = 0
+            arrays = self._first_arrays(network, random, inputs)
+        else:
+            arrays = carried(self._model.parameters, network, (inputs,))
+        # scikit-learn draws nothing here, so neither do we where there is no need.
+        needs_seed = not arrays or network.stochastic
+        seed = int(random.randint(np.iinfo(np.int32).max)) if needs_seed else 0
+        model = Model(network, self._loss(), self._optimizer(), backend=backend, seed=seed).build((inputs,), arrays)
+        model.epoch = 0 if first else len(getattr(self, "loss_curve_", ()))
+        return model
+
+    def _decays(self) -> tuple[Any, ...]:
+        backend = self._model.backend
+        if not (self._l2 or self._model.optimizer.weight_decay):
+            return ()
+        return tuple(backend.asarray(marks) for marks in self._model.layout.decays(np))
+
+    def _backend(self, dtype: str) -> Backend:
+        return select(self._library.name if self.backend == "auto" else self.backend, dtype)

@@ -1,0 +1,58 @@
+"""What an estimator may be given: looked at before anything is changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from anynet.estimators.library import host
+from anynet.training import Callback
+
+
+def check_parts(estimator: Any, validation: Any, callbacks: tuple[Callback, ...]) -> None:
+    """Raise a ValueError where a part is none, or where parts do not go together."""
+    for name, needs in (("loss", "target_kind"), ("optimizer", "update")):
+        part = getattr(estimator, name, None)
+        if part is not None and not isinstance(part, str) and (isinstance(part, type) or not hasattr(part, needs)):
+            raise ValueError(f"{name} must be one of anynet.nn, made with its settings, but is {part!r}")
+    if isinstance(getattr(estimator, "optimizer", None), str):
+        raise ValueError(f"optimizer must be one of anynet.nn, such as Adam(0.01), but is {estimator.optimizer!r}")
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ValueError(f"callbacks must hold callbacks of anynet.training, but hold {callback!r}")
+    if estimator._minimizes():
+        beyond = {"X_val": validation, "callbacks": callbacks}
+        beyond |= {name: getattr(estimator, name) for name in ("clip_norm", "dropout", "batch_norm")}
+        if given := [name for name, value in beyond.items() if value]:
+            raise ValueError(f"solver='lbfgs' takes all rows at once, and knows no {given[0]}")
+
+
+def check_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+    """X, dense and of shape (n_samples, n_features), and y as NumPy arrays; with `reset` its columns are learned."""
+    x, y = validate_data(
+        estimator,
+        host(X),
+        host(y),
+        accept_sparse=["csr", "csc"],
+        multi_output=True,
+        y_numeric=estimator.__sklearn_tags__().estimator_type == "regressor",
+        dtype=(np.float64, np.float32),
+        reset=reset,
+    )
+    return dense(x), y
+
+
+def check_weights(weight: Any, class_weight: Any) -> None:
+    """Raise a ValueError where the weights, with those of the classes in them, leave nothing to train on."""
+    if weight is not None and not 0 < weight.sum() < np.inf:
+        by_class = f" (class_weight is {class_weight})" if class_weight else ""
+        raise ValueError(
+            f"the weights of all samples must have a finite sum above 0, but it is {weight.sum()}{by_class}"
+        )
+
+
+def dense(x: Any) -> Any:
+    """A sparse matrix as an array; anything else as it is."""
+    return x.toarray() if hasattr(x, "toarray") else x
