@@ -1,14 +1,18 @@
-"""The errors that anynet raises, and helpers that keep their messages short and readable."""
+"""The errors and warnings that anynet raises, and helpers that keep their messages short and readable."""
 
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 from itertools import islice
 
 _MOST_COMPARED = 1000
 _MOST_LISTED = 20
 _LONGEST = 500
+# Whose code may run between a caller's line and ours.
+_NOT_THE_CALLER = frozenset(("anynet", "contextlib", "numpy"))
 
 
 class AnynetError(Exception):
@@ -110,3 +114,11 @@ def shown(value: object, longest: int = 100) -> str:
     except Exception:
         text = f"an object of the class {type(value).__name__}"
     return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn with the line that called anynet, however deep in it the reason is found."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_CALLER:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

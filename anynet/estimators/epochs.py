@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from anynet.backends.base import Step
+from anynet.errors import warn
 from anynet.estimators.samples import Samples
 from anynet.model import Model, reading
 from anynet.training.batches import normalize_weights
@@ -228,7 +228,7 @@ class EpochPolicy(Policy):
         try:
             yield
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=7)
+            warn("Training interrupted by user.")
         finally:
             if self._best_arrays:
                 parameters, buffers = self._best_arrays
@@ -248,8 +248,7 @@ def run_epochs(policy: EpochPolicy, callbacks: Callbacks, max_iter: int, *, must
         go_on = callbacks.tell("on_fit_begin", model, max_iter, len(samples.x))
         goes_on = go_on and Loop(model, fit, source, policy, callbacks).run()
     if goes_on and must_converge:
-        warnings.warn(
+        warn(
             f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the optimization hasn't converged yet.",
             ConvergenceWarning,
-            stacklevel=5,
         )

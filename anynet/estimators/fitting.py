@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from anynet.backends import Backend, select
-from anynet.errors import UsageError
+from anynet.errors import UsageError, warn
 from anynet.estimators.carried import carried
 from anynet.estimators.epochs import EpochPolicy, Settings, run_epochs, start_curves
 from anynet.estimators.library import Library, host
@@ -241,9 +240,7 @@ class Fitting(BaseEstimator):
     def _batch_size(self, rows: int) -> int:
         size: int = min(200, rows) if self.batch_size == "auto" else self.batch_size
         if size > rows:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=7
-            )
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         size = int(min(size, rows))
         # One row has no variance to be normalised by.
         while rows % size == 1 and self._model.network.updates_buffers:

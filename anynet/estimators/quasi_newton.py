@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from anynet.errors import warn
 from anynet.estimators.penalty import penalized
 from anynet.estimators.samples import Samples
 from anynet.model import Model
@@ -61,7 +61,7 @@ def minimize_loss(
         try:
             found = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=6)
+            warn("Training interrupted by user.")
             found = OptimizeResult(x=latest, fun=objective(latest)[0], nit=0, status=0)
         best = (backend.asarray(block, copy=True) for block in blocks_of(found.x))
         model.state = model.state._replace(parameters=tuple(best))
@@ -71,9 +71,8 @@ def minimize_loss(
 def warn_unless_converged(found: Any, max_iter: int) -> None:
     """Warn, where the estimator's `fit` was called, of what `minimize_loss` has found."""
     if found.status != 0:
-        warnings.warn(
+        warn(
             f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"
             f"You might also want to scale the data, or increase max_iter (now {max_iter}).",
             ConvergenceWarning,
-            stacklevel=6,
         )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from anynet.errors import CheckpointError, UsageError, WriteError, unknown
+from anynet.errors import CheckpointError, UsageError, WriteError, unknown, warn
 from anynet.model import files
 from anynet.model.base import BaseModel
 from anynet.model.checkpoint_file import Checkpoint, read, write
@@ -154,7 +153,7 @@ class Writer:
         except WriteError as error:
             if self.settings.must_succeed:
                 raise
-            warnings.warn(f"training goes on without a checkpoint: {error}", stacklevel=2)
+            warn(f"training goes on without a checkpoint: {error}")
 
     def _let_go(self, step: int) -> None:
         """Delete the oldest, those of another training, and those beyond where this one has gone on from."""
@@ -202,7 +201,7 @@ def latest(folder: str | Path) -> Path | None:
         try:
             read(path)
         except CheckpointError as error:
-            warnings.warn(f"an older checkpoint is taken: {error}", stacklevel=2)
+            warn(f"an older checkpoint is taken: {error}")
         else:
             return path
     raise CheckpointError(f"none of the checkpoints in {folder} can be read")

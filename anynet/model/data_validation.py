@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from anynet.backends import to_numpy
 from anynet.datasets.mapped import mapping_under
 from anynet.datasets.npy import map_npy
 from anynet.datasets.on_disk import OnDisk, pieces
-from anynet.errors import DataError, ShapeError
+from anynet.errors import DataError, ShapeError, warn
 from anynet.nn import Layer, Loss
 from anynet.nn.layer import Shape
 
@@ -150,9 +149,7 @@ def warn_of_one_class(target: Any, loss: Loss) -> None:
     only = target.min()
     if loss.target_kind == "class" or only in (0, 1):
         same = f"all {len(target)} targets are class {int(only)}"
-        warnings.warn(
-            f"{same}: a network only learns to say so always; are rows of other classes missing?", stacklevel=3
-        )
+        warn(f"{same}: a network only learns to say so always; are rows of other classes missing?")
 
 
 def _masked(values: Any) -> int:

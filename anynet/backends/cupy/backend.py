@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from anynet.backends.cupy.cublas import Products
 from anynet.backends.cupy.graph import Graph, GraphMemory
 from anynet.backends.cupy.step import FusedStep
 from anynet.backends.cupy.streams import InTurn, stream_of
-from anynet.errors import BackendError, shown
+from anynet.errors import BackendError, shown, warn
 from anynet.tracing.trees import leaves, rebuilt
 
 # Each graph keeps memory for all results of its steps.
@@ -134,7 +133,7 @@ class CuPyBackend(Backend):
                 return graph.run(state, batches, data)
             result = super().run(fused or step, state, batches, data, donate=donate)
             if warning:
-                warnings.warn(warning, stacklevel=2)
+                warn(warning)
             return result
 
     def _fused(
@@ -180,7 +179,7 @@ class CuPyBackend(Backend):
             except Exception as error:
                 known.is_refused = True
                 reason = f"steps are taken one by one, for no CUDA graph holds them ({_named(error)})"
-                warnings.warn(reason, stacklevel=2)
+                warn(reason)
         _keep(known.graphs, kind, graph)
         return graph
 

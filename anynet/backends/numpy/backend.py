@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
@@ -14,6 +13,7 @@ from anynet.backends.base import Array, Backend, Step
 from anynet.backends.compiling import compiled
 from anynet.backends.numpy.blas import threads
 from anynet.backends.numpy.step import CompiledStep
+from anynet.errors import warn
 from anynet.tracing.trees import leaves, structure
 
 # Each compiled step keeps a workspace for all its results.
@@ -71,7 +71,7 @@ class NumPyBackend(Backend):
                 with threads(one=False):
                     result = super().run(step, state, batches, data, donate=donate)
                 if warning:
-                    warnings.warn(warning, stacklevel=2)
+                    warn(warning)
                 return result
             with _threads(made.multiplications):
                 return made.run(state, batches, data)
