@@ -186,20 +186,20 @@ class Backend:
         """
         collected = []
         with self.scope():
-            for batch in self.each(batches):
-                state, metrics = step(self.xp, state, self.rows_taken(batch, data))
+            for batch in self.iterate(batches):
+                state, metrics = step(self.xp, state, self.take_rows(batch, data))
                 collected.append(metrics)
             return state, {key: self.xp.stack([metrics[key] for metrics in collected]) for key in collected[0]}
 
-    def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
+    def iterate(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         """One batch after the other."""
         return (tuple(array[i, ...] for array in batches) for i in range(batches[0].shape[0]))
 
-    def rows_taken(self, batch: tuple[Array, ...], data: tuple[Array, ...]) -> tuple[Array, ...]:
+    def take_rows(self, batch: tuple[Array, ...], data: tuple[Array, ...]) -> tuple[Array, ...]:
         """A batch whose row numbers are replaced by those rows of the data."""
         return (*(self.xp.take(array, batch[0], axis=0) for array in data), *batch[1:]) if data else batch
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Drop the cached compiled steps and graphs, with their memory."""
 
     def synchronize(self) -> None:

@@ -21,11 +21,11 @@ class NotCompilable(TypeError):
     """A program that a backend has no code for."""
 
 
-class OtherNumbers(ValueError):
+class ResultMismatch(ValueError):
     """The compiled steps give other numbers than the plain ones."""
 
 
-class Overflow(OtherNumbers):
+class Diverged(ResultMismatch):
     """The numbers differ, but some are not finite, and these may depend on the order of sums."""
 
 
@@ -59,11 +59,11 @@ def compiled(
         program = trace(step, backend.xp, state, _one_of(batches, data), backend.device)
         made = compile_program(program)
         after, metrics = run(made, state, first_of(batches), data)
-        prove(backend, metrics, step, state, batches, data, after)
+        verify(backend, metrics, step, state, batches, data, after)
         return made, ""
-    except Overflow:
+    except Diverged:
         return None, ""
-    except (NotTraceable, NotCompilable, OtherNumbers) as error:
+    except (NotTraceable, NotCompilable, ResultMismatch) as error:
         reason = str(error)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
@@ -91,7 +91,7 @@ def copied(backend: Backend, arrays: Any) -> Any:
     return rebuilt(arrays, map(backend.copy, leaves(arrays)))
 
 
-def prove(
+def verify(
     backend: Backend,
     metrics: dict[str, Array],
     step: Step,
@@ -107,7 +107,7 @@ def prove(
 
     Raises
     ------
-    OtherNumbers
+    ResultMismatch
         When they differ by more than rounding errors.
     """
     new, expected = Backend.run(backend, step, copied(backend, state), first_of(batches), data)
@@ -117,8 +117,8 @@ def prove(
     for found, reference, share in pairs:
         if not _agree(backend.xp, found, reference, share):
             if not backend.xp.all(backend.xp.isfinite(reference)):
-                raise Overflow("its steps give what is not finite")
-            raise OtherNumbers("its steps give other numbers each time, as where a layer draws with numpy.random")
+                raise Diverged("its steps give what is not finite")
+            raise ResultMismatch("its steps give other numbers each time, as where a layer draws with numpy.random")
 
 
 def _agree(xp: Any, found: Array, expected: Array, share: float) -> bool:

@@ -104,14 +104,14 @@ class JAXBackend(Backend):
         def scan(state: Any, batches: tuple[Array, ...], data: tuple[Array, ...]) -> Any:
             step = weakly()
             assert step
-            return jax.lax.scan(lambda state, batch: step(self.xp, state, self.rows_taken(batch, data)), state, batches)
+            return jax.lax.scan(lambda state, batch: step(self.xp, state, self.take_rows(batch, data)), state, batches)
 
         scans = self._scans.setdefault(step, {})
         if donate not in scans:
             scans[donate] = jax.jit(scan, donate_argnums=0 if donate else ())
         return scans[donate]
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         self._scans.clear()
 
     def synchronize(self) -> None:

@@ -63,7 +63,7 @@ def as_rows(values: Any) -> Any:
 
 
 @np.errstate(under="ignore")
-def mean_and_spread(x: Any) -> tuple[Any, Any]:
+def mean_and_std(x: Any) -> tuple[Any, Any]:
     """The mean and the standard deviation of each column; the deviation is 1 if only rounding makes a column vary.
 
     Pieces are joined by the method of Chan, Golub and LeVeque (1979), so that a large mean does not blur the deviation.

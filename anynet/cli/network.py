@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from anynet import nn
-from anynet.cli.data import mean_and_spread
+from anynet.cli.data import mean_and_std
 from anynet.cli.task import Task
 from anynet.datasets.reading import machine_memory
 from anynet.errors import UsageError
@@ -46,13 +46,13 @@ def network_for(x: Any, task: Task, hidden: tuple[int, ...], activation: str) ->
     if x.dtype == np.uint8:
         inputs: list[Layer] = [nn.Rescale(1 / 255), nn.Flatten()]
     else:
-        mean, spread = mean_and_spread(x)
+        mean, spread = mean_and_std(x)
         inputs = [nn.Flatten(), nn.Rescale(scale=1 / spread, shift=mean)]
     inner = [layer for size in hidden for layer in (nn.Linear(size, weight), function)]
     return nn.Sequential(*inputs, *inner, nn.Linear(task.outputs, weight))
 
 
-def blurred_columns(network: nn.Sequential, task: Task) -> list[str]:
+def imprecise_columns(network: nn.Sequential, task: Task) -> list[str]:
     """The columns whose mean is so large, compared to their spread, that float32 blurs the differences."""
     rescale = next(layer for layer in network.layers if isinstance(layer, nn.Rescale))
     if not isinstance(rescale.scale, tuple):
@@ -61,7 +61,7 @@ def blurred_columns(network: nn.Sequential, task: Task) -> list[str]:
     return [task.features[i] if task.features else str(i) for i, ratio in enumerate(ratios) if ratio > 1e5]
 
 
-def check_part(network: nn.Sequential, task: Task, trained_on: Any, x: Any, y: Any) -> None:
+def check_split(network: nn.Sequential, task: Task, trained_on: Any, x: Any, y: Any) -> None:
     """Refuse held-out or test data that do not fit the training data, before training starts.
 
     Raises

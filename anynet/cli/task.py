@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from anynet import nn
-from anynet.cli.data import as_rows, mean_and_spread
+from anynet.cli.data import as_rows, mean_and_std
 from anynet.datasets import Dataset
 from anynet.datasets.tables import MOST_CLASSES
 from anynet.errors import DataError, ModelFileError
@@ -74,7 +74,7 @@ def task_of(data: Dataset, target: str | None, max_classes: int | None = None) -
             raise DataError(f"labels must be 0, 1, 2, ..., but row {int(np.argmin(data.y))} has {data.y.min()}")
         return Task(features, target, [str(i) for i in range(int(data.y.max()) + 1)], [], [])
     values = as_rows(data.y)
-    mean, spread = mean_and_spread(values)
+    mean, spread = mean_and_std(values)
     return Task(features, target, [], mean.tolist(), spread.tolist())
 
 

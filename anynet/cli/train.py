@@ -14,7 +14,7 @@ from anynet.cli import EXIT_CODES_HELP, INTERRUPTED
 from anynet.cli.backends import say_backend
 from anynet.cli.config import FIELDS, TrainConfig, resolve
 from anynet.cli.data import data_of, split
-from anynet.cli.network import blurred_columns, check_part, network_for
+from anynet.cli.network import check_split, imprecise_columns, network_for
 from anynet.cli.options import add_data, add_json, add_options
 from anynet.cli.printing import as_json
 from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFolder
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     data, held_out = split(data, _validation(config, test), config.seed)
     network = network_for(data.x, task, config.hidden, config.activation)
     for x, y in filter(None, (held_out, test)):
-        check_part(network, task, data.x, x, y)
+        check_split(network, task, data.x, x, y)
     _say_what_is_trained(network, task, data, held_out, test, config.dtype)
     steps = config.epochs * math.ceil(len(data.x) / config.batch_size)
     optimizer = dataclasses.replace(optimizer, lr=LinearDecay(config.lr, steps))
@@ -142,7 +142,7 @@ def _say_what_is_trained(
         f"network {'-'.join(map(str, (math.prod(data.x.shape[1:]), *sizes)))}; {kind}; {', '.join(parts)}",
         file=sys.stderr,
     )
-    if dtype == "float32" and (blurred := blurred_columns(network, task)):
+    if dtype == "float32" and (blurred := imprecise_columns(network, task)):
         columns = ", ".join(blurred[:5])
         print(
             f"float32 blurs columns that vary little for their size ({columns}); try --dtype float64", file=sys.stderr

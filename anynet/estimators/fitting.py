@@ -147,7 +147,7 @@ class Fitting(BaseEstimator):
             finally:
                 if not incremental:
                     # What a step computes in may be many times what was learned.
-                    self._model.backend.forget()
+                    self._model.backend.clear_cache()
                     del self._step
         # L-BFGS leaves the first weights where it has found no loss at all.
         lost = self._minimizes() and np.isnan(self.loss_)

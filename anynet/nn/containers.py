@@ -82,8 +82,8 @@ class Sequential(Layer):
         return self._first_trainable < len(self.layers)
 
     @property
-    def takes_bytes(self) -> bool:
-        return bool(self.layers) and self.layers[0].takes_bytes
+    def accepts_uint8(self) -> bool:
+        return bool(self.layers) and self.layers[0].accepts_uint8
 
     @cached_property
     def stochastic(self) -> bool:
@@ -171,8 +171,8 @@ class Frozen(Layer):
         check_layer(self.layer, "the layer to be Frozen")
 
     @property
-    def takes_bytes(self) -> bool:
-        return self.layer.takes_bytes
+    def accepts_uint8(self) -> bool:
+        return self.layer.accepts_uint8
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         specs, out_shape = self.layer.parameters(shape)

@@ -28,7 +28,7 @@ class Rescale(Layer):
     """
 
     trainable = False
-    takes_bytes = True
+    accepts_uint8 = True
     scale: Any = 1.0
     shift: Any = 0.0
 

@@ -104,7 +104,7 @@ class Layer:
     ----------
     trainable : bool
         Whether it has anything to train. If neither it nor an earlier layer has, training does not call its `backward`.
-    takes_bytes : bool
+    accepts_uint8 : bool
         Whether `forward` takes uint8 arrays, and turns them into floats itself.
     stochastic : bool
         Whether it draws random numbers from the context.
@@ -117,7 +117,7 @@ class Layer:
         return type(self).parameters is not Layer.parameters
 
     @property
-    def takes_bytes(self) -> bool:
+    def accepts_uint8(self) -> bool:
         return False
 
     @property

@@ -124,6 +124,6 @@ def prediction_step(backend: Backend, network: Layer, layout: Layout) -> Step:
 
 def as_floats(backend: Backend, network: Layer) -> Callable[[Namespace, Array], Array]:
     """Bytes travel as bytes and become floats only inside the step, a batch at a time."""
-    if network.takes_bytes:
+    if network.accepts_uint8:
         return lambda xp, x: x
     return lambda xp, x: x if x.dtype == backend.dtype else xp.astype(x, backend.dtype)

@@ -34,7 +34,7 @@ def fit_batches_of_one_size() -> None:
 def fit_and_forget() -> None:
     model = model_on("cupy")
     model.fit(X, Y, epochs=3, batch_size=16)
-    model.backend.forget()
+    model.backend.clear_cache()
 
 
 def fail_in_the_middle() -> None:

@@ -105,5 +105,5 @@ class TestFrozen:
         np.testing.assert_array_equal(model.parameters["0.weight"], before)
 
     def test_bytes_reach_a_frozen_rescale_as_bytes(self) -> None:
-        assert nn.Frozen(nn.Rescale(1 / 255)).takes_bytes
-        assert not nn.Frozen(nn.ReLU()).takes_bytes
+        assert nn.Frozen(nn.Rescale(1 / 255)).accepts_uint8
+        assert not nn.Frozen(nn.ReLU()).accepts_uint8

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 from anynet.backends.base import Array, Backend, Step
-from anynet.backends.compiling import compiled, copied, prove
+from anynet.backends.compiling import compiled, copied, verify
 from anynet.backends.cupy.cublas import Products
 from anynet.backends.cupy.graph import Graph, GraphMemory
 from anynet.backends.cupy.step import FusedStep
@@ -194,7 +194,7 @@ class CuPyBackend(Backend):
         try:
             graph = Graph(partial(one, self.xp), known.state, batches, data, memory, kept)
             _, metrics = graph.run(given, batches, data)
-            prove(self, metrics, one, given, batches, data)
+            verify(self, metrics, one, given, batches, data)
         finally:
             for own, array in zip(leaves(known.state), leaves(given), strict=True):
                 own[...] = array
@@ -207,7 +207,7 @@ class CuPyBackend(Backend):
 
         cupy.get_default_memory_pool().free_all_blocks(stream=self._stream)
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         with self._lock:
             self._known.clear()
 

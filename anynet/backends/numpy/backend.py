@@ -53,7 +53,7 @@ class NumPyBackend(Backend):
 
         return SimpleNamespace(**{**vars(numpy), "fft": fft, "linalg": linalg})
 
-    def each(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
+    def iterate(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         return zip(*batches, strict=True)
 
     def run(
@@ -111,7 +111,7 @@ class NumPyBackend(Backend):
         with threads(one=True):
             return compiled(self, CompiledStep, CompiledStep.run, step, state, batches, data)
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         with self._lock:
             self._known.clear()
 
