@@ -1,4 +1,4 @@
-"""Fitted perceptrons from scikit-learn and back."""
+"""Converts fitted perceptrons from scikit-learn to anynet, and back."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _INPUTS = ("n_features_in_", "feature_names_in_")
 
 
 def from_sklearn(theirs: TheirClassifier | TheirRegressor) -> MLPClassifier | MLPRegressor:
-    """A fitted perceptron of scikit-learn as one of ours, with its parameters, weights and curves.
+    """Convert a fitted perceptron of scikit-learn to one of anynet, with its parameters, weights and curves.
 
-    What its update rule remembers stays behind.
+    The optimizer state is not converted.
 
     Raises
     ------
     UsageError
-        When it is no perceptron of scikit-learn.
+        When it is not a perceptron of scikit-learn.
     NotFittedError
         When it has not been fitted.
 
@@ -63,12 +63,12 @@ def from_sklearn(theirs: TheirClassifier | TheirRegressor) -> MLPClassifier | ML
 
 
 def to_sklearn(ours: MLPClassifier | MLPRegressor) -> TheirClassifier | TheirRegressor:
-    """A fitted perceptron of ours as one of scikit-learn.
+    """Convert a fitted perceptron of anynet to one of scikit-learn.
 
     Raises
     ------
     UsageError
-        When it does what scikit-learn's cannot: normalisation, other losses, an activation for each layer.
+        When it has what scikit-learn's lacks: normalisation, other losses, an activation for each layer.
     NotFittedError
         When it has not been fitted.
     """
