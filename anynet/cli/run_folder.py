@@ -20,7 +20,7 @@ from anynet.backends import BACKENDS
 from anynet.cli.config import TrainConfig, to_toml
 from anynet.cli.printing import as_json
 from anynet.errors import UsageError, WriteError
-from anynet.model import files
+from anynet.model import atomic_files
 from anynet.training import Callback
 from anynet.training.callbacks import is_measure
 
@@ -75,8 +75,8 @@ class RunFolder(Callback):
         self.path = path or _free_path(name)
         self._resumed = resumed
         self._stack = ExitStack()
-        with files.writing(self.path):
-            files.restore(self.path)
+        with atomic_files.writing(self.path):
+            atomic_files.restore(self.path)
             if self.path.is_symlink():
                 self.path = self.path.resolve()
             # Another process may have taken a free name by now. If so, `begin` takes the next one.
@@ -98,7 +98,7 @@ class RunFolder(Callback):
 
     def begin(self) -> None:
         """Make the folder, which has its config as soon as it is visible, and lock it against other processes."""
-        with files.writing(self.path), ExitStack() as stack:
+        with atomic_files.writing(self.path), ExitStack() as stack:
             if self._replaces or self._resumed:
                 stack.enter_context(self._lock(self.path))
             if self._resumed:
@@ -144,7 +144,7 @@ class RunFolder(Callback):
     def _lock(self, folder: Path) -> ExitStack:
         stack = ExitStack()
         try:
-            stack.enter_context(files.locked(folder))
+            stack.enter_context(atomic_files.locked(folder))
         except BlockingIOError:
             raise UsageError(f"another process is training in {self.path}") from None
         return stack
@@ -152,18 +152,18 @@ class RunFolder(Callback):
     def on_fit_begin(self, model: Model, epochs: int, samples: int) -> None:
         self.history = list(model.fit_state.history) if model.fit_state else []
         lines = "".join(as_json(record) + "\n" for record in self.history)
-        files.write_atomically(self.writing / METRICS, lines.encode())
+        atomic_files.write_atomically(self.writing / METRICS, lines.encode())
 
     def on_epoch_end(self, model: Model, record: dict[str, float]) -> None:
         self.history.append(record)
-        files.append(self.writing / METRICS, as_json(record) + "\n")
+        atomic_files.append(self.writing / METRICS, as_json(record) + "\n")
 
     def finish(self, model: Model, interrupted: bool = False) -> None:
         """Save the model, and the curves if matplotlib is installed; remove the checkpoints of a finished run."""
         model.save(self.writing / MODEL)
         if curves := _curves(self.history):
-            files.write_atomically(self.writing / CURVES, curves)
-        with files.writing(self.path):
+            atomic_files.write_atomically(self.writing / CURVES, curves)
+        with atomic_files.writing(self.path):
             if not interrupted:
                 shutil.rmtree(self.checkpoints, ignore_errors=True)
             if self._replaces:
@@ -172,7 +172,7 @@ class RunFolder(Callback):
     def _replace(self) -> None:
         try:
             self._keep_what_is_not_ours()
-            files.exchange(self.path, self.writing)
+            atomic_files.exchange(self.path, self.writing)
         except OSError as error:
             # The new run is kept under another name.
             kept = self.writing.rename(self.path.with_name(f"{self.path.name}-{secrets.token_hex(4)}"))
@@ -223,8 +223,8 @@ def _free_path(name: str) -> Path:
 def find_model(text: str) -> Path:
     """The model file of a run folder, or the file itself."""
     path = Path(text)
-    with files.writing(path):
-        files.restore(path)
+    with atomic_files.writing(path):
+        atomic_files.restore(path)
     return path / MODEL if path.is_dir() else path
 
 

@@ -21,7 +21,7 @@ from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFo
 from anynet.cli.task import Task, measure, task_of
 from anynet.datasets import Dataset
 from anynet.errors import UsageError
-from anynet.model import Checkpoints, Model, files
+from anynet.model import Checkpoints, Model, atomic_files
 from anynet.model.checkpoints import latest
 from anynet.nn import SGD, Linear, LinearDecay, Sequential
 from anynet.training import EarlyStopping, Progress, TensorBoard
@@ -105,8 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _config_of(resumed: Path, arguments: argparse.Namespace) -> TrainConfig:
     """The config of a run to resume. Only options that change nothing but rounding may be given again."""
-    with files.writing(resumed):
-        files.restore(resumed)
+    with atomic_files.writing(resumed):
+        atomic_files.restore(resumed)
     if not (resumed / CONFIG).is_file():
         raise UsageError(f"{resumed} is no run folder: it has no {CONFIG}")
     if (resumed / MODEL).is_file() and not (resumed / CHECKPOINTS).is_dir():

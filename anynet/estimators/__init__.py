@@ -1,4 +1,4 @@
-"""scikit-learn's interface: multi-layer perceptrons, and any network, that follow the library X comes in."""
+"""Estimators with scikit-learn's interface, for multi-layer perceptrons and for any other network."""
 
 from __future__ import annotations
 

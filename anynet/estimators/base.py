@@ -1,4 +1,4 @@
-"""What the estimators share: fitting, predicting, and what scikit-learn asks of an estimator."""
+"""`NetEstimator`, the base of all estimators: fitting, outputs, tags, copying and pickling."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from anynet.estimators.array_library import ArrayLibrary, host
 from anynet.estimators.fitting import Fitting
-from anynet.estimators.library import Library, host
 from anynet.estimators.validation import dense
 from anynet.training import Callback
 
-# What is there during one call alone.
+# Attributes that only training needs; they are neither copied nor pickled.
 _OF_ONE_CALL = ("_step", "_training")
 
 
 class NetEstimator(Fitting):
-    """A network behind scikit-learn's interface; subclasses say which network, loss and update rule it is.
+    """A network behind scikit-learn's interface; subclasses choose the network, the loss and the optimizer.
 
-    Everything is looked at and encoded on the host, trained on the backend, and given back as arrays of the
-    library that X came in.
+    Data are checked and encoded on the host, and the network is trained on the backend. Results are arrays of the
+    library of X.
     """
 
     def fit(
@@ -40,16 +40,16 @@ class NetEstimator(Fitting):
         Parameters
         ----------
         X : array or sparse matrix of shape (n_samples, n_features)
-            Of NumPy, CuPy, PyTorch, JAX or whatever NumPy understands. float32 stays float32. A sparse matrix is
-            made dense.
+            From NumPy, CuPy, PyTorch, JAX, or anything that NumPy can convert. float32 stays float32, other dtypes
+            become float64. A sparse matrix becomes a dense array.
         y : array of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array of shape (n_samples,), optional
         X_val, y_val : arrays, optional
-            Measured after each epoch; `early_stopping` then goes by them, and holds no part of X back.
+            Validation data, measured after each epoch; `early_stopping` uses them instead of held-out rows of X.
         callbacks : iterable of anynet.training.Callback
             Such as ``anynet.training.Progress()``, a progress bar.
 
-        Ctrl-C ends training with a warning, and SIGTERM the program, once the batches at hand are done.
+        Ctrl-C ends training with a warning, and SIGTERM ends the program, once the current batches are done.
 
         Returns
         -------
@@ -58,8 +58,8 @@ class NetEstimator(Fitting):
         Raises
         ------
         ValueError
-            When X or y cannot be trained on, or a parameter cannot be, and what was learned before is there still;
-            when the weights are no finite numbers in the end; or when it is being fitted already.
+            When X, y or a parameter is invalid; the estimator is unchanged then. When the weights are not finite after
+            training. When the estimator is already being fitted.
         """
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together, but only one of them is given")
@@ -76,7 +76,7 @@ class NetEstimator(Fitting):
     def _outputs(self, X: Any, method: str) -> Any:
         """The network's outputs for X, on the host."""
         check_is_fitted(self)
-        library = Library.of(X)
+        library = ArrayLibrary.of(X)
         if self.backend == "auto" and library != self._library:
             raise ValueError(
                 f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same device "
@@ -86,8 +86,8 @@ class NetEstimator(Fitting):
         return self._model.predict(dense(x))
 
     def _give(self, result: Any, X: Any) -> Any:
-        """A result as an array of the library that X came in."""
-        return Library.of(X).give(result)
+        """A result as an array of the library of X."""
+        return ArrayLibrary.of(X).give(result)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_model")
@@ -99,7 +99,7 @@ class NetEstimator(Fitting):
         return tags
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Another like this one, on the same library and device."""
+        """A copy on the same library and device."""
         other = object.__new__(type(self))
         for name, value in vars(self).copy().items():
             if name == "_model":
@@ -109,8 +109,8 @@ class NetEstimator(Fitting):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what only this machine has: what comes of it computes on NumPy."""
+        """The state without library and device; an unpickled estimator computes on NumPy."""
         kept = {name: value for name, value in super().__getstate__().items() if name not in _OF_ONE_CALL}
         if "_library" in kept:
-            kept["_library"] = Library("numpy")
+            kept["_library"] = ArrayLibrary("numpy")
         return kept

@@ -1,4 +1,4 @@
-"""Fitted perceptrons from scikit-learn and back."""
+"""Converts fitted perceptrons from scikit-learn to anynet, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
 from anynet.errors import UsageError
-from anynet.estimators.library import Library, host
+from anynet.estimators.array_library import ArrayLibrary, host
 from anynet.estimators.mlp import MLPClassifier, MLPRegressor
 from anynet.model import Model
 
@@ -22,14 +22,14 @@ _INPUTS = ("n_features_in_", "feature_names_in_")
 
 
 def from_sklearn(theirs: TheirClassifier | TheirRegressor) -> MLPClassifier | MLPRegressor:
-    """A fitted perceptron of scikit-learn as one of ours, with its parameters, weights and curves.
+    """Convert a fitted perceptron of scikit-learn to one of anynet, with its parameters, weights and curves.
 
-    What its update rule remembers stays behind.
+    The optimizer state is not converted.
 
     Raises
     ------
     UsageError
-        When it is no perceptron of scikit-learn.
+        When it is not a perceptron of scikit-learn.
     NotFittedError
         When it has not been fitted.
 
@@ -49,7 +49,7 @@ def from_sklearn(theirs: TheirClassifier | TheirRegressor) -> MLPClassifier | ML
     if is_classifier(theirs):
         ours.classes_ = theirs.classes_
         ours._multilabel = theirs._label_binarizer.y_type_.startswith("multilabel")
-    ours._library = Library("numpy")
+    ours._library = ArrayLibrary("numpy")
     ours.out_activation_ = theirs.out_activation_
     ours._stalled = getattr(theirs, "_no_improvement_count", 0)
     inputs = (theirs.n_features_in_,)
@@ -63,12 +63,12 @@ def from_sklearn(theirs: TheirClassifier | TheirRegressor) -> MLPClassifier | ML
 
 
 def to_sklearn(ours: MLPClassifier | MLPRegressor) -> TheirClassifier | TheirRegressor:
-    """A fitted perceptron of ours as one of scikit-learn.
+    """Convert a fitted perceptron of anynet to one of scikit-learn.
 
     Raises
     ------
     UsageError
-        When it does what scikit-learn's cannot: normalisation, other losses, an activation for each layer.
+        When it has what scikit-learn's lacks: normalisation, other losses, an activation for each layer.
     NotFittedError
         When it has not been fitted.
     """

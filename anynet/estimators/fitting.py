@@ -1,4 +1,4 @@
-"""How an estimator is fitted: its data are looked at, its model is made, and the one loop trains it."""
+"""How an estimator is fitted: it checks the data, makes a model, and trains it in epochs or by L-BFGS."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from sklearn.utils.validation import _check_sample_weight
 
 from anynet.backends import Backend, select
 from anynet.errors import UsageError, warn
-from anynet.estimators.carried import carried
-from anynet.estimators.epochs import EpochPolicy, Settings, run_epochs, start_curves
-from anynet.estimators.library import Library, host
+from anynet.estimators.array_library import ArrayLibrary, host
+from anynet.estimators.epoch_policy import EpochPolicy, Settings, run_epochs, start_curves
 from anynet.estimators.penalty import penalized
 from anynet.estimators.quasi_newton import minimize_loss, warn_unless_converged
 from anynet.estimators.samples import Samples, hold_back
 from anynet.estimators.validation import check_data, check_parts, check_weights
+from anynet.estimators.warm_start import transferred
 from anynet.model import Model
 from anynet.nn import Layer, Loss, Optimizer
 from anynet.training import Callback
 from anynet.training.callbacks import Callbacks
 from anynet.training.step import loss_and_gradient, training_step
 
-# What may change from one call to the next without another step.
+# Parameters that may change between two calls without a new training step.
 _OF_THE_LOOP = frozenset(
     (
         "backend",
@@ -47,7 +47,7 @@ _OF_THE_LOOP = frozenset(
         "warm_start",
     )
 )
-# Overflow and underflow are looked for in what comes out, whatever the user has NumPy do about them.
+# Results are checked for inf and nan instead, so the user's NumPy settings for overflow do not matter.
 quiet = np.errstate(all="ignore")
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -55,7 +55,7 @@ NOT_FINITE = (
 
 
 class Fitting(BaseEstimator):
-    """What is decided about training by a subclass, and the training itself."""
+    """The training of an estimator, and the decisions that subclasses override."""
 
     backend: Any
     random_state: Any
@@ -90,30 +90,30 @@ class Fitting(BaseEstimator):
         raise NotImplementedError
 
     def _encode(self, y: Any, first: bool, held_out: bool = False) -> Any:
-        """Targets as the loss compares with them; what there is to learn of them is learned the first time."""
+        """Encode y as targets of the loss; if `first`, also set what describes y, such as `classes_`."""
         raise NotImplementedError
 
     def _score(self, outputs: Any, target: Any, weight: Any) -> float:
-        """How good the network's outputs are: what `score` gives of them."""
+        """The score of the network's outputs, like that of `score`."""
         raise NotImplementedError
 
     def _balanced(self, target: Any, weight: Any) -> Any:
-        """Sample weights with those of the classes in them."""
+        """Sample weights, multiplied by the class weights."""
         return weight
 
     def _strata(self, target: Any) -> Any:
-        """The label of each row, where each must have its share of what `early_stopping` holds back; else None."""
+        """The label of each row if `early_stopping` must hold out a stratified part; else None."""
         return None
 
     def _next_learning_rate(self, rate: Any, stalled: bool) -> Any:
-        """The learning rate after this one, or None where training is to end."""
+        """The learning rate of the next epoch, or None to end training."""
         return None if stalled else rate
 
     def _last_words(self) -> str:
         return "Stopping."
 
     def _minimizes(self) -> bool:
-        """Whether all rows are taken at once, by L-BFGS."""
+        """Whether L-BFGS trains on all rows at once."""
         return False
 
     def _trains_in_epochs(self) -> bool:
@@ -122,7 +122,7 @@ class Fitting(BaseEstimator):
         return True
 
     def _first_arrays(self, network: Any, random: Any, inputs: int) -> dict[str, Any]:
-        """Weights to begin with, by name; where there are none, the layers' own initializers are asked."""
+        """Initial weights by name; the layers' own initializers draw those that are missing."""
         return {}
 
     @quiet
@@ -146,10 +146,10 @@ class Fitting(BaseEstimator):
                 train()
             finally:
                 if not incremental:
-                    # What a step computes in may be many times what was learned.
+                    # A step may hold many times the memory of the weights.
                     self._model.backend.clear_cache()
                     del self._step
-        # L-BFGS leaves the first weights where it has found no loss at all.
+        # If the loss is nan, L-BFGS keeps the initial weights, which are finite.
         lost = self._minimizes() and np.isnan(self.loss_)
         if lost or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
             raise ValueError(NOT_FINITE)
@@ -157,7 +157,7 @@ class Fitting(BaseEstimator):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """The time in which no other call trains the same estimator."""
+        """A context in which no other call can train this estimator."""
         call = object()
         if self.__dict__.setdefault("_training", call) is not call:
             raise UsageError("this estimator is being fitted already, in a callback or in another thread: fit a clone")
@@ -168,7 +168,7 @@ class Fitting(BaseEstimator):
 
     @contextmanager
     def _as_it_was_if_it_fails(self) -> Iterator[None]:
-        """The time in which attributes are set anew, but nothing that they hold is changed."""
+        """A context that restores all attributes after an error; code in it replaces objects, but changes none."""
         before = self.__dict__.copy()
         try:
             yield
@@ -188,11 +188,11 @@ class Fitting(BaseEstimator):
         first: bool,
         incremental: bool,
     ) -> Callable[[], None]:
-        """All that is looked at before training, and what trains."""
+        """Check everything before training; return the function that trains."""
         if not incremental:
-            # Classes named to `partial_fit` count for those calls alone.
+            # The `classes` given to `partial_fit` are only for calls of `partial_fit`.
             self.__dict__.pop("_announced", None)
-        self._library = Library.of(X)
+        self._library = ArrayLibrary.of(X)
         x, y = check_data(self, X, y, reset=first)
         weight = host(sample_weight)
         if weight is not None:
@@ -242,13 +242,13 @@ class Fitting(BaseEstimator):
         if size > rows:
             warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
         size = int(min(size, rows))
-        # One row has no variance to be normalised by.
+        # Batch normalization cannot use a batch of one row.
         while rows % size == 1 and self._model.network.updates_buffers:
             size += 1
         return size
 
     def _prepare(self, x: Any, random: Any, first: bool, incremental: bool) -> None:
-        """The model to train: a new one, or the one there is, whose optimizer only `partial_fit` lets remember."""
+        """Make a new model, or go on with the old one and its optimizer state, which only `partial_fit` does."""
         backend = self._backend(x.dtype.name)
         settings = self._settings()
         same = incremental and not first and settings == self._made_of
@@ -265,7 +265,7 @@ class Fitting(BaseEstimator):
         self._step = training_step(backend, differentiate, model.optimizer, model.layout, decays, self.clip_norm)
 
     def _settings(self) -> dict[str, Any]:
-        """The parameters that a step is made of."""
+        """The parameters that a training step depends on."""
         given = self.get_params(deep=False).items()
         return {
             name: getattr(value, "tolist", lambda v=value: v)() for name, value in given if name not in _OF_THE_LOOP
@@ -278,8 +278,8 @@ class Fitting(BaseEstimator):
             self._stalled = 0
             arrays = self._first_arrays(network, random, inputs)
         else:
-            arrays = carried(self._model.parameters, network, (inputs,))
-        # scikit-learn draws nothing here, so neither do we where there is no need.
+            arrays = transferred(self._model.parameters, network, (inputs,))
+        # Draw a seed only if needed: scikit-learn draws nothing here, and the next numbers must be the same.
         needs_seed = not arrays or network.stochastic
         seed = int(random.randint(np.iinfo(np.int32).max)) if needs_seed else 0
         model = Model(network, self._loss(), self._optimizer(), backend=backend, seed=seed).build((inputs,), arrays)

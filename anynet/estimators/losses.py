@@ -1,4 +1,4 @@
-"""Losses where scikit-learn's differ from those of `anynet.nn`."""
+"""Losses of scikit-learn that differ from those of `anynet.nn`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anynet.nn.losses import TargetKind, binary_cross_entropy_with_logits, cross
 
 @dataclass(frozen=True)
 class SoftmaxLogLoss(CrossEntropyLoss):
-    """Softmax cross-entropy from logits, whose value is bounded as scikit-learn's is."""
+    """Softmax cross-entropy from logits; its value has the same upper bound as in scikit-learn."""
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         return cross_entropy(xp, prediction, target, weight, _largest(xp, prediction))
@@ -21,7 +21,7 @@ class SoftmaxLogLoss(CrossEntropyLoss):
 
 @dataclass(frozen=True)
 class LogLoss(BCEWithLogitsLoss):
-    """Binary cross-entropy from logits, summed over the outputs, whose value is bounded as scikit-learn's is."""
+    """Binary cross-entropy from logits, summed over outputs; its value is bounded as in scikit-learn."""
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         share = weight * float(prediction.shape[-1])
@@ -43,11 +43,11 @@ class PoissonLoss:
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
         rate = xp.exp(prediction)
         share = xp.reshape(weight, (-1, 1))
-        # t log t is 0 where t is.
+        # t log t is 0 for t = 0.
         entropy = target * xp.log(xp.where(target > 0, target, 1.0))
         return xp.sum(share * (entropy - target - target * prediction + rate)), share * (rate - target)
 
 
 def _largest(xp: Namespace, prediction: Array) -> float:
-    """-log of the smallest step from 1: scikit-learn clips probabilities there, but not the gradient."""
+    """-log(eps) of the dtype: scikit-learn clips probabilities at eps in the value, but not in the gradient."""
     return -math.log(xp.finfo(prediction.dtype).eps)

@@ -1,4 +1,4 @@
-"""scikit-learn's multi-layer perceptrons: its parameters, and more."""
+"""`MLPClassifier` and `MLPRegressor`, with scikit-learn's parameters and more."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ _OURS: dict[str, Any] = {
 
 
 class MLPClassifier(Classification, Perceptron):
-    """A multi-layer perceptron that tells classes apart, with scikit-learn's parameters and more.
+    """A multi-layer perceptron for classification, with scikit-learn's parameters and more.
 
-    Up to `max_fun` the parameters are those of `sklearn.neural_network.MLPClassifier`, in name, meaning and
-    default. The penalty `alpha` is divided by the size of the batch, as there; a strength that does not depend on
-    it is ``optimizer=SGD(..., weight_decay=...)``.
+    Up to `max_fun` the parameters have the names, meanings and defaults of `sklearn.neural_network.MLPClassifier`. As
+    there, the L2 penalty `alpha` is divided by the batch size. For a penalty that does not depend on the batch size,
+    use ``optimizer=SGD(..., weight_decay=...)``.
 
     Parameters
     ----------
     activation : {"identity", "logistic", "tanh", "relu"}, layer, or list of these
-        A list has one for each hidden layer.
+        One for all hidden layers, or a list with one for each.
     dropout : float
-        The share of each hidden layer's outputs that a training step leaves out.
+        The share of each hidden layer's outputs that a training step sets to 0.
     batch_norm, layer_norm : bool
         Whether each hidden layer is normalised before its activation.
     loss : Loss, optional
-        In place of the logarithmic loss.
+        Replaces the log loss.
     optimizer : Optimizer, optional
-        In place of `solver` and its settings; may have a schedule, as ``SGD(lr=LinearDecay(0.1, 1000))``.
+        Replaces `solver` and its settings; may have a schedule, as in ``SGD(lr=LinearDecay(0.1, 1000))``.
     clip_norm : float, optional
-        A gradient longer than that is scaled down to it.
+        If the L2 norm of the gradient is larger, it is scaled down to this value.
     class_weight : dict or "balanced", optional
-        Multiplied with the sample weights.
+        A factor for each class, which multiplies the sample weights.
     backend : str
-        ``auto`` computes with the library and on the device of X; any other as `anynet.backends.select` takes it.
+        ``auto`` uses the library and the device of X; see `anynet.backends.select` for other names.
 
     Attributes
     ----------
     classes_, coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_,
     n_iter_, t_, n_layers_, n_outputs_, n_features_in_, feature_names_in_, out_activation_
-        As scikit-learn's.
-    validation_loss_curve_ : list of float
-        The loss of the rows held out, after each epoch.
+        As in scikit-learn.
+    validation_loss_curve_ : list of float or None
+        The loss of the held-out rows, or of X_val, after each epoch.
 
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
@@ -150,10 +150,10 @@ class MLPClassifier(Classification, Perceptron):
 
 
 class MLPRegressor(Regression, Perceptron):
-    """A multi-layer perceptron that predicts values, with scikit-learn's parameters and more.
+    """A multi-layer perceptron for regression, with scikit-learn's parameters and more.
 
-    Up to `max_fun` the parameters are those of `sklearn.neural_network.MLPRegressor`; with several outputs `loss_`
-    is the sum over them, which is what the gradient belongs to.
+    Up to `max_fun` the parameters are those of `sklearn.neural_network.MLPRegressor`. With several outputs, `loss_` is
+    the sum over the outputs, and the gradient is that of the sum.
 
     Parameters
     ----------
@@ -165,9 +165,9 @@ class MLPRegressor(Regression, Perceptron):
     ----------
     coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_, n_iter_, t_,
     n_layers_, n_outputs_, n_features_in_, feature_names_in_, out_activation_
-        As scikit-learn's.
-    validation_loss_curve_ : list of float
-        The loss of the rows held out, after each epoch.
+        As in scikit-learn.
+    validation_loss_curve_ : list of float or None
+        The loss of the held-out rows, or of X_val, after each epoch.
 
     >>> import numpy as np
     >>> X = np.linspace(-1, 1, 200)[:, None]

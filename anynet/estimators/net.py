@@ -1,4 +1,4 @@
-"""A network of one's own behind scikit-learn's interface."""
+"""`NetClassifier` and `NetRegressor`: any network behind scikit-learn's interface."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Network: TypeAlias = Layer | Callable[[int], Layer]
 
 
 def one_hidden_layer(outputs: int) -> Layer:
-    """The network there is when none is given."""
+    """The default network."""
     return Sequential(Linear(100), ReLU(), Linear(outputs))
 
 
-class OwnNetwork(NetEstimator):
-    """What both have in common."""
+class CustomNetwork(NetEstimator):
+    """The base of `NetClassifier` and `NetRegressor`."""
 
     network: Network | None
     optimizer: Optimizer | None
@@ -66,25 +66,22 @@ _CONSTRAINTS: dict[str, Any] = {
 }
 
 
-class NetClassifier(Classification, OwnNetwork):
-    """Any network of `anynet.nn` that tells classes apart.
+class NetClassifier(Classification, CustomNetwork):
+    """A classifier with any network of `anynet.nn`.
 
     Parameters
     ----------
     network : Layer, or callable, optional
-        A whole network, its last layer with one output for each class, or for two classes with one or two; or what
-        makes one of so many outputs. One hidden layer of 100 where nothing is given.
+        A whole network, with one output for each class, or with one or two outputs for two classes. Or a function that
+        makes a network, given the number of outputs. The default has one hidden layer of 100.
     loss : Loss, optional
-        `CrossEntropyLoss`, or for one output, or columns of zeros and ones, the logarithmic loss of each.
+        The default is `CrossEntropyLoss`. If the network has one output, or y has a column of zeros and ones for each
+        class, it is the binary log loss of each output.
     optimizer : Optimizer, optional
-        ``Adam()``.
+        The default is ``Adam()``.
     batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping, validation_fraction,
-    warm_start, verbose
+    warm_start, verbose, clip_norm, class_weight, backend
         As in `MLPClassifier`.
-    clip_norm : float, optional
-        A gradient longer than that is scaled down to it.
-    class_weight : dict or "balanced", optional
-    backend : str
 
     Attributes
     ----------
@@ -145,16 +142,16 @@ class NetClassifier(Classification, OwnNetwork):
         return 2 if outputs == 2 else super()._outputs_for_two()
 
 
-class NetRegressor(Regression, OwnNetwork):
-    """Any network of `anynet.nn` that predicts values.
+class NetRegressor(Regression, CustomNetwork):
+    """A regressor with any network of `anynet.nn`.
 
     Parameters
     ----------
     network : Layer, or callable, optional
-        A whole network, its last layer with one output for each value; or what makes one of so many outputs. One
-        hidden layer of 100 where nothing is given.
+        A whole network, with one output for each column of y. Or a function that makes a network, given the number of
+        outputs. The default has one hidden layer of 100.
     loss : Loss, optional
-        `HalfMSELoss`.
+        The default is `HalfMSELoss`.
     optimizer, batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping,
     validation_fraction, warm_start, verbose, clip_norm, backend
         As in `NetClassifier`.

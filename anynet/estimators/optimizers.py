@@ -1,4 +1,4 @@
-"""Update rules where scikit-learn's differ from those of `anynet.nn`."""
+"""Optimizers of scikit-learn that differ from those of `anynet.nn`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from anynet.nn.optimizers import Slots, bias_correction
 
 
 @dataclass(frozen=True)
-class RememberedSGD(SGD):
-    """v <- momentum * v - lr * g, w <- w + v: a velocity keeps the learning rates it was made with.
+class SklearnSGD(SGD):
+    """SGD with v <- momentum * v - lr * g, w <- w + v: gradients in v keep the learning rate of their step.
 
-    While the learning rate is constant this is `SGD`; but a momentum of 1 is allowed, as scikit-learn allows it.
+    With a constant learning rate this is `SGD`, but, as in scikit-learn, a momentum of 1 is allowed.
     """
 
     def __post_init__(self) -> None:
@@ -40,8 +40,8 @@ class RememberedSGD(SGD):
 
 
 @dataclass(frozen=True)
-class PlainEpsilonAdam(Adam):
-    """Adam as its paper's section 2 abbreviates it: w <- w - lr_t * m / (sqrt(s) + eps), eps not corrected."""
+class SklearnAdam(Adam):
+    """Adam in the short form of its paper's section 2: w <- w - lr_t * m / (sqrt(s) + eps), eps not corrected."""
 
     def update(
         self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array

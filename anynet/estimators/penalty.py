@@ -9,10 +9,10 @@ from anynet.training.step import Gradient
 
 
 def penalized(differentiate: Gradient, decays: Blocks, l2: float) -> Gradient:
-    """Loss and gradient with l2 / (2 n) times the sum of all w^2 that `decays` marks, n being the batch's total weight.
+    """Add l2 / (2 n) times the sum of all w^2 that `decays` marks to the loss; n is the batch's total weight.
 
-    A batch is (x, target, weight, 1 / n), the last of shape (batch,) and all the same; or (x, target, weight) where
-    all rows weigh alike, and so are 1 / n each.
+    A batch is (x, target, weight, 1 / n), where the last is an array of shape (batch,) with one value. Without sample
+    weights it is (x, target, weight), since every weight is 1 / n then.
     """
     if not l2:
         return differentiate

@@ -1,4 +1,4 @@
-"""The layers, first weights and update rules of scikit-learn's multi-layer perceptrons."""
+"""The layers, initial weights and optimizers of scikit-learn's multi-layer perceptrons."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from anynet.estimators.array_library import host
 from anynet.estimators.base import NetEstimator
-from anynet.estimators.library import host
-from anynet.estimators.optimizers import PlainEpsilonAdam, RememberedSGD
+from anynet.estimators.optimizers import SklearnAdam, SklearnSGD
 from anynet.nn import (
     BatchNorm,
     Dropout,
@@ -28,7 +28,7 @@ SMALLEST_LEARNING_RATE = 1e-6
 
 
 class Perceptron(NetEstimator):
-    """What both have in common: layers, an update rule, and scikit-learn's names for what was learned."""
+    """The base of `MLPClassifier` and `MLPRegressor`: layers, optimizer, and attributes such as `coefs_`."""
 
     hidden_layer_sizes: Any
     activation: Any
@@ -80,9 +80,9 @@ class Perceptron(NetEstimator):
         if self.optimizer is not None:
             return self.optimizer
         if self.solver == "adam":
-            return PlainEpsilonAdam(self.learning_rate_init, betas=(self.beta_1, self.beta_2), eps=self.epsilon)
+            return SklearnAdam(self.learning_rate_init, betas=(self.beta_1, self.beta_2), eps=self.epsilon)
         nesterov = bool(self.nesterovs_momentum and self.momentum)
-        return RememberedSGD(self.learning_rate_init, momentum=self.momentum, nesterov=nesterov)
+        return SklearnSGD(self.learning_rate_init, momentum=self.momentum, nesterov=nesterov)
 
     def _minimizes(self) -> bool:
         return self.solver == "lbfgs" and self.optimizer is None
@@ -92,7 +92,7 @@ class Perceptron(NetEstimator):
         return float(self.alpha)
 
     def _first_arrays(self, network: Any, random: Any, inputs: int) -> dict[str, Any]:
-        """Drawn uniformly within Glorot's bound, weights and biases, as scikit-learn draws them."""
+        """Draw weights and biases uniformly within Glorot's bound, as scikit-learn does."""
         factor = 2.0 if self.activation == "logistic" else 6.0
         arrays = {}
         for i, layer in enumerate(network.layers):
@@ -118,7 +118,7 @@ class Perceptron(NetEstimator):
 
     @property
     def coefs_(self) -> list[Any]:
-        """The weight matrix of each layer, of shape (inputs, outputs): copies; set the list to change them."""
+        """Copies of each layer's weights, of shape (inputs, outputs); assign a new list to change them."""
         return self._learned("weight")
 
     @coefs_.setter
@@ -127,7 +127,7 @@ class Perceptron(NetEstimator):
 
     @property
     def intercepts_(self) -> list[Any]:
-        """The biases of each layer: copies; set the list to change them."""
+        """Copies of each layer's biases, of shape (outputs,); assign a new list to change them."""
         return self._learned("bias")
 
     @intercepts_.setter
@@ -143,7 +143,7 @@ class Perceptron(NetEstimator):
     def _learned(self, last: str) -> list[Any]:
         names, arrays = self._names(last), self._model.parameters
         for name in names:
-            # A change in place would be lost, so it is refused.
+            # A change in place would not reach the model, so NumPy must refuse it.
             arrays[name].flags.writeable = False
         return [self._library.give(arrays[name]) for name in names]
 

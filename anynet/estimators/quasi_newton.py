@@ -19,14 +19,14 @@ from anynet.training.step import loss_and_gradient
 def minimize_loss(
     model: Model, samples: Samples, decays: tuple[Any, ...], l2: float, *, max_iter: int, max_fun: int, tol: float
 ) -> Any:
-    """Move a model to where its loss is least, by limited-memory BFGS (Liu and Nocedal 1989).
+    """Train a model by limited-memory BFGS (Liu and Nocedal 1989), which minimizes the loss of all rows.
 
-    The objective is computed on the backend; what L-BFGS remembers is on the host, in float64.
+    The backend computes loss and gradient; L-BFGS keeps its own state on the host, in float64.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        Whose `status` is not 0 where it has not converged.
+        Its `status` is not 0 if it has not converged.
     """
     from scipy.optimize import OptimizeResult, minimize
 
@@ -69,7 +69,7 @@ def minimize_loss(
 
 
 def warn_unless_converged(found: Any, max_iter: int) -> None:
-    """Warn, where the estimator's `fit` was called, of what `minimize_loss` has found."""
+    """Warn if `minimize_loss` has not converged; the warning points to the call of the estimator's `fit`."""
     if found.status != 0:
         warn(
             f"lbfgs failed to converge after {found.nit} iteration(s) (status={found.status}):\n{found.message}\n"

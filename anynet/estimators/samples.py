@@ -1,4 +1,4 @@
-"""Rows to train on, and those held back from them."""
+"""Samples, and their split into training and held-out rows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Samples(NamedTuple):
 
 
 def hold_back(samples: Samples, fraction: float, strata: Any, random: Any) -> tuple[Samples, Samples]:
-    """Samples to train on, and a fraction for early stopping to go by, which has its share of each stratum.
+    """Split samples into training rows and a held-out fraction for early stopping, stratified by `strata`.
 
     Raises
     ------
     ValueError
-        When they cannot be divided so.
+        When they cannot be split in this way.
     """
     try:
         rows, kept = train_test_split(
@@ -46,7 +46,7 @@ def hold_back(samples: Samples, fraction: float, strata: Any, random: Any) -> tu
 
 
 def _counted(samples: Samples, strata: Any) -> str:
-    """How many rows there are and, where it matters, of which class."""
+    """The number of samples, and with strata that of each class, for an error message."""
     rows = f"{len(samples.x)} samples"
     if strata is None:
         return rows

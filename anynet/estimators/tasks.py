@@ -1,4 +1,4 @@
-"""What is predicted: classes, or values."""
+"""`Classification` and `Regression`: how estimators encode y, predict and score."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 
+from anynet.estimators.array_library import host
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.fitting import quiet
-from anynet.estimators.library import host
 from anynet.estimators.losses import LogLoss, PoissonLoss
 from anynet.nn import CrossEntropyLoss, Loss
 
 
 class Classification(ClassifierMixin, NetEstimator):
-    """Classes by name, one for each sample; or, for a y of zeros and ones with a column each, any number of them."""
+    """Classifiers: one class for each sample; or multilabel, with a column of zeros and ones in y for each class."""
 
     class_weight: Any
     loss: Any
-    # Where none is given, and more than two classes exclude each other.
+    # The default loss for one class per sample, if the network has more than one output.
     loss_of_many: ClassVar[Loss] = CrossEntropyLoss()
 
     @available_if(lambda self: self._trains_in_epochs())  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Train on X for one epoch; `classes` names all there will be, at the first call."""
+        """Train on X for one epoch; the first call needs all `classes` that will ever be in y."""
         if classes is None and not (self.__sklearn_is_fitted__() or hasattr(self, "_announced")):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if classes is not None:
@@ -43,18 +43,18 @@ class Classification(ClassifierMixin, NetEstimator):
 
     @quiet
     def predict(self, X: Any) -> Any:
-        """The likeliest class of each sample; or zeros and ones, a column for each class."""
+        """The most likely class of each sample; or, if multilabel, zeros and ones with a column for each class."""
         chosen = self._chosen(self._outputs(X, "predict"))
         return self._give(chosen if self._multilabel else self.classes_[chosen], X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """The share of samples whose class, or all of whose classes, `predict` finds; of arrays of any library."""
+        """The accuracy of `predict`, for arrays of any library; if multilabel, all classes of a sample must match."""
         return float(accuracy_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
 
     @available_if(lambda self: self._tells_probabilities())  # type: ignore[untyped-decorator]
     @quiet
     def predict_proba(self, X: Any) -> Any:
-        """The probability of each class, in columns ordered as `classes_` is."""
+        """The probabilities, of shape (n_samples, n_classes), with columns in the order of `classes_`."""
         return self._give(self._probabilities(self._outputs(X, "predict_proba")), X)
 
     @available_if(lambda self: self._tells_probabilities())  # type: ignore[untyped-decorator]
@@ -73,12 +73,12 @@ class Classification(ClassifierMixin, NetEstimator):
         if self._multilabel:
             return found
         if self.n_outputs_ > 1:
-            # A loss of each class by itself need not sum to 1.
+            # Probabilities of a binary loss for each class need not sum to 1.
             return found / found.sum(axis=1, keepdims=True)
         return np.hstack([1 - found, found]) if len(self.classes_) > 1 else np.ones_like(found)
 
     def _chosen(self, outputs: Any) -> Any:
-        """The number of each sample's class, or which classes it has."""
+        """The class number of each sample or, if multilabel, zeros and ones."""
         scores = self._model.loss.probabilities(np, outputs) if hasattr(self._model.loss, "probabilities") else outputs
         if self._multilabel:
             return (scores > 0.5).astype(np.int64)
@@ -119,11 +119,11 @@ class Classification(ClassifierMixin, NetEstimator):
         return LogLoss() if self._multilabel or self.n_outputs_ == 1 else self.loss_of_many
 
     def _outputs_for_two(self) -> int:
-        """One output tells two classes apart, unless the loss has an output for each."""
+        """The number of outputs for two classes: one, unless the loss needs one for each class."""
         return 2 if getattr(self.loss, "target_kind", None) == "class" else 1
 
     def _learn_activation(self) -> None:
-        """Remember what the outputs mean."""
+        """Set `out_activation_`, where an estimator has it."""
 
     def _check_known(self, y: Any, multilabel: bool, first: bool) -> None:
         if multilabel != self._multilabel or (multilabel and y.shape[1] != len(self.classes_)):
@@ -166,7 +166,7 @@ class Classification(ClassifierMixin, NetEstimator):
         return self._labels(target) if len(self.classes_) == 2 and not self._multilabel else None
 
     def _numbers(self, target: Any) -> Any:
-        """The number of each sample's class, from what the loss compares with."""
+        """The class number of each sample, from encoded targets."""
         one = target if target.ndim == 1 else target.argmax(axis=1) if target.shape[1] > 1 else target[:, 0]
         return one.astype(np.int64)
 
@@ -180,7 +180,7 @@ class Classification(ClassifierMixin, NetEstimator):
 
 
 class Regression(RegressorMixin, NetEstimator):
-    """One value for each sample, or several."""
+    """Regressors: one value for each sample, or several."""
 
     @available_if(lambda self: self._trains_in_epochs())  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -189,16 +189,16 @@ class Regression(RegressorMixin, NetEstimator):
 
     @quiet
     def predict(self, X: Any) -> Any:
-        """The predicted values, of shape (n_samples,) where y had it."""
+        """The predicted values, of shape (n_samples,) or, for several outputs, (n_samples, n_outputs)."""
         values = self._values(self._outputs(X, "predict"))
         return self._give(values[:, 0] if self.n_outputs_ == 1 else values, X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R squared of what `predict` gives, beside y; of arrays of any library."""
+        """R squared of `predict`, for arrays of any library."""
         return float(r2_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
 
     def _values(self, outputs: Any) -> Any:
-        """What the outputs mean: a rate by its logarithm, a share by its logit, or themselves."""
+        """Values from outputs: exp(outputs) for a Poisson loss, probabilities if the loss has them, else unchanged."""
         loss = self._model.loss
         if isinstance(loss, PoissonLoss):
             return np.exp(outputs)

@@ -1,4 +1,4 @@
-"""What an estimator may be given: looked at before anything is changed."""
+"""Checks of an estimator's parameters and data, before anything changes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from anynet.estimators.library import host
+from anynet.estimators.array_library import host
 from anynet.training import Callback
 
 
 def check_parts(estimator: Any, validation: Any, callbacks: tuple[Callback, ...]) -> None:
-    """Raise a ValueError where a part is none, or where parts do not go together."""
+    """Raise a ValueError if a loss, optimizer or callback is invalid, or if L-BFGS cannot use a part."""
     for name, needs in (("loss", "target_kind"), ("optimizer", "update")):
         part = getattr(estimator, name, None)
         if part is not None and not isinstance(part, str) and (isinstance(part, type) or not hasattr(part, needs)):
@@ -30,7 +30,7 @@ def check_parts(estimator: Any, validation: Any, callbacks: tuple[Callback, ...]
 
 
 def check_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-    """X, dense and of shape (n_samples, n_features), and y as NumPy arrays; with `reset` its columns are learned."""
+    """Check X and y; return them as NumPy arrays, X dense. With `reset`, the estimator stores the columns of X."""
     x, y = validate_data(
         estimator,
         host(X),
@@ -45,7 +45,7 @@ def check_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
 
 
 def check_weights(weight: Any, class_weight: Any) -> None:
-    """Raise a ValueError where the weights, with those of the classes in them, leave nothing to train on."""
+    """Raise a ValueError if sample weights, multiplied by class weights, do not have a finite sum above 0."""
     if weight is not None and not 0 < weight.sum() < np.inf:
         by_class = f" (class_weight is {class_weight})" if class_weight else ""
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The model that a person holds, its file and its checkpoints."""
+"""`Model`, which trains, predicts, saves and loads a network, and `Checkpoints`, to resume its training."""
 
 from anynet.model.checkpoints import Checkpoints, latest
 from anynet.model.model import Model

@@ -1,4 +1,4 @@
-"""A network with its loss, optimizer and weights: what may be assigned, who may read, and who may change it."""
+"""The base of `Model`: its parts and weights, and thread-safe access to them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _PLAIN = ("network", "loss", "optimizer", "metrics", "clip_norm", "seed", "epoch
 
 
 class BaseModel:
-    """The parts and weights of a model, which one thread at a time changes, and any number read."""
+    """The parts and weights of a model; one thread at a time may change them, any number may read them."""
 
     network: Part[Layer] = Part()
     loss: Part[Loss] = Part()
@@ -69,7 +69,7 @@ class BaseModel:
         self.input_shape: Shape | None = None
         self._shared: SharedState
         self._parts: dict[str, Any] = {}
-        # Held while parts or weights are made anew, and when a training begins.
+        # Held while parts or weights are replaced, and when a training begins.
         self._building = threading.RLock()
         self.network = network
         self.loss = loss
@@ -89,7 +89,7 @@ class BaseModel:
         ----------
         input_shape : tuple of int
         arrays : dict of arrays, optional
-            Weights by name, as in `parameters`; those that are not there are drawn from the seed.
+            Weights by name, as in `parameters`; missing ones are drawn from the seed.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class BaseModel:
 
     @property
     def measured(self) -> tuple[Metric, ...]:
-        """The metrics that `evaluate` measures beside the loss: those given or, where none are, the loss's own."""
+        """The metrics that `evaluate` measures beside the loss; if none were given, the default of the loss."""
         return default_metrics(self.loss) if self.metrics is None else self.metrics
 
     def _need_weights(self) -> None:
@@ -140,7 +140,7 @@ class BaseModel:
 
     @property
     def state(self) -> State:
-        """What training changes; it belongs to training, so `read_state` is for everybody else."""
+        """Everything that training changes; only for the training thread, other code calls `read_state`."""
         self._need_weights()
         return self._shared.state
 
@@ -149,28 +149,28 @@ class BaseModel:
         self._shared.replace(lambda _: state)
 
     def read_state(self) -> State:
-        """The state as of the last batches that are done; its arrays may not be changed.
+        """The state after the last completed batches; do not change its arrays.
 
-        Nor are they changed afterwards, but in a callback, where they are those that training goes on with.
+        Training does not change them either, except those that a callback has read.
         """
         self._need_weights()
         return self._shared.read()
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Every parameter and buffer by name, copied to NumPy arrays, such as ``0.weight``."""
+        """All parameters and buffers by name, such as ``0.weight``, copied to NumPy arrays."""
         state = self.read_state()
         return host_state.named_arrays(self.layout, self.backend, state)
 
     def put(self, arrays: Mapping[str, Any]) -> None:
-        """Set parameters and buffers by name, all of them, as `parameters` gives them; all else stays as it is.
+        """Set all parameters and buffers, by name as in `parameters`; the optimizer state does not change.
 
-        In a callback, training goes on with what was put.
+        If a callback calls this, training continues with the new values.
 
         Raises
         ------
         ShapeError, DataError
-            When an array has another shape than its parameter, or holds what is no finite number.
+            When an array does not have the shape of its parameter, or holds inf or nan.
         UsageError
             When names are unknown or missing, or the model is being trained in another thread.
         """
@@ -182,7 +182,7 @@ class BaseModel:
         self._shared.replace(lambda state: state._replace(parameters=parameters, buffers=buffers))
 
     def snapshot(self) -> dict[str, Any]:
-        """All that the model is, with arrays of the host."""
+        """The whole model as a dict, its arrays as NumPy arrays; used for pickling and copying."""
         kept = {**{name: getattr(self, name) for name in _PLAIN}, "dtype": self.backend.dtype_name}
         kept["metadata"] = copy.deepcopy(self.metadata)
         if self.input_shape is not None:
@@ -191,7 +191,7 @@ class BaseModel:
         return kept
 
     def description(self, state: State) -> dict[str, Any]:
-        """All but the weights, as what JSON can hold."""
+        """Everything but the weights, as values that JSON can hold."""
         return {
             **model_file.parts(self),
             "input_shape": self.input_shape,
@@ -207,7 +207,7 @@ class BaseModel:
         self._restore(kept, select("numpy", kept["dtype"]))
 
     def on(self, backend: Backend) -> Self:
-        """The same model, with all that it remembers, on another backend."""
+        """A copy of the model, with its optimizer state, on another backend."""
         model = object.__new__(type(self))
         model._restore(self.snapshot(), backend)
         return model
@@ -223,7 +223,7 @@ class BaseModel:
             self._go_on_from(kept)
 
     def _go_on_from(self, kept: Mapping[str, Any]) -> None:
-        """Become, within a training, what was taken of a model, as `snapshot` gives it."""
+        """Restore seed, epoch, metadata, weights and optimizer state from a snapshot, inside a training."""
         self._parts["seed"] = kept["seed"]
         self.epoch, self.metadata = kept["epoch"], kept["metadata"]
         self._make_steps()
@@ -244,7 +244,7 @@ class BaseModel:
         return part
 
     def _assign(self, name: str, part: Any) -> None:
-        """Make something a part; another but the network or backend counts from the next call on."""
+        """Check and assign a part, for the next call; network and backend cannot change once there are weights."""
         part = self._checked(name, part)
         with self._building:
             if name == "metrics":
@@ -280,7 +280,7 @@ class BaseModel:
 
     @contextmanager
     def training(self, fit: FitState | None = None) -> Iterator[None]:
-        """The time in which this thread alone may change the model; a UsageError where it is being trained already."""
+        """A context in which only this thread may change the model; a UsageError if it is already being trained."""
         self._need_weights()
         with ExitStack() as stack:
             with self._building:
@@ -290,7 +290,7 @@ class BaseModel:
             yield
 
     def train_on(self, batches: Chunk, data: tuple[Any, ...], step: Step | None = None) -> Any:
-        """Take a step for each batch, in training; the loss of each, which the device may be working on still."""
+        """Take a step for each batch, inside `training`; return the losses, which the device may still compute."""
 
         def steps(state: State) -> tuple[State, Any]:
             state, metrics = self.backend.run(step or self._train, state, batches.arrays, data)

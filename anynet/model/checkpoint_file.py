@@ -1,4 +1,4 @@
-"""All of a training in one file: what it takes to go on from there."""
+"""Checkpoint files: everything that a training needs to resume, written, read and checked."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from anynet.training.callbacks import Callback, Callbacks
 from anynet.training.fit_state import FitState
 
 _RECORD = {"epoch", "loss", "seconds", "samples_per_second"}
-# What the file calls some fields of a FitState, as it always did: its `epochs` is the last epoch.
+# Names of fields of a FitState in the file, the same in all formats: `epochs` there is the last epoch.
 _NAMES = {"first": "first_epoch", "asked": "epochs", "epochs": "last_epoch", "training": "training_id"}
-# Which only older files have.
+# Keys that only older files have.
 _FORMER = ("losses", "unread")
 _COURSE = {
     **dict.fromkeys(("first", "asked", "epochs", "samples", "rows"), schema.WHOLE),
@@ -36,12 +36,12 @@ _SCHEMA = {"course": _COURSE, "callbacks": _STATES}
 
 
 def write(path: Path, model: BaseModel, fit: FitState, callbacks: Callbacks) -> None:
-    """Write a model and how far its training has come, whose losses have all been read.
+    """Write a model and the progress of its training; all its losses must be on the host already.
 
     Raises
     ------
     WriteError
-        When it cannot be written; whatever was there before is there still.
+        When the file cannot be written; an earlier file at this path is unchanged then.
     """
     kept = model.snapshot()
     arrays = {f"weights/{name}": array for name, array in kept["arrays"].items()}
@@ -76,7 +76,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _former_counts(arrays: dict[str, Any], description: dict[str, Any]) -> dict[str, Any]:
-    """How many steps Adam has taken: a slot of its own now, but a number beside them in the first two formats."""
+    """Adam's step counts as slots, for files of the first two formats, which hold one number instead."""
     names = _under("slots/mean/", arrays).keys() - _under("slots/step/", arrays)
     if not names:
         return {}
@@ -88,7 +88,7 @@ def _former_counts(arrays: dict[str, Any], description: dict[str, Any]) -> dict[
 
 
 class Checkpoint:
-    """A checkpoint that has been found to fit a model and what `fit` was told; nothing has changed yet.
+    """A checkpoint that fits a model and the arguments of `fit`; only `restore` changes the model.
 
     Parameters
     ----------
@@ -97,19 +97,19 @@ class Checkpoint:
     shape : tuple of int
         Of one sample.
     asked : FitState
-        That of a fit from the beginning.
+        The state of a new fit with the same arguments.
 
     Attributes
     ----------
     fit : FitState
-        How far the training had come.
+        The progress of the training in the checkpoint.
     step : int
-        How many steps had been taken.
+        The number of training steps so far.
 
     Raises
     ------
     CheckpointError
-        When the file is missing or damaged, or was written by another training than this.
+        When the file is missing or damaged, or does not fit the model or the arguments.
     """
 
     def __init__(self, path: Path, model: BaseModel, shape: Shape, asked: FitState) -> None:
@@ -177,13 +177,13 @@ class Checkpoint:
         return kept
 
     def restore(self, model: BaseModel) -> None:
-        """Bring a model that is in training to where the checkpoint was written."""
+        """Restore a model, which must be in training, to the state in the checkpoint."""
         self._before = model.snapshot()
         with _blamed(self.path):
             model._go_on_from(self._kept)
 
     def restore_callbacks(self, callbacks: Callbacks, model: BaseModel) -> None:
-        """Bring those callbacks there whose kind and name are in the checkpoint, or the model back where it was."""
+        """Restore the callbacks whose class and name are in the checkpoint; on an error, undo `restore`."""
         try:
             with _blamed(self.path):
                 for key, callback, state in self._states(callbacks):
@@ -197,7 +197,7 @@ class Checkpoint:
         if isinstance(states, dict):
             named = callbacks.by_name()
             return [(key, named[key], states[key]) for key in states if key in named]
-        # The first format kept them by their places.
+        # The first format stored the states as a list, in the order of the callbacks.
         if len(states) != len(callbacks.given):
             return []
         return [(str(i), *pair) for i, pair in enumerate(zip(callbacks.given, states, strict=True))]
@@ -205,7 +205,7 @@ class Checkpoint:
 
 @contextmanager
 def _blamed(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged description causes into an error that names the file."""
+    """Turn any error from a damaged description into a CheckpointError that names the file."""
     try:
         yield
     except CheckpointError:

@@ -1,4 +1,4 @@
-"""When a training is written down, and what of it is kept, so that it can be stopped at any moment."""
+"""`Checkpoints`: when a training writes checkpoints, and which ones are kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from anynet.errors import CheckpointError, UsageError, WriteError, unknown, warn
-from anynet.model import files
+from anynet.model import atomic_files
 from anynet.model.base import BaseModel
 from anynet.model.checkpoint_file import Checkpoint, read, write
 from anynet.training.callbacks import Callbacks
@@ -22,35 +22,35 @@ _NAME = re.compile(r"checkpoint-(?:(\d+)-)?(\d+)\.safetensors")
 
 
 class Checkpoints:
-    """Writes what training can go on from, every so often and when it is interrupted.
+    """Writes checkpoints, from which a training can resume, at intervals and when it is interrupted.
 
-    A checkpoint holds weights, buffers, what the optimizer and the callbacks remember, the place in the epoch and the
-    history. It is written whole or not at all, and is on the disk before an older one goes. A folder serves one
-    training at a time; the checkpoints of an earlier one go once a later one has written its first.
+    A checkpoint holds the weights, the buffers, the state of the optimizer and the callbacks, the position in the epoch
+    and the history. It is written completely or not at all, and older ones are deleted only afterwards. One training at
+    a time can write to a folder; its first checkpoint there replaces those of earlier trainings.
 
     Parameters
     ----------
     folder : str or Path
-        Made if it is not there.
+        Created if it does not exist.
     every_seconds : float
-        How often, at the first opportunity after.
+        Time between two checkpoints; the current batches are finished first.
     every_steps : int, optional
-        How often at least, in steps.
+        Also write one when this many steps have been taken since the last one.
     keep : int
-        So many of the last are kept.
+        How many of the latest checkpoints to keep.
     best : str, optional
-        A key of the records, such as ``val_loss``: the checkpoint after the epoch in which it was best is kept too, as
+        A key of the records, such as ``val_loss``. The checkpoint after the epoch with its best value is kept, too, as
         best.safetensors; nan is never best.
     mode : {"auto", "min", "max"}
-        Whether less of `best` is better, or more; "auto" asks the metric, and only a measure that a callback adds to
-        the records needs another.
+        Whether a lower ("min") or a higher value ("max") is better. "auto" knows it for the loss and the metrics; a
+        measure that a callback adds to the records needs "min" or "max".
     must_succeed : bool
-        Whether a checkpoint that cannot be written ends training; else it is warned of.
+        Whether a checkpoint that cannot be written ends training with an error, or only causes a warning.
 
     Raises
     ------
     UsageError
-        When a number cannot be or, as training begins, when there is no such measure as `best`.
+        When an argument is invalid, or the records have no measure `best`.
     """
 
     def __init__(
@@ -82,33 +82,33 @@ class Checkpoints:
     def writer(
         self, model: BaseModel, fit: FitState, callbacks: Callbacks, step: int, resumed: Checkpoint | None = None
     ) -> Iterator[Writer]:
-        """What writes the checkpoints of a training, which begins after so many steps; nobody else may write there.
+        """A context with the writer for a training that has taken `step` steps; it locks the folder.
 
         Raises
         ------
         UsageError
-            When another training is writing there, or there is no such measure as `best`.
+            When another training is writing to the folder, or the measure `best` is unknown.
         WriteError
             When the folder cannot be written.
         """
         higher = bool(self.best) and higher_is_better(self.best or "", fit.higher_is_better, self.mode)
-        with files.writing(self.folder):
+        with atomic_files.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             try:
-                stack.enter_context(files.locked(self.folder))
+                stack.enter_context(atomic_files.locked(self.folder))
             except BlockingIOError:
                 raise UsageError(f"another training is writing checkpoints to {self.folder}; name another") from None
-            with files.writing(self.folder):
+            with atomic_files.writing(self.folder):
                 for prefix in (".checkpoint-", f".{BEST}."):
-                    files.sweep(self.folder, prefix)
+                    atomic_files.sweep(self.folder, prefix)
                 number = _number_for(self.folder, resumed.path if resumed else None)
                 writer = Writer(self, model, fit, callbacks, step, number, higher)
             yield writer
 
 
 class Writer:
-    """Writes the checkpoints of one training, which are known by its number in the folder."""
+    """Writes the checkpoints of one training, with the number of the training in their names."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class Writer:
         self._written_at, self._written_step = time.monotonic(), step
 
     def save(self, read_losses: Callable[[], None], at_once: bool) -> None:
-        """Write a checkpoint if it is time to."""
+        """Write a checkpoint if one is due or wanted at once."""
         settings = self.settings
         if self._is_best():
             self._try(settings.folder / BEST)
@@ -148,7 +148,7 @@ class Writer:
         try:
             write(path, self.model, self.fit, self.callbacks)
             if step is not None:
-                with files.writing(self.settings.folder):
+                with atomic_files.writing(self.settings.folder):
                     self._let_go(step)
         except WriteError as error:
             if self.settings.must_succeed:
@@ -156,7 +156,7 @@ class Writer:
             warn(f"training goes on without a checkpoint: {error}")
 
     def _let_go(self, step: int) -> None:
-        """Delete the oldest, those of another training, and those beyond where this one has gone on from."""
+        """Delete the oldest checkpoints, those of other trainings, and those of steps after `step`."""
         found = _found(self.settings.folder)
         mine = [path for number, written, path in found if number == self.number and written <= step]
         others = [path for number, written, path in found if number != self.number or written > step]
@@ -172,7 +172,7 @@ class Writer:
             return False
 
     def _is_best(self) -> bool:
-        """Whether an epoch has just ended, and was the best of all."""
+        """Whether an epoch has just ended, and its record has the best value so far."""
         history, name = self.fit.history, self.settings.best
         if not (name and history and not self.fit.rows):
             return False
@@ -183,12 +183,12 @@ class Writer:
 
 
 def latest(folder: str | Path) -> Path | None:
-    """The newest checkpoint, which can be read, of the last training in a folder; None where there is none yet.
+    """The newest readable checkpoint of the last training in a folder; None if there are no checkpoints.
 
     Raises
     ------
     CheckpointError
-        When none of those that are there can be read.
+        When there are checkpoints of that training, but none of them can be read.
 
     >>> latest("no-such-folder") is None
     True
@@ -208,14 +208,14 @@ def latest(folder: str | Path) -> Path | None:
 
 
 def _number_for(folder: Path, resumed: Path | None) -> int:
-    """The number of a training that begins, or that goes on where it has written its last checkpoint."""
+    """A new number for a training, or the last one if it resumes a checkpoint of that number in this folder."""
     last = max((number for number, _, _ in _found(folder)), default=0)
     mine = [number for number, _, path in _found(folder) if resumed and path.samefile(resumed)]
     return last if mine == [last] and last else last + 1
 
 
 def _found(folder: Path) -> list[tuple[int, int, Path]]:
-    """The checkpoints of a folder, with number of the training and step, oldest first."""
+    """The checkpoints in a folder as (number of the training, step, path), oldest first."""
     names = os.listdir(folder) if folder.is_dir() else []
     matches = [match for match in map(_NAME.fullmatch, names) if match]
     return sorted((int(match.group(1) or 0), int(match.group(2)), folder / match.string) for match in matches)

@@ -1,4 +1,4 @@
-"""What comes in is looked at once, here, so that the maths need not."""
+"""Checks of inputs, targets and sample weights, made once, before they reach layers and losses."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _LARGEST_WHOLE = 2**53
 
 
 def check_numbers(values: Any, name: str, largest: Any = _LARGEST) -> Any:
-    """What a person gives as a host array of finite numbers, or `OnDisk`, whatever library it comes from.
+    """Convert numbers from any array library to a host array, or `OnDisk`, and check that they are finite.
 
     Raises
     ------
     DataError
-        When something is missing, masked, or no number between -largest and largest.
+        When the values are missing or masked, or one is not a number between -largest and largest.
     """
     if values is None:
         raise DataError(f"{name} is missing")
@@ -35,7 +35,7 @@ def check_numbers(values: Any, name: str, largest: Any = _LARGEST) -> Any:
     try:
         masked = _masked(values)
         array = to_numpy(values) if array is None and not masked else array
-    # What cannot be an array, or cannot leave its library, is a ValueError to NumPy and other things elsewhere.
+    # Libraries raise different errors for ragged lists, and for arrays that cannot be copied to the host.
     except (ValueError, TypeError, RuntimeError) as error:
         raise DataError(f"{name} must be a rectangular array of numbers: {error}") from None
     if masked:
@@ -56,9 +56,9 @@ def check_inputs(x: Any, shape: Shape | None = None) -> Any:
     Raises
     ------
     DataError
-        When there are no samples, or something is no finite number.
+        When there are no samples, or a number is not finite.
     ShapeError
-        When `shape` is given and the samples have another.
+        When x is a single number, or its samples do not have the given `shape`.
 
     >>> check_inputs([[1, 2]]).dtype
     dtype('float64')
@@ -76,14 +76,14 @@ def check_inputs(x: Any, shape: Shape | None = None) -> Any:
 
 
 def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> Any:
-    """Targets as a host array of the kind the loss compares with, shaped like the network's output.
+    """Targets as a host array: int32 class numbers of shape (samples,), or floats in the shape of the output.
 
     Raises
     ------
     DataError
-        When a label or probability is out of range, or something is no finite number.
+        When a label or probability is out of range, or a number is not finite.
     ShapeError
-        When the number of rows or the shape of each does not fit.
+        When the number of rows, or the shape of a row, does not fit.
     """
     name = type(loss).__name__
     target = np.asarray(check_numbers(target, "the target"))
@@ -103,22 +103,22 @@ def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> An
 
 
 def check_weights(weight: Any, samples: int) -> Any:
-    """Sample weights as float64, the largest between 0.5 and 1; ones where there are none, or all are alike.
+    """Sample weights as float64, scaled so that the largest is between 0.5 and 1; ones if not given, or all equal.
 
-    They matter only beside each other, and a power of two changes no rounding, so that the same weights of any size
-    give the same bytes, and float32 neither overflows nor loses them all.
+    Only the ratios of weights matter. Scaling by a power of two rounds nothing, so weights that differ by such a factor
+    give the same bytes. In float32, the scaled weights neither overflow nor all become 0.
 
     Raises
     ------
     DataError
-        When one is negative or no finite number, or all are 0.
+        When a weight is negative or not finite, or all are 0.
     ShapeError
-        When there is not one for each sample.
+        When there is not one weight for each sample.
 
     >>> check_weights([1e300, 5e299], samples=2).round(3)
     array([0.747, 0.373])
     """
-    # All the same one, so that memory does not grow with the samples.
+    # One number, broadcast, so that memory does not grow with the samples.
     ones = np.broadcast_to(np.ones(1), (samples,))
     if weight is None:
         return ones
@@ -136,14 +136,14 @@ def check_weights(weight: Any, samples: int) -> Any:
 def check_samples(
     network: Layer, loss: Loss, shape: Shape | None, x: Any, y: Any, sample_weight: Any = None
 ) -> tuple[Shape, Any, Any, Any]:
-    """The shape of a sample, and inputs, targets and weights as arrays of the host that fit a network and its loss."""
+    """Check samples for a network and its loss; return the shape of one, and x, targets and weights on the host."""
     x = check_inputs(x, shape)
     _, out_shape = network.parameters(x.shape[1:])
     return x.shape[1:], x, check_targets(y, len(x), loss, out_shape), check_weights(sample_weight, len(x))
 
 
 def warn_of_one_class(target: Any, loss: Loss) -> None:
-    """Warn the caller of the caller where every target is the same class, from which nothing can be learnt."""
+    """Warn if all targets are the same class, since nothing can be learned; the warning points to the user's call."""
     if loss.target_kind == "value" or len(target) < 2 or target.min() != target.max():
         return
     only = target.min()
@@ -153,7 +153,7 @@ def warn_of_one_class(target: Any, loss: Loss) -> None:
 
 
 def _masked(values: Any) -> int:
-    """How many values a NumPy masked array, or a list of them, hides; as a plain array they would be seen again."""
+    """Count the masked values of a NumPy masked array or a list of them; a plain array would unmask them."""
     if isinstance(values, (list, tuple)):
         return sum(map(_masked, values))
     return int(np.ma.getmaskarray(values).sum()) if isinstance(values, np.ma.MaskedArray) else 0
@@ -173,7 +173,7 @@ def _floats(array: Any, name: str) -> Any:
 
 
 def _on_disk(values: Any) -> OnDisk | None:
-    """Memory-mapped arrays and paths of files, to be read as they are needed."""
+    """Memory-mapped arrays and paths of .npy files as `OnDisk`, which reads rows when needed; else None."""
     if isinstance(values, (list, tuple)) and values and all(map(_is_file, values)):
         return OnDisk([map_npy(Path(value)) for value in values])
     holds_rows = isinstance(values, np.ndarray) and values.ndim and values.size and values.dtype.kind in "fiub"
@@ -187,7 +187,7 @@ def _is_file(value: Any) -> bool:
 
 
 def _check_finite(array: Any, name: str, first_row: int, largest: Any) -> None:
-    # Through nan both comparisons fail; through a larger number than this float32 would become infinite.
+    # Comparisons with nan are false. The default limit is the largest float32; beyond it, numbers become infinite.
     if array.size and not (array.min() >= -largest and array.max() <= largest):
         at = tuple(np.argwhere(~(np.abs(array) <= largest))[0])
         limit = "a finite number" if not np.isfinite(array[at]) else f"between -{largest:.2g} and {largest:.2g}"

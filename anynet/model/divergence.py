@@ -1,4 +1,4 @@
-"""Whether training has gone astray, and what to say then."""
+"""Finds out whether training has diverged, and makes the error for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anynet.model.base import BaseModel
 
 
 def not_finite(model: BaseModel) -> str:
-    """The first parameter or buffer that holds inf or nan; looked for by name only where there is one."""
+    """The name of the first parameter or buffer with inf or nan, or an empty text; the device checks first."""
     xp = model.backend.xp
     with model.backend.scope():
         sums = [xp.sum(block * 0) for block in (*model.state.parameters, *model.state.buffers)]
@@ -29,7 +29,7 @@ def diverged(model: BaseModel, what: str, steps_ago: int = 1) -> TrainingDiverge
 
 
 def _learning_rate(model: BaseModel, steps_ago: int) -> float:
-    """That of a step that was taken."""
+    """The learning rate of an earlier step."""
     backend, rate = model.backend, model.optimizer.lr
     if not callable(rate):
         return rate

@@ -1,4 +1,4 @@
-"""The state of a network as NumPy arrays by name: to be pickled, written to a file, or taken to another backend."""
+"""Converts the state of a network to NumPy arrays by name, and back: for pickles, files and other backends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def named_arrays(layout: Layout, backend: Backend, state: State) -> dict[str, An
 
 
 def to_host(layout: Layout, backend: Backend, optimizer: Optimizer, state: State) -> dict[str, Any]:
-    """All of a state: `arrays` by name, `slots` by their name and the parameter's, and the two `numbers`."""
+    """A state as `arrays` by name, `slots` by slot and parameter, and `numbers`: learning rate and step."""
     slots: dict[str, dict[str, Any]] = {}
     for i, entry in enumerate(layout.parameters):
         for slot, array in state.slots[entry.block if optimizer.elementwise else i].items():
@@ -41,7 +41,7 @@ def slot_shapes(layout: Layout, optimizer: Optimizer) -> dict[str, dict[str, Sha
 
 
 def from_host(layout: Layout, backend: Backend, optimizer: Optimizer, kept: Mapping[str, Any]) -> State:
-    """The state that `to_host` was given, however this backend lays out blocks."""
+    """Undo `to_host`, on any backend and with any layout of the same network."""
 
     def owned(array: Any) -> Any:
         return backend.asarray(array, copy=True)

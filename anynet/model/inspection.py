@@ -1,4 +1,4 @@
-"""Looking into a model: what each layer gives, and which way the loss falls. Nothing of the model changes."""
+"""Activations and gradients of a model, for inspection; the model does not change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def activations(model: BaseModel, x: Any) -> dict[str, Any]:
     for chunk in chunks(model.backend, (x,), EVALUATION_BATCH):
         for name, output in _read(model.backend, step, state, chunk.arrays).items():
             pieces.setdefault(name, []).append(output.reshape(chunk.steps * chunk.batch_size, *output.shape[2:]))
-    # JAX sorts names.
+    # JAX sorts dicts by key, so restore the order of the layers.
     return {name: np.concatenate(pieces[name]) for name in (".".join(path) for path, _ in leaves(model.network))}
 
 
@@ -47,7 +47,7 @@ def gradients(model: BaseModel, x: Any, y: Any, sample_weight: Any = None) -> di
 
 
 def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
-    """The step that gives the output of every layer for a batch of x alone."""
+    """The step that gives the output of every layer; a batch is (x,)."""
     floats = as_floats(backend, network)
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
@@ -62,7 +62,7 @@ def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
 
 
 def gradient_step(backend: Backend, network: Layer, loss: Loss, layout: Layout, seed: int) -> Step:
-    """The step that gives the gradient of a batch's loss, by parameter, as a training step would use it."""
+    """The step that gives the gradient of a batch's loss, by parameter, as in a training step before clipping."""
     differentiate = loss_and_gradient(backend, network, loss, layout, seed)
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
@@ -73,13 +73,13 @@ def gradient_step(backend: Backend, network: Layer, loss: Loss, layout: Layout, 
 
 
 def _read(backend: Backend, step: Step, state: State, batches: tuple[Array, ...]) -> dict[str, Any]:
-    """What a step that leaves the state as it is tells of it, as NumPy arrays."""
+    """The results of a step that does not change the state, as NumPy arrays."""
     _, metrics = backend.run(step, state, batches, donate=False)
     return {name: np.array(backend.to_numpy(metric)) for name, metric in metrics.items()}
 
 
 def _kept(model: BaseModel, make: Callable[..., Step], *parts: Any) -> Step:
-    """A step made of these parts, the one of last time if it was made of the same: what is compiled goes by step."""
+    """Make a step, or return the last one if its parts are the same, since backends cache compiled code by step."""
     steps = vars(model).setdefault("_inspections", {})
     if make not in steps or any(new is not old for new, old in zip(parts, steps[make][0], strict=True)):
         steps[make] = parts, make(*parts)

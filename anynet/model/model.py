@@ -1,4 +1,4 @@
-"""What a person holds: a network, a loss and an optimizer, on a backend."""
+"""`Model`: a network with a loss and an optimizer, to train, evaluate, predict, save and load."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from anynet.model.base import BaseModel
 from anynet.model.checkpoint_file import Checkpoint
 from anynet.model.checkpoints import Checkpoints
 from anynet.model.data_validation import check_inputs, check_samples, warn_of_one_class
-from anynet.model.fitting import FitPolicy
+from anynet.model.evaluation import evaluate, predict
+from anynet.model.fit_policy import FitPolicy
 from anynet.model.host_state import named_arrays
-from anynet.model.reading import measures, outputs
 from anynet.model.summary import Summary, short, summary
 from anynet.model.validation import check_callbacks, check_validation, check_whole
 from anynet.nn import Layout
@@ -29,36 +29,37 @@ from anynet.training.sources import make_source
 
 
 class Model(BaseModel):
-    """A network that trains.
+    """A network with its loss and optimizer, which can be trained.
 
-    The weights are made at the first call that shows the shape of a sample, or by `build`. They are drawn on
-    the host from `seed`, so every backend starts from the same numbers and sees the data in the same order.
+    The weights are created by `build`, or by the first call with samples, such as `fit`. They are drawn on the host
+    from `seed`, so every backend starts with the same weights, and gets the data in the same order.
 
-    One thread at a time may train a model. Beside it, any number of threads may read it (`predict`, `evaluate`,
-    `parameters`, `save`, pickling): they are served with the weights as of the last batches that are done.
+    A model is thread-safe: one thread at a time may train it, and any number of threads may read it meanwhile (by
+    `predict`, `evaluate`, `parameters`, `save`, pickling). They get the weights after the last completed batches.
 
     Parameters
     ----------
     network : Layer
-        Such as ``Sequential(Linear(128), ReLU(), Linear(10))``. Once there are weights, no other can be assigned.
+        Such as ``Sequential(Linear(128), ReLU(), Linear(10))``. It cannot be replaced once there are weights.
     loss : Loss
-        Another may be assigned between two trainings.
+        You may assign another one between two trainings.
     optimizer : Optimizer
-        Likewise; one that is assigned has taken no step, and remembers nothing.
+        Likewise; a newly assigned optimizer starts without state, at step 0.
     metrics : iterable of Metric, optional
-        What is measured beside the loss; accuracy alone, where the loss decides between classes, if not given.
+        What `evaluate` measures beside the loss. The default is accuracy if the loss can classify, else nothing.
     clip_norm : float, optional
-        A gradient with a larger norm, over all parameters, is scaled down to it.
+        If the L2 norm of the gradient, over all parameters, is larger, it is scaled down to this value.
     backend : str or Backend
-        ``name[:device]`` or ``auto``, as `anynet.backends.select` takes it.
+        ``name[:device]``, such as ``torch:cpu``, or ``auto``; see `anynet.backends.select`.
     dtype : {"float32", "float64"}, or NumPy's dtype of that name
-        Left aside when `backend` is a Backend, which has its own.
+        Ignored if `backend` is a Backend, which has its own.
     seed : int
+        For the initial weights, the order of samples, and layers that draw random numbers, such as Dropout.
 
     Attributes
     ----------
     epoch : int
-        How many epochs it has been trained.
+        How many epochs the model has been trained.
     metadata : dict
         Anything JSON can hold; saved and loaded with the model.
 
@@ -85,44 +86,43 @@ class Model(BaseModel):
         resume: str | Path | None = None,
         debug: bool = False,
     ) -> list[Record]:
-        """Train for a number of epochs; another call goes on where this one stopped.
+        """Train for a number of epochs; another call continues from the weights and optimizer state of this one.
 
         Parameters
         ----------
         x : array of shape (samples, ...), or files
-            Bytes stay bytes until they are inside the step; other integers become floats. A memory-mapped array,
-            or a sequence of paths of .npy files, is read as it is needed, ahead of the step, and may be larger
-            than memory.
+            uint8 stays uint8 until it is inside the step; other integers become floats. A memory-mapped array, or a
+            list of paths of .npy files, is read in pieces, ahead of the step, and may be larger than memory.
         y : array of shape (samples, ...)
-            Class numbers, probabilities or values, as the loss takes them.
+            As the loss needs: class numbers of shape (samples,), or probabilities or values in the output's shape.
         epochs, batch_size : int
             The last, shorter batch of an epoch is trained on too.
         sample_weight : array of shape (samples,), optional
-            Each batch's loss is the mean of its samples weighted so.
+            Each batch's loss is the mean over its samples with these weights; all 1 if left out.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Measured after each epoch, never trained on.
         callbacks : iterable of Callback
         checkpoints : Checkpoints, optional
-            Where and how often to write what a training that was killed can go on from.
+            Where and how often to write checkpoints, for `resume`.
         resume : str or Path, optional
-            A checkpoint to go on from, in the middle of an epoch too: with the same data and settings, to the same
-            bytes as if it had never stopped (on another backend, to rounding). The epochs that are over come first in
-            the history.
+            A checkpoint to continue from, also in the middle of an epoch. With the same data and settings, the result
+            has the same bytes as without the interruption (on another backend, up to rounding). The history begins
+            with the epochs before it.
         debug : bool
-            Look after each step, not each stretch of them, whether the loss is finite.
+            Check that the loss is finite after each step, instead of after several steps; this is slower.
 
         Returns
         -------
         list of dict
-            One record for each epoch: `epoch`, `loss` (the mean over the epoch's batches as they were trained
-            on), `val_loss` and other validation metrics, `seconds` and `samples_per_second` of training.
+            One record for each epoch: `epoch`, `loss` (the mean of the batch losses in training), `val_loss` and other
+            validation metrics, and `seconds` and `samples_per_second` of training.
 
         Raises
         ------
         DataError, ShapeError
-            When the data cannot be trained on; nothing has changed then.
-        CheckpointError
-            When a checkpoint cannot be read or written.
+            When the data are invalid or do not fit the model, which is unchanged then.
+        CheckpointError, WriteError
+            When a checkpoint cannot be read, or cannot be written.
         TrainingDiverged
             When a loss or a weight is not finite.
         """
@@ -165,7 +165,7 @@ class Model(BaseModel):
         return check_samples(self.network, self.loss, shape, *samples)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
-        """The mean loss, and what the model's metrics measure.
+        """Compute the mean loss and the metrics, by name.
 
         >>> import numpy as np
         >>> from anynet.nn import SGD, BCEWithLogitsLoss, Linear, Values
@@ -175,18 +175,18 @@ class Model(BaseModel):
         """
         shape, *samples = self._checked_samples(self.input_shape, x, y, sample_weight)
         self._ensure_built(shape)
-        return measures(self, *samples)
+        return evaluate(self, *samples)
 
     def predict(self, x: Any) -> Any:
         """The network's output for each sample, as a NumPy array of shape (samples, ...)."""
         return self._outputs(x, lambda xp, prediction: prediction)
 
     def probabilities(self, x: Any) -> Any:
-        """The predicted probabilities: of each class, or of the one class there is."""
+        """The predicted probabilities, in the shape of the output: of each class, or of class 1 for a binary loss."""
         return self._outputs(x, self._of_loss("probabilities"))
 
     def classify(self, x: Any) -> Any:
-        """The number of the likeliest class of each sample."""
+        """The predicted class number of each sample; for a binary loss, 0 or 1 for each output."""
         return self._outputs(x, self._of_loss("classify"))
 
     def _of_loss(self, name: str) -> Any:
@@ -197,10 +197,10 @@ class Model(BaseModel):
     def _outputs(self, x: Any, meaning: Any) -> Any:
         x = check_inputs(x, self.input_shape)
         self._ensure_built(x.shape[1:])
-        return outputs(self, x, meaning)
+        return predict(self, x, meaning)
 
     def save(self, path: str | Path) -> None:
-        """Write description, weights and metadata to one safetensors file, all of it or nothing.
+        """Write the model, without its optimizer state, to one safetensors file, completely or not at all.
 
         Raises
         ------
@@ -221,16 +221,16 @@ class Model(BaseModel):
     def load(cls, path: str | Path, *, backend: str = "numpy", known: Iterable[type] = ()) -> Model:
         """Read a model from a file that `save` wrote.
 
-        It can be trained further, by an optimizer that begins anew: what it remembered, such as a velocity or Adam's
-        moments with the count of their steps, is in a checkpoint and not in this file. A schedule goes on.
+        You can continue to train it, but with a new optimizer state: velocities, or Adam's moments and step count, are
+        only in checkpoints. A learning rate schedule continues at its step.
 
         Parameters
         ----------
         path : str or Path
         backend : str
-            Any backend, whichever the model was trained on.
+            Any backend; it need not be the one on which the model was trained.
         known : iterable of type
-            The classes of your own layers, losses or optimizers that the model uses.
+            Your own classes of layers, losses, optimizers or metrics that the model uses.
 
         Raises
         ------
@@ -253,14 +253,14 @@ class Model(BaseModel):
         return model
 
     def summary(self, input_shape: Shape | None = None) -> Summary:
-        """A table of the layers: what comes out of each, how many parameters it has, and the memory they take.
+        """A table of the layers with output shapes, numbers of parameters, and the memory for training them.
 
-        It prints as text and shows as HTML in a notebook, as the model itself does there.
+        It prints as text, and as HTML in a notebook; a notebook shows a model itself in the same way.
 
         Parameters
         ----------
         input_shape : tuple of int, optional
-            The shape of a sample, for a model that is not built yet or to see what another would make of it.
+            The shape of one sample, without the batch axis; if left out, the one the model was built for.
 
         Raises
         ------
@@ -290,9 +290,9 @@ class Model(BaseModel):
     def activations(self, x: Any) -> dict[str, Any]:
         """The output of every layer for each sample, as NumPy arrays by the name of the layer.
 
-        Layers are named as in `parameters`: ``0``, ``1``, those of a Sequential within it ``3.0``; the only layer of a
-        network without containers has no name. They compute as in `predict`. All outputs are in memory at once: ask
-        for as many samples as it has room for.
+        Layers are named as in `parameters`: ``0``, ``1``, or ``3.0`` for layer 0 in a Sequential at place 3. If the
+        network is one layer without a container, its name is empty. Layers compute as in `predict`. All outputs are in
+        memory at once, so pass only as many samples as fit.
 
         >>> import numpy as np
         >>> from anynet.nn import SGD, Linear, MSELoss, ReLU, Sequential, Values
@@ -305,8 +305,8 @@ class Model(BaseModel):
     def gradients(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
         """The gradient of the loss for each trainable parameter, as NumPy arrays by name.
 
-        It is what the next training step would use if x were its batch: with dropout as in that step and the batch's
-        own statistics in batch normalization, and without weight decay, which is no part of the loss.
+        It is the gradient that the next training step would compute if x were its batch, before clipping: with the
+        dropout of that step, the batch's own statistics in batch normalization, and no weight decay.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""A model as one file: safetensors, with the description and a checksum in its metadata, and no code."""
+"""Model files: safetensors with a JSON description and a checksum in the metadata, and no code."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import numpy as np
 from anynet import nn
 from anynet.errors import AnynetError, BackendError, ModelFileError, UsageError, WriteError, unknown
 from anynet.model import schema
-from anynet.model.files import write_atomically
+from anynet.model.atomic_files import write_atomically
 from anynet.nn.layer import Shape
 from anynet.training.metrics import METRICS
 
 FORMAT = 3
 _READABLE = (1, 2, 3)
-# What believing a damaged description leads to.
+# Errors that a damaged description can cause.
 CAUSED_BY_DAMAGE = (
     AnynetError,
     LookupError,
@@ -45,7 +45,7 @@ _KNOWN = (*itertools.chain(*_KINDS.values()), *nn.INITIALIZERS, *nn.SCHEDULES)
 
 
 def describe(part: Any) -> Any:
-    """A layer, loss, initializer or optimizer as what JSON can hold: its class's name and its fields.
+    """A layer, loss, initializer, optimizer or metric as values that JSON can hold: its class name and fields.
 
     >>> describe(nn.LeakyReLU(0.1))
     {'is': 'LeakyReLU', 'negative_slope': 0.1}
@@ -65,7 +65,7 @@ def describe(part: Any) -> Any:
 
 
 def build(description: Any, known: Iterable[type] = ()) -> Any:
-    """What `describe` described, from the closed list of anynet's own classes and those given as `known`.
+    """Make what `describe` described; only anynet's own classes, and those in `known`, are allowed.
 
     >>> build({"is": "LeakyReLU", "negative_slope": 0.1})
     LeakyReLU(negative_slope=0.1)
@@ -88,11 +88,11 @@ def build(description: Any, known: Iterable[type] = ()) -> Any:
 
 
 def write(path: Path, arrays: Mapping[str, Any], description: dict[str, Any]) -> None:
-    """Write atomically: the whole new file, or what was there before."""
+    """Write a file atomically: after an error, an earlier file at this path is unchanged."""
     from safetensors.numpy import save
 
     try:
-        # What JSON will make of it is what the checksum must be of.
+        # The checksum must be that of the description as JSON will read it.
         description = json.loads(json.dumps(description))
     except (TypeError, ValueError) as error:
         raise UsageError(f"the model's metadata must be what JSON can hold: {error}") from None
@@ -130,7 +130,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {name: file.get_tensor(name) for name in names}
         if header.pop("sha256") != _checksum(arrays, header):
             raise ModelFileError("its checksum does not fit its content")
-        # The first two formats knew of neither.
+        # The first two formats have neither of these.
         header = {"clip_norm": None, "metrics": None, **header}
         _check_header(header)
         for name, array in arrays.items():
@@ -140,7 +140,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def parts(model: Any) -> dict[str, Any]:
-    """What a model is made of, as what JSON can hold."""
+    """The parts and settings of a model, as values that JSON can hold."""
     described = {part: describe(getattr(model, part)) for part in ("network", "loss", "optimizer")}
     settings = {"metrics": describe(model.metrics), "clip_norm": model.clip_norm, "dtype": model.backend.dtype_name}
     return described | settings
@@ -161,7 +161,7 @@ _SCHEMA = {
 
 
 def _check_header(header: dict[str, Any]) -> None:
-    """Refuse a description that has a right checksum and absurd content."""
+    """Refuse a description with invalid content, even if its checksum is right."""
     schema.check(header, _SCHEMA)
     for part, kinds in _KINDS.items():
         described = header[part] or [] if part == "metrics" else [header[part]]
@@ -173,7 +173,7 @@ def _check_header(header: dict[str, Any]) -> None:
 
 
 def check(arrays: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
-    """Refuse arrays that are not the ones the network needs, or hold what is no finite number."""
+    """Refuse arrays that do not have the names and shapes that the network needs, or hold inf or nan."""
     for name in sorted({*arrays, *shapes}):
         found = f"{name} of shape {arrays[name].shape}" if name in arrays else f"no {name}"
         needed = f"{name} of shape {shapes[name]}" if name in shapes else f"no {name}"
@@ -185,7 +185,7 @@ def check(arrays: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
 
 @contextmanager
 def blamed(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged description causes into an error that names the file."""
+    """Turn any error from a damaged description into a ModelFileError that names the file."""
     try:
         yield
     except (BackendError, WriteError):

@@ -1,4 +1,4 @@
-"""An attribute of a model that is looked at when it is assigned."""
+"""`Part`: an attribute of a model that is checked when it is assigned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Owner(Protocol):
-    """What has parts, and decides what may be assigned to them, and when."""
+    """An object with parts; its `_assign` checks and stores them."""
 
     _parts: dict[str, Any]
 
@@ -16,7 +16,7 @@ class Owner(Protocol):
 
 
 class Part(Generic[T]):
-    """A part of a model, as a class attribute there."""
+    """A descriptor, as a class attribute of a model, for a part such as its loss."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""What a description in a file must look like, so that it is looked at once and then believed."""
+"""Schemas of the descriptions in files, which are checked once and trusted afterwards."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 from anynet.errors import DataError
 
 LARGEST = 2**63 - 1
-# They are counted in 32 bits on every library.
+# Every library counts steps in int32.
 MOST_STEPS = 2**31 - 1
 
 
 class Kind(NamedTuple):
-    """A kind of value: what it is called, and whether something is one."""
+    """A kind of value: its name in error messages, and a function that tells whether a value is one."""
 
     name: str
     holds: Callable[[Any], bool]
@@ -30,7 +30,7 @@ NUMBER_OR_NONE = Kind("a number or null", lambda value: value is None or NUMBER.
 TEXT = Kind("a text", lambda value: isinstance(value, str))
 MAPPING = Kind("names with values", lambda value: isinstance(value, dict))
 NUMBERS = Kind("names with numbers", lambda value: isinstance(value, dict) and all(map(NUMBER.holds, value.values())))
-# NumPy's arrays have no more axes than 64, one of them for the samples.
+# A NumPy array has at most 64 axes, one of them for the samples.
 SHAPE = Kind(
     "a list of at most 63 whole numbers, 1 or more",
     lambda value: isinstance(value, list) and len(value) < 64 and all(map(LENGTH.holds, value)),
@@ -42,7 +42,7 @@ def one_of(*values: str) -> Kind:
 
 
 def check(value: Any, schema: Schema, what: str = "it is") -> None:
-    """Raise a DataError where a value is not what the schema says; other keys than its own may be there.
+    """Raise a DataError if a value does not match a schema; a dict may have keys that the schema lacks.
 
     >>> check({"shape": [3, 0]}, {"shape": [LENGTH]})
     Traceback (most recent call last):

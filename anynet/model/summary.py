@@ -1,4 +1,4 @@
-"""A model as a table: its layers, the shape of what comes out of each, and how many numbers they hold."""
+"""A model as a table: its layers, their output shapes, numbers of parameters and memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOT_YET = "? is known once the model has seen data, or for samples of a given sh
 
 
 class Row(NamedTuple):
-    """A layer; None is what depends on the shape of a sample, while that is not known."""
+    """One layer; what depends on the shape of a sample is None while the shape is unknown."""
 
     name: str
     layer: str
@@ -43,11 +43,11 @@ class Summary:
     ----------
     title : str
     rows : tuple of Row
-        One for each layer, in the order in which they are applied. Those in a container follow it, and are counted in
-        it; the last row is the whole network.
+        One for each layer, in the order of the forward pass. The layers of a container follow it, and its numbers
+        include theirs. The last row is the whole network.
     memory : dict
-        The bytes of ``weights`` (with buffers), ``gradients`` and what the ``optimizer`` remembers; empty while the
-        shape of a sample is not known.
+        The bytes of the ``weights`` (with buffers), the ``gradients`` and the ``optimizer`` state; empty while the
+        shape of a sample is unknown.
     """
 
     title: str
@@ -60,7 +60,7 @@ class Summary:
         return "\n".join([self.title, "", *(_line(cells, widths) for cells in table), "", self._last_line()])
 
     def _repr_html_(self) -> str:
-        """Without colours of its own, so that it suits a light and a dark page."""
+        """HTML without colours of its own, so that it suits light and dark pages."""
         table = "".join(_html_row(cells) for cells in (HEADINGS, *map(_cells, self.rows)))
         return f"<p>{html.escape(self.title)}</p><table>{table}</table><p>{html.escape(self._last_line())}</p>"
 
@@ -70,9 +70,9 @@ class Summary:
 
 
 def summary(model: BaseModel, input_shape: Shape | None = None) -> Summary:
-    """The layers of a model for samples of a shape, that of its own if left out; see `Model.summary`."""
+    """Make the table of `Model.summary`; the shape is the model's own if left out."""
     shape = model.input_shape if input_shape is None else check_shape(input_shape)
-    # The whole first, so that a shape that does not fit is refused with the name of the layer.
+    # Start with the whole network: its error for a shape that does not fit names the layer.
     whole = _row("total", model.network, shape)._replace(layer="")
     rows = _rows(model.network, shape) if children(model.network) else [_row("", model.network, shape)]
     return Summary(_made_of(model), (*rows, whole), _memory(model, shape, whole))
@@ -91,7 +91,7 @@ def short(model: BaseModel) -> str:
 
 
 def brief(part: Any) -> str:
-    """A layer, loss or optimizer as one would write it, without what is left at its default.
+    """A layer, loss or optimizer as one would write it, without arguments that have their default.
 
     >>> from anynet.nn import SGD, GlorotUniform, Linear
     >>> brief(Linear(8, bias=GlorotUniform())), brief(SGD(0.1, 0.9))
@@ -110,7 +110,7 @@ def brief(part: Any) -> str:
 
 
 def human(size: int) -> str:
-    """So many bytes in the largest unit that fits.
+    """A number of bytes in the largest unit that fits.
 
     >>> human(1000), human(437548)
     ('1000 B', '427.3 KiB')
@@ -149,7 +149,7 @@ def _memory(model: BaseModel, shape: Shape | None, whole: Row) -> dict[str, int]
 
 
 def _remembered(model: BaseModel, shape: Shape, trainable: int) -> int:
-    """How many numbers the optimizer keeps, but for those that it keeps once for all parameters."""
+    """How many numbers the optimizer state has, without those that it keeps once for all parameters."""
     optimizer = model.optimizer
     if optimizer.elementwise:
         per_number: int = sum(slot.ndim for slot in optimizer.init(np, np.zeros(1)).values())

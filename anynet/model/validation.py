@@ -1,4 +1,4 @@
-"""What a model may be made of, and what may watch it: looked at once, at the door."""
+"""Checks of a model's parts, and of callbacks, validation data and other arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from anynet.training.metrics import Metric
 
 
 def check_loss(loss: Any) -> None:
-    """Refuse what is no loss.
+    """Refuse an object that is not a loss.
 
     >>> check_loss("mse")
     Traceback (most recent call last):
@@ -32,7 +32,7 @@ def check_loss(loss: Any) -> None:
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Refuse what is no optimizer, or has a learning rate that is none."""
+    """Refuse an object that is not an optimizer, or has an invalid learning rate or weight decay."""
     if isinstance(optimizer, str):
         such_as = _nearest(optimizer, OPTIMIZERS)
         raise UsageError(f"the optimizer is {shown(optimizer)}: give one of anynet.nn, such as {such_as}(lr=0.01)")
@@ -54,7 +54,7 @@ def check_metrics(metrics: Any, loss: Loss) -> tuple[Metric, ...] | None:
     Raises
     ------
     UsageError
-        When it is no list of metrics, two have the same name, or one does not fit the loss.
+        When it is not a list of metrics, two have the same name, or one does not fit the loss.
 
     >>> from anynet.nn import MSELoss
     >>> from anynet.training import Accuracy
@@ -83,7 +83,7 @@ def check_metrics(metrics: Any, loss: Loss) -> tuple[Metric, ...] | None:
 
 
 def check_clip_norm(norm: Any) -> float | None:
-    """The norm as a number of Python's; None for none.
+    """The norm as a Python number; None stays None.
 
     >>> check_clip_norm(0)
     Traceback (most recent call last):
@@ -96,7 +96,7 @@ def check_clip_norm(norm: Any) -> float | None:
 
 
 def check_schedule(schedule: Any) -> None:
-    """Refuse what is no schedule, as two calls of it on NumPy show.
+    """Refuse an object that is not a schedule, after two test calls with NumPy.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def check_callbacks(callbacks: Any) -> list[Callback]:
     Raises
     ------
     UsageError
-        When it is no list of them, but one alone, or holds something else.
+        When it is not a list, such as a single callback, or holds something else than callbacks.
     """
     if isinstance(callbacks, (Callback, str)) or not isinstance(callbacks, Iterable):
         raise UsageError(f"callbacks must be a list, such as [Progress()], but is {shown(callbacks)}")
@@ -146,12 +146,12 @@ def check_callbacks(callbacks: Any) -> list[Callback]:
 
 
 def check_whole(name: str, number: Any, least: int) -> int:
-    """A setting of a call as a whole number of Python.
+    """An argument as a Python int.
 
     Raises
     ------
     UsageError
-        When it is none, or below `least`.
+        When it is not a whole number, or is below `least`.
 
     >>> check_whole("seed", 1.5, least=0)
     Traceback (most recent call last):
@@ -164,7 +164,7 @@ def check_whole(name: str, number: Any, least: int) -> int:
 
 
 def check_validation(data: Any) -> tuple[Any, ...]:
-    """Raise a UsageError where validation data are no (x, y) or (x, y, sample_weight)."""
+    """Validation data as a tuple; a UsageError unless they are (x, y) or (x, y, sample_weight)."""
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         found = f"{len(data)} of them" if isinstance(data, (tuple, list)) else type(data).__name__
         raise UsageError(f"validation_data must be (x, y) or (x, y, sample_weight), but got {found}")
@@ -172,16 +172,16 @@ def check_validation(data: Any) -> tuple[Any, ...]:
 
 
 def check_arrays(arrays: Any, layout: Layout, dtype: str, *, complete: bool = True) -> dict[str, Any]:
-    """Arrays of any library for the parameters and buffers of a network, as NumPy arrays of a dtype.
+    """Check arrays of any library for the parameters and buffers of a network; return them as NumPy arrays.
 
     Raises
     ------
     ShapeError
-        When one has another shape than its parameter.
+        When an array does not have the shape of its parameter.
     DataError
-        When one holds what is no finite number of that dtype.
+        When a value is not a finite number in this dtype.
     UsageError
-        When the network has no parameter of such a name or, if they must be `complete`, when one is missing.
+        When the network has no parameter of a given name or, if `complete`, when one is missing.
     """
     if not isinstance(arrays, Mapping):
         raise UsageError(f"arrays must come by name, as model.parameters has them, but came as {type(arrays).__name__}")

@@ -1,6 +1,6 @@
-"""The maths: layers, losses, initializers and optimizers, written once for every array library.
+"""Layers, losses, initializers, optimizers and schedules, written once for every array library.
 
-Nothing here imports an array library; each function is handed the namespace `xp` to compute with.
+Nothing here imports an array library; each function gets the namespace `xp`, with which it computes.
 """
 
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh

@@ -1,4 +1,4 @@
-"""Which slice of which block of numbers is which layer's weight or bias."""
+"""`Layout`: the places of all weights, biases and buffers of a network in blocks of numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Blocks: TypeAlias = tuple[Array, ...]
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one named parameter lives: numbers `start` to `stop` of a packed block, or a block by itself."""
+    """The place of one named parameter: numbers `start` to `stop` of a packed block, or a whole block."""
 
     path: Path
     parameter: Parameter
@@ -36,7 +36,7 @@ class Entry:
         return self.part(xp, blocks[self.block])
 
     def part(self, xp: Namespace, block: Array) -> Array:
-        """Its part of something that is laid out like its block, or is one number for the whole block."""
+        """The parameter's part of an array that is laid out like its block; a 0-d array is returned unchanged."""
         whole = self.stop is None or block.ndim == 0
         return block if whole else xp.reshape(block[self.start : self.stop], self.parameter.shape)
 
@@ -44,8 +44,8 @@ class Entry:
 class Layout:
     """The map between a network's named parameters and the blocks that hold them.
 
-    Parameters of up to `pack_limit` numbers share one 1-D block, larger ones are blocks of their own shape;
-    buffers likewise. Layers see neither: `unpack` hands them views by name.
+    Parameters of up to `pack_limit` numbers share one 1-D block; each larger one is a block of its own, in its own
+    shape. Buffers are stored in the same way. Layers do not see the blocks: `unpack` gives them views by name.
 
     Parameters
     ----------
@@ -79,14 +79,14 @@ class Layout:
         self._tree = _map(lambda path, _: entries[path], specs)
 
     def initial(self, xp: Namespace, generator: Generator) -> dict[str, Array]:
-        """First values by name, drawn as float64 arrays of `xp`, NumPy's namespace on the host.
+        """Initial values by name, drawn on the host as float64 arrays; `xp` is NumPy's namespace.
 
         Raises
         ------
         ShapeError
-            When an initializer gives an array of another shape than its parameter's.
+            When an initializer returns an array that does not have the shape of its parameter.
         UsageError
-            When it cannot be called, or gives something else than finite numbers.
+            When an initializer cannot be called, or does not return finite numbers.
         """
         return {entry.name: _drawn(xp, entry, generator) for _, entry in _leaves(self._tree)}
 
@@ -107,7 +107,7 @@ class Layout:
         return views
 
     def split(self, xp: Namespace, blocks: Blocks) -> Blocks:
-        """Blocks laid out like the parameters, as one new array for each parameter, in its own shape."""
+        """Copy blocks laid out like the parameters to one array for each parameter, in its own shape."""
         return tuple(xp.asarray(entry.view(xp, blocks), copy=True) for entry in self.parameters)
 
     def join(self, xp: Namespace, arrays: Blocks) -> Blocks:
@@ -120,14 +120,14 @@ class Layout:
         return _join(xp, self.parameters, lambda entry: reduce(getitem, entry.path, gradients))
 
     def pack_buffers(self, xp: Namespace, changed: Parameters, p: Parameters) -> Blocks:
-        """Buffers as blocks: those that have changed, nested by layer, and the others as they are in `p`."""
+        """Buffers as blocks: those in `changed`, nested by layer, and the others from `p`."""
         new = dict(_leaves(changed))
         return _join(
             xp, self.buffers, lambda entry: new[entry.path] if entry.path in new else reduce(getitem, entry.path, p)
         )
 
     def decays(self, xp: Namespace) -> Blocks:
-        """Where weight decay applies: ones and zeros, laid out like the parameters; one of them for a block alone."""
+        """1 where weight decay applies, else 0, laid out like the parameters; 0-d for a block with one parameter."""
 
         def marks(entry: Entry) -> Array:
             shape = () if entry.stop is None else entry.parameter.shape
@@ -176,7 +176,7 @@ def _leaves(tree: Parameters | Specs) -> list[tuple[Path, Any]]:
 
 
 def _place(parameters: list[tuple[Path, Parameter]], pack_limit: float) -> list[Entry]:
-    """Small parameters one after the other in block 0, if there are any; each larger one in a block that follows."""
+    """Put small parameters, if there are any, into block 0, and each larger one into a block after it."""
     sizes = [math.prod(parameter.shape) for _, parameter in parameters]
     start, block = 0, int(any(size <= pack_limit for size in sizes))
     entries = []

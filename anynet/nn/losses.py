@@ -1,12 +1,12 @@
-"""Losses: how wrong a prediction is, and which way is less wrong.
+"""Losses, such as mean squared error and cross-entropy.
 
-Every loss is called as ``loss(xp, prediction, target, weight)`` and returns its value, a 0-d array, and its
-gradient with respect to the prediction. `weight` has one number for each sample and carries the mean: for
-plain averages it is 1 / batch everywhere, for weighted ones the sample's share.
+A loss is called as ``loss(xp, prediction, target, weight)``. It returns its value, a 0-d array, and its gradient with
+respect to the prediction. `weight`, of shape (batch,), multiplies the loss of each sample before they are added up. For
+a mean it is 1 / batch for each sample, for a weighted mean the sample's share.
 
-`target_kind` says what the loss compares with: "class" numbers 0, 1, ... of shape (batch,), "probability"
-between 0 and 1, or any "value", the last two shaped like the prediction. A loss for classes also tells what
-a prediction means: `probabilities`, and `classify`, the number of the likeliest class.
+`target_kind` is the kind of target: "class" for class numbers 0, 1, ... of shape (batch,), "probability" for numbers
+from 0 to 1, or "value" for any numbers. The last two have the shape of the prediction. A loss for classes also has
+`probabilities`, which turns a prediction into probabilities, and `classify`, which returns the most likely class.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ TargetKind: TypeAlias = Literal["class", "probability", "value"]
 
 
 class Loss(Protocol):
-    """What a loss is: a call that gives value and gradient, and the kind of target it takes.
+    """The interface of a loss: a call that returns value and gradient, and the kind of target.
 
-    In a loss of your own ``target_kind = "value"`` is enough; pyright would not take a ClassVar for it.
+    In your own loss, write ``target_kind = "value"`` without ClassVar, since pyright does not accept that here.
     """
 
     @property
@@ -64,9 +64,9 @@ class MSELoss:
 
 @dataclass(frozen=True)
 class HalfMSELoss:
-    """Half mean squared error, 1/(2n) times the sum of (prediction - target)^2, whose gradient has no 2.
+    """Half mean squared error: 1/(2n) times the sum of (prediction - target)^2 over n samples and all outputs.
 
-    The sum runs over the outputs, the mean over the n samples.
+    It is a mean over samples, but a sum over outputs; its gradient has no factor 2.
 
     >>> import numpy as np
     >>> value, gradient = HalfMSELoss()(np, np.asarray([[21.0]]), np.asarray([[3.0]]), np.asarray([1.0]))
@@ -86,8 +86,8 @@ class HalfMSELoss:
 class BCELoss:
     """Binary cross-entropy of probabilities p: the mean of -t log p - (1 - t) log(1 - p).
 
-    p and 1 - p are kept at `epsilon` or above, so the value is finite for a p of exactly 0 or 1; the gradient
-    there is the one at the bound. Where p saturates, `BCEWithLogitsLoss` still learns and this does not.
+    p and 1 - p count as at least `epsilon`, so value and gradient are finite even if p is 0 or 1. If p comes from a
+    sigmoid that saturates, the network stops learning; `BCEWithLogitsLoss` does not have this problem.
 
     >>> import numpy as np
     >>> value, _ = BCELoss()(np, np.asarray([[0.0]]), np.asarray([[1.0]]), np.asarray([1.0]))
@@ -142,7 +142,7 @@ class CrossEntropyLoss:
     """Softmax cross-entropy from logits z and class numbers t: the mean of log(sum of exp(z)) - z[t].
 
     `prediction` has shape (batch, classes), `target` holds integers of shape (batch,). The gradient is
-    softmax(z) less one at the target.
+    softmax(z), minus 1 at the target.
 
     >>> import numpy as np
     >>> logits = np.asarray([[1e4, 0.0], [0.0, 0.0]])
@@ -167,7 +167,7 @@ class CrossEntropyLoss:
 def binary_cross_entropy_with_logits(
     xp: Namespace, prediction: Array, target: Array, weight: Array, largest: float = math.inf
 ) -> tuple[Array, Array]:
-    """Value and gradient of `BCEWithLogitsLoss`; in the value no number counts as more than `largest`."""
+    """Value and gradient of `BCEWithLogitsLoss`; in the value, the loss of each output is at most `largest`."""
     share = _per_sample(xp, weight, prediction) / _outputs(prediction)
     losses = xp.maximum(prediction, 0.0) - prediction * target + xp.log1p(xp.exp(-xp.abs(prediction)))
     return xp.sum(share * _at_most(xp, losses, largest)), share * (sigmoid(xp, prediction) - target)
@@ -176,7 +176,7 @@ def binary_cross_entropy_with_logits(
 def cross_entropy(
     xp: Namespace, prediction: Array, target: Array, weight: Array, largest: float = math.inf
 ) -> tuple[Array, Array]:
-    """Value and gradient of `CrossEntropyLoss`; in the value no sample counts as more than `largest`."""
+    """Value and gradient of `CrossEntropyLoss`; in the value, the loss of each sample is at most `largest`."""
     classes = xp.arange(prediction.shape[-1], dtype=target.dtype, device=device_of(target))
     chosen = target[:, None] == classes
     share = weight[:, None]

@@ -1,7 +1,7 @@
-"""Optimizers: how a gradient becomes a step.
+"""Optimizers: their base class, SGD and Adam.
 
-An optimizer is written for a block: an array that holds all parameters of a network, or one of them, or a piece of
-one. So a few operations update the whole network at once.
+An optimizer updates a block: an array that holds all parameters of a network, or one parameter, or a part of one. So a
+few operations update the whole network.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Optimizer:
     Attributes
     ----------
     lr : float or Schedule
-        The learning rate.
+        The learning rate, or a schedule that gives it for each step.
     weight_decay : float
         Decoupled weight decay (Loshchilov and Hutter 2019): before `update` is called, the training step shrinks the
-        weights by w <- w - lr * weight_decay * w. An optimizer without such a field has none.
+        weights by w <- w - lr * weight_decay * w. An optimizer without this field has no weight decay.
     elementwise : bool
-        Whether each number is updated on its own, whatever the others are. If not, as where a rule needs the norm or
-        the shape of a parameter, each block is one parameter in its own shape.
+        Whether each number is updated independently of the others. Set it to False if the rule needs, for example, the
+        norm or the shape of a parameter: then each block is one parameter in its own shape.
 
     Raises
     ------
@@ -60,17 +60,17 @@ class Optimizer:
         check_number(self, "weight_decay", "0 or more and finite", lambda decay: decay >= 0)
 
     def init(self, xp: Namespace, block: Array) -> Slots:
-        """What to remember of a block between steps, before the first: its slots, by name.
+        """The optimizer state of a block before the first step: its slots, by name.
 
-        A slot is a new array of the block's dtype, and has the block's shape or none, as a count of steps. Slots may
-        have any shape where the optimizer is not `elementwise`.
+        A slot is a new array of the block's dtype. It has the block's shape or, such as a step count, the shape (). If
+        the optimizer is not `elementwise`, slots may have any shape.
         """
         return {}
 
     def update(
         self, xp: Namespace, block: Array, gradient: Array, slots: Slots, learning_rate: Array
     ) -> tuple[Array, Slots]:
-        """Block and slots after a step.
+        """Return the block and the slots after a step.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent: v <- momentum * v + g, then w <- w - lr * v, as PyTorch has it.
+    """Stochastic gradient descent, as in PyTorch: v <- momentum * v + g, then w <- w - lr * v.
 
     With `nesterov` the step is w <- w - lr * (g + momentum * v) (Sutskever et al. 2013). Without momentum
     there is no v: w <- w - lr * g.
@@ -93,10 +93,13 @@ class SGD(Optimizer):
     Parameters
     ----------
     lr : float or Schedule
+        The learning rate, above 0, or such as ``LinearDecay(0.1, steps=1000)``.
     momentum : float
         At least 0 and below 1.
     nesterov : bool
+        Needs a momentum above 0.
     weight_decay : float
+        Decoupled, see `Optimizer`.
 
     Raises
     ------
@@ -145,20 +148,20 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adam: every number has a step size of its own, from running means m of g and s of g^2 (Kingma and Ba 2015).
+    """Adam: each number has its own step size, from running means m of g and s of g^2 (Kingma and Ba 2015).
 
-    m <- beta1 * m + (1 - beta1) * g, s <- beta2 * s + (1 - beta2) * g^2; then, as PyTorch has it,
+    m <- beta1 * m + (1 - beta1) * g, s <- beta2 * s + (1 - beta2) * g^2; then, as in PyTorch,
     w <- w - lr * (m / (1 - beta1^t)) / (sqrt(s / (1 - beta2^t)) + eps) at step t = 1, 2, ...
 
     Parameters
     ----------
     lr : float or Schedule
     betas : (float, float)
-        Each at least 0 and below 1.
+        The decay rates of m and s, each at least 0 and below 1.
     eps : float
         Above 0.
     weight_decay : float
-        With it, this is AdamW.
+        Decoupled, see `Optimizer`; above 0, this is AdamW.
 
     Raises
     ------
@@ -188,7 +191,7 @@ class Adam(Optimizer):
         check_number(self, "eps", "above 0 and finite", lambda eps: eps > 0)
 
     def init(self, xp: Namespace, block: Array) -> Slots:
-        # In the block's dtype, as PyTorch counts: both corrections are 1 long before float32 can no longer count.
+        # A float, as in PyTorch: both corrections are 1 long before float32 cannot count any further.
         step = xp.zeros((), dtype=block.dtype, device=device_of(block))
         return {"mean": xp.zeros_like(block), "square": xp.zeros_like(block), "step": step}
 
@@ -197,7 +200,7 @@ class Adam(Optimizer):
     ) -> tuple[Array, Slots]:
         slots = self._averaged(gradient, slots)
         correction1, correction2 = (bias_correction(xp, beta, slots["step"]) for beta in self.betas)
-        # Each correction is one number: it is cheaper to correct rate and eps than every mean and square.
+        # Correcting two numbers, the learning rate and eps, is cheaper than correcting all means and squares.
         root2 = xp.sqrt(correction2)
         root = xp.sqrt(slots["square"])
         root += self.eps * root2
@@ -221,5 +224,5 @@ class Adam(Optimizer):
 
 
 def bias_correction(xp: Namespace, beta: float, step: Array) -> Array:
-    """1 - beta^step, exact in float32 too, where a power of 0.999 is not."""
+    """1 - beta^step, which stays accurate in float32 by expm1; a power of 0.999 would not."""
     return -xp.expm1(step * math.log(beta)) if beta else xp.ones_like(step)

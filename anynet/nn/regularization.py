@@ -1,4 +1,4 @@
-"""What keeps weights and gradients small, between a gradient and the optimizer."""
+"""Gradient clipping and weight decay, which a training step applies before the optimizer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def clip_grad_norm(xp: Namespace, gradients: Blocks, max_norm: float) -> Blocks:
     """
     squares = [xp.sum(gradient * gradient) for gradient in gradients]
     norm = xp.sqrt(xp.sum(xp.stack(squares)))
-    # As PyTorch has it; the small number spares a gradient of 0.
+    # As in PyTorch; the small number avoids a division by 0 for a gradient of 0.
     factor = xp.minimum(max_norm / (norm + 1e-6), xp.ones_like(norm))
     return tuple(gradient * factor for gradient in gradients)
 

@@ -1,6 +1,6 @@
-"""Learning rates that change as training goes on: functions of the step, written in array arithmetic.
+"""Learning rate schedules: functions of the step, written with array operations only.
 
-A schedule stands where an optimizer's `lr` is a number: ``SGD(lr=LinearDecay(0.1, steps=9375))``.
+A schedule replaces the number `lr` of an optimizer, as in ``SGD(lr=LinearDecay(0.1, steps=9375))``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class LinearDecay:
-    """From `initial` in a straight line to 0 after `steps` steps.
+    """A learning rate that falls linearly from `initial` to 0 in `steps` training steps, which are batches.
 
     Raises
     ------

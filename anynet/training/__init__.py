@@ -1,4 +1,4 @@
-"""The training step, the loop, what is measured, and what may watch it."""
+"""Training: the step, the loop over epochs, metrics, callbacks and early stopping."""
 
 from anynet.training.callbacks import Callback, Progress, StopTraining, TensorBoard
 from anynet.training.metrics import (

@@ -1,4 +1,4 @@
-"""From host arrays to batches on a device, a few megabytes at a time."""
+"""Cuts host arrays into batches, and copies them to the device a few megabytes at a time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from anynet.backends.base import Array, Backend
 
-# So many rows at once where nothing is trained.
+# The batch size of `evaluate`, `predict` and `activations`.
 EVALUATION_BATCH = 1024
 
 
 class Chunk(NamedTuple):
-    """Batches of one size, stacked: each array, on the device, has shape (steps, batch_size, ...)."""
+    """Batches of one size, stacked: each array is on the device and has shape (steps, batch_size, ...)."""
 
     arrays: tuple[Array, ...]
     steps: int
@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
 def chunks(
     backend: Backend, arrays: tuple[Any, ...], batch_size: int, most_steps: int | None = None
 ) -> Generator[Chunk]:
-    """The rows of host arrays, as they come, as chunks of batches; the last batch may be shorter.
+    """Yield the rows of host arrays, in their order, as chunks of batches; the last batch may be shorter.
 
     >>> from anynet.backends import select
     >>> [(c.steps, c.batch_size) for c in chunks(select("numpy"), (np.zeros((70, 2)),), batch_size=32)]
@@ -46,7 +46,7 @@ def chunks(
 def cuts(
     backend: Backend, count: int, batch_size: int, row_bytes: int, most_steps: int | None = None
 ) -> Iterator[tuple[int, int, int]]:
-    """Where each chunk of so many rows starts, how many batches it has and how large they are."""
+    """Cut `count` rows into chunks; yield the first row, the number of batches and their size for each chunk."""
     batch_size = min(batch_size, count)
     most_steps = most_steps or backend.steps_at_once
     steps_at_once = max(
@@ -61,9 +61,9 @@ def cuts(
 
 
 def normalize_weights(weight: Any, order: Any, batch_size: int) -> tuple[Any, Any]:
-    """Each row's share of its batch, in the order in which rows come, and each batch's total weight.
+    """Return each row's share of the weight of its batch, in the given order, and the total weight of each batch.
 
-    Weights that are all one number, broadcast, need no looking up.
+    `order` holds row numbers. It is not used if all weights are one number, broadcast to shape (samples,).
 
     >>> normalize_weights(np.asarray([1.0, 3.0, 5.0]), np.asarray([0, 1, 2]), batch_size=2)
     (array([0.25, 0.75, 1.  ]), array([4., 5.]))

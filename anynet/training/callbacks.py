@@ -1,4 +1,4 @@
-"""Looking on while a model trains."""
+"""Callbacks: their base class, the progress bar, and a writer for TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ from anynet.training.fit_state import Record
 
 
 class StopTraining(Exception):
-    """Raised in a callback to end `fit` without an error, once every callback has heard of what is being told.
+    """Raise it in a callback to end `fit` without an error, once all callbacks have been called for this event.
 
-    An epoch that is ended in the middle leaves no record; a later `fit` begins it anew.
+    If an epoch is ended in the middle, it leaves no record, and a later `fit` starts it again.
     """
 
 
 class Callback:
-    """Override what you want to hear of; raise `StopTraining` to end `fit` early.
+    """The base of every callback: override the events you need, and raise `StopTraining` to end `fit` early.
 
-    `model` is the `anynet.Model` that trains. A callback may read it, and change it by `Model.put`. It may add measures
-    to the record of an epoch; one that is `last` is told after all those that are not, and so sees them. `name` tells
-    callbacks of one kind apart.
+    In every method, `model` is the `anynet.Model` in training. A callback may read it, and change it by `Model.put`.
+
+    Attributes
+    ----------
+    last : bool
+        Whether it is called after all callbacks that are not `last`, and so sees what they add to a record.
+    name : str
+        Tells callbacks of one class apart in a checkpoint.
 
     >>> class Patience(Callback):
     ...     def on_epoch_end(self, model, record):
@@ -38,34 +43,37 @@ class Callback:
     name: str = ""
 
     def on_fit_begin(self, model: Any, epochs: int, samples: int) -> None:
-        """Begin afresh: one object may serve one training after the other."""
+        """Training begins, with `epochs` epochs to go, each of `samples` samples.
+
+        Reset your own state here: one object may be used for several trainings, one after the other.
+        """
 
     def on_batches_end(self, model: Any, samples: int) -> None:
-        """So many samples more have been trained on."""
+        """One or more batches are done; they had `samples` samples in total."""
 
     def on_epoch_end(self, model: Any, record: Record) -> None:
-        """An epoch is over; `record` has what `fit` will return of it."""
+        """An epoch is over; you may add numbers to `record`, which `fit` will return."""
 
     def on_fit_end(self, model: Any) -> None:
-        """Training is over, in whatever way, even if another callback has failed."""
+        """Training is over, for any reason, even an exception; called even if another callback has failed."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it: what JSON can hold and, as ``arrays``, NumPy arrays by name."""
+        """The state to keep in a checkpoint: values that JSON can hold and, as ``arrays``, NumPy arrays by name."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave, after `on_fit_begin`; raise a ValueError where it cannot be."""
+        """Restore what `state_dict` returned, after `on_fit_begin`; raise a ValueError if it is invalid."""
 
 
 class Callbacks:
-    """All callbacks of one training, in the order in which they are told."""
+    """All callbacks of one training; those that are `last` are called after the others."""
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self.given = list(callbacks)
         self._in_order = sorted(self.given, key=lambda callback: callback.last)
 
     def tell(self, event: str, *what: Any) -> bool:
-        """Call this method of each; False if one of them wants to stop."""
+        """Call the method `event` of every callback; return False if one of them has raised `StopTraining`."""
         go_on = True
         for callback in self._in_order:
             try:
@@ -76,7 +84,7 @@ class Callbacks:
 
     @contextmanager
     def until_the_end(self, model: Any) -> Iterator[None]:
-        """The time after which each hears that training is over, whatever the others do with it."""
+        """A context that calls `on_fit_end` of every callback when it ends, even if another callback fails."""
         with ExitStack() as ends:
             for callback in reversed(self._in_order):
                 ends.callback(self._end, callback, model)
@@ -88,7 +96,7 @@ class Callbacks:
             callback.on_fit_end(model)
 
     def by_name(self) -> dict[str, Callback]:
-        """Each by its kind and name, such as ``EarlyStopping(val_loss)``."""
+        """The callbacks by class and name, such as ``EarlyStopping(val_loss)``; if two are equal, with a number."""
         named: dict[str, Callback] = {}
         for callback in self.given:
             kind = type(callback).__name__ + (f"({callback.name})" if callback.name else "")
@@ -103,7 +111,7 @@ class Progress(Callback):
     Parameters
     ----------
     stream : file, optional
-        Where to, instead of stderr.
+        Where to print; stderr if left out.
     """
 
     last = True
@@ -153,20 +161,21 @@ class Progress(Callback):
 
 
 def _columns(terminal: TextIO) -> int:
-    """How wide it is; where it does not say, what COLUMNS says, or 80."""
+    """The width of a terminal; if it is unknown, that of the variable COLUMNS, or 80."""
     columns = 0
-    # What only looks like a terminal has no number, or one that is of none.
+    # A stream that only claims to be a terminal has no file descriptor, or an invalid one.
     with suppress(OSError, ValueError):
         columns = os.get_terminal_size(terminal.fileno()).columns
     return columns or shutil.get_terminal_size().columns
 
 
 class TensorBoard(Callback):
-    """Writes every measure of every epoch to a folder that TensorBoard shows; needs tensorboardX.
+    """Writes all numbers of each epoch's record to a folder that TensorBoard shows; needs tensorboardX.
 
     Parameters
     ----------
     folder : str or Path
+        Where to write, as in ``tensorboard --logdir folder``.
     """
 
     last = True
@@ -176,7 +185,7 @@ class TensorBoard(Callback):
 
     @staticmethod
     def library() -> Any:
-        """tensorboardX, or a UsageError that tells how to get it."""
+        """Import tensorboardX; if it is missing, a UsageError says how to install it."""
         try:
             import tensorboardX
         except ImportError:

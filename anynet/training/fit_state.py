@@ -1,4 +1,4 @@
-"""How far a fit has come."""
+"""The progress of a fit: epochs, rows, losses and history."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ Record = dict[str, float]
 
 @dataclass
 class FitState:
-    """How far a fit has come, beside the model itself.
+    """The progress of a fit, which a checkpoint stores beside the model.
 
     Attributes
     ----------
     first_epoch : int
-        How many epochs were over when it began.
+        The model's number of epochs when the fit began.
     epochs : int
-        How many more were asked for.
+        How many epochs `fit` was asked for.
     last_epoch : int
-        The number of the epoch after which it ends.
+        The model's number of epochs when the fit ends; early stopping lowers it.
     samples, batch_size : int
     higher_is_better : dict of bool
-        Of each measure in the records, whether more of it is better.
+        For each measure in the records, whether a higher value is better.
     training_id : str
-        Which training it is; kept when it is resumed.
+        A random id of the training, which stays the same after a resume.
     rows : int
         How many rows of the current epoch have been trained on.
     losses : list of arrays
-        Of the batches of the current epoch, on the host.
+        Losses of the current epoch's batches, on the host.
     pending : list of arrays
-        Losses that the device may be working on still.
+        Losses of the batches after those, on the device, which may still be computing them.
     history : list of dict
-        A record of each epoch that is over.
+        One record for each completed epoch.
     """
 
     first_epoch: int

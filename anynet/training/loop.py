@@ -1,4 +1,4 @@
-"""The one loop: epoch after epoch, so that it can be stopped after any stretch of batches and go on from there."""
+"""The training loop over epochs and chunks of batches; it can stop after any chunk, and resume there."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from anynet.training.callbacks import Callbacks
 from anynet.training.fit_state import FitState, Record
 from anynet.training.sources import Source
 
-# Called with a function that reads all losses, and whether training is about to be interrupted.
+# Called with a function that copies all losses to the host, and whether a signal is about to end training.
 Save: TypeAlias = Callable[[Callable[[], None], bool], None]
 
 
 class Trainable(Protocol):
-    """What the loop trains."""
+    """The part of a model that the loop uses."""
 
     epoch: int
 
@@ -31,33 +31,33 @@ class Trainable(Protocol):
     def backend(self) -> Backend: ...
 
     def train_on(self, batches: Chunk, data: tuple[Array, ...], step: Step | None = None) -> Array:
-        """Take a step for each batch; the loss of each, which the device may be working on still."""
+        """Take a step for each batch; return the losses, which the device may still be computing."""
 
 
 class Policy:
-    """What a training decides for itself: the order of rows, how much each counts, and when enough is enough.
+    """What differs between kinds of training: the order of rows, their weights, and when to stop.
 
     Attributes
     ----------
     step : callable, optional
-        What to do with each batch, instead of the model's own training step.
+        Replaces the model's own training step.
     """
 
     step: Step | None = None
 
     def order(self, epoch: int) -> Any:
-        """The numbers of all rows, in the order in which this epoch takes them."""
+        """All row numbers, in the order of this epoch."""
         raise NotImplementedError
 
     def weights(self, order: Any) -> tuple[tuple[Any, ...], Any]:
-        """Arrays that go with the rows in that order, and how much each batch counts in the epoch's loss."""
+        """Arrays with one number per row, in that order, and the weight of each batch in the epoch's loss."""
         raise NotImplementedError
 
     def check_losses(self, losses: Any) -> None:
-        """Look at the losses of the next batches, as they come to the host; raise to end training."""
+        """Check the losses of the next batches when they reach the host; raise an error to end training."""
 
     def end_epoch(self, record: Record) -> bool:
-        """Measure the model, add that to the record of the epoch that is over, and say whether to go on."""
+        """Add validation measures to the record of the epoch that has ended; return whether to go on."""
         raise NotImplementedError
 
 
@@ -67,17 +67,17 @@ class Loop:
     Parameters
     ----------
     model : Trainable
-        In training.
+        Inside its context ``training``.
     fit : FitState
-        Where to begin; it is kept up to date.
+        Where to begin; the loop updates it.
     source : Source
-        Of batches.
+        Gives the batches.
     policy : Policy
     callbacks : Callbacks
     save : callable, optional
-        Called where nothing is half done, with a function that reads all losses, and whether an interrupt waits.
+        Called after each chunk of batches and after each epoch; see `Save` for its arguments.
     most_steps : int, optional
-        So many steps at most are taken between two such moments.
+        The most steps in a chunk.
     """
 
     def __init__(
@@ -101,17 +101,17 @@ class Loop:
         self._came: list[int] = []
 
     def run(self) -> bool:
-        """Train; False where the policy, or a callback's StopTraining, has ended it.
+        """Train; return False if the policy, or a callback's StopTraining, has ended training.
 
         Raises
         ------
         KeyboardInterrupt, SystemExit
-            After SIGINT and SIGTERM, once the batches at hand are done; at once after a second SIGINT.
+            After SIGINT or SIGTERM, once the current chunk is done; a second signal interrupts at once.
         Exception
             Whatever the policy or a callback raises.
         """
         fit, go_on = self.fit, True
-        with signals.noted() as self._came:
+        with signals.deferred() as self._came:
             while go_on and self.model.epoch < fit.last_epoch:
                 started, done = time.perf_counter(), fit.rows
                 go_on = self._train_epoch()
@@ -123,13 +123,13 @@ class Loop:
         return go_on
 
     def _train_epoch(self) -> bool:
-        """Train on the rest of an epoch, or until a callback wants to end it; whether to go on."""
+        """Train on the rest of an epoch, or until a callback stops it; return whether to go on."""
         fit = self.fit
         order = self.policy.order(self.model.epoch)
         weights, self._totals = self.policy.weights(order)
         rest = slice(fit.rows, None)
         batches = self.source.batches(order[rest], tuple(w[rest] for w in weights), fit.batch_size, self.most_steps)
-        # An error that somebody keeps would keep what reads ahead, too.
+        # A traceback that somebody keeps would keep the generator, too, and so its reading thread.
         with closing(batches):
             return self._train_on(batches)
 
@@ -138,7 +138,7 @@ class Loop:
         for chunk in batches:
             fit.pending.append(model.train_on(chunk, self.source.data, self.policy.step))
             fit.rows += chunk.rows
-            # While the device works on these, the ones before are looked at.
+            # Check the losses of the previous chunk while the device works on this one.
             self._read_losses(but=0 if self.most_steps == 1 else 1)
             go_on = self.callbacks.tell("on_batches_end", model, chunk.rows)
             if not go_on and fit.rows == fit.samples:
@@ -149,7 +149,7 @@ class Loop:
         return go_on
 
     def _loss(self) -> float:
-        """The mean loss of the epoch's batches; waits for the last of them."""
+        """The mean loss of the epoch's batches; waits for the last batch."""
         self._read_losses()
         return float(self.fit.all_losses() @ self._totals / self._totals.sum())
 
@@ -166,14 +166,14 @@ class Loop:
         return go_on
 
     def _read_losses(self, but: int = 0) -> None:
-        """Bring losses to the host, but for those of so many of the last chunks."""
+        """Copy losses to the host, except those of the last `but` chunks."""
         while len(self.fit.pending) > but:
             losses = self.model.backend.to_numpy(self.fit.pending.pop(0))
             self.policy.check_losses(losses)
             self.fit.losses.append(losses)
 
     def _pause(self) -> None:
-        """Between two chunks nothing is half done."""
+        """Save, and act on signals: between two chunks the state is complete."""
         if self.save:
             self.save(self._read_losses, bool(self._came))
         if self._came:
@@ -181,7 +181,7 @@ class Loop:
 
 
 def _numbers(record: Record) -> Record:
-    """The measures, among them what callbacks have added, as Python's numbers, which a checkpoint can hold."""
+    """A record, with what callbacks have added, as Python numbers, which a checkpoint can hold."""
     numbers = {name: python_number(value) for name, value in record.items()}
     if others := [name for name, number in numbers.items() if number is None]:
         raise UsageError(f"a callback has put {record[others[0]]!r} into a record as {others[0]}: give a number")
@@ -189,6 +189,6 @@ def _numbers(record: Record) -> Record:
 
 
 def _speed(started: float, rows: int) -> Record:
-    """Seconds since then, and rows a second; 0 where the clock has stood still."""
+    """Seconds since `started`, and rows per second; 0 if the clock shows no time passed."""
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "samples_per_second": rows / seconds if seconds > 0 else 0.0}

@@ -1,7 +1,7 @@
-"""Metrics: what else is measured beside the loss.
+"""Metrics, such as accuracy or R squared: what is measured beside the loss.
 
-A metric is measured on batches of any number, on any library: `update` gives sums over the samples of a batch, which
-are added up on the host, and `compute` makes the measure of them.
+A metric is measured batch by batch, on any array library. `update` returns sums over the samples of a batch. The host
+adds them up over all batches, and `compute` turns them into the measure.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Metric:
     Attributes
     ----------
     name : str
-        The key of the measure in records; with validation data ``val_`` is put before it.
+        The key in what `evaluate` returns; in the records of `fit` it begins with ``val_``.
     higher_is_better : bool
-        Asked by early stopping and by checkpoints of the best epoch.
+        Used by early stopping, and to find the best checkpoint.
     target_kinds : tuple of str
-        The kinds of target that it can measure: of "class", "probability" and "value".
+        The kinds of target that it accepts, out of "class", "probability" and "value".
     needs : tuple of str
-        The methods of the loss that it calls: of "classify" and "probabilities".
+        The methods of the loss that it calls, out of "classify" and "probabilities".
 
     >>> class Bias(Metric):
     ...     name = "bias"
@@ -54,37 +54,37 @@ class Metric:
     needs: ClassVar[tuple[str, ...]] = ()
 
     def update(self, xp: Namespace, loss: Loss, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
-        """Sums over the samples of a batch, each multiplied by its weight; arrays of any shape, by name.
+        """Weighted sums over the samples of a batch: arrays of any shape, by name.
 
         Parameters
         ----------
         xp : namespace
         loss : Loss
-            Tells what a prediction means, by its `classify` and `probabilities`.
+            Turns predictions into classes or probabilities, by `classify` and `probabilities`.
         prediction : array of shape (batch, ...)
         target : array of shape (batch, ...)
-            As the loss takes it.
+            In the form that the loss takes.
         weight : array of shape (batch,)
         """
         raise NotImplementedError
 
     def reduce(self, totals: Totals) -> Totals:
-        """What `update` gave for several batches, stacked along the first axis, as that of all: their sum."""
+        """Combine the sums of several batches, stacked along the first axis, into those of all; here by addition."""
         return {name: total.sum(axis=0) for name, total in totals.items()}
 
     def compute(self, means: Totals) -> float:
-        """The measure, from what `update` gave, summed over all samples and divided by the sum of their weights.
+        """The measure, from the sums of `update` over all samples, divided by the sum of the sample weights.
 
-        The means are NumPy arrays of float64.
+        `means` holds NumPy arrays of float64, with the names that `update` gave.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Accuracy(Metric):
-    """The share of samples, or of their outputs, whose class is predicted.
+    """The share of correct classes, over samples and, with a probability loss, over their outputs.
 
-    A target that is a probability counts by its side of a half.
+    A target that is a probability counts as class 1 if it is 0.5 or more, else as class 0.
     """
 
     name = "accuracy"
@@ -103,10 +103,10 @@ class Accuracy(Metric):
 
 @dataclass(frozen=True)
 class F1Score(Metric):
-    """2 TP / (2 TP + FP + FN): of the class 1 where there are two, else the mean over all classes that occur.
+    """2 TP / (2 TP + FP + FN) of class 1 if there are two classes, else the mean over all classes that occur.
 
-    Several outputs for a probability are as many classes, any number of which a sample may have. As
-    `sklearn.metrics.f1_score` has it, with ``average="binary"`` and ``"macro"``.
+    With a probability loss, several outputs are several classes, and a sample may have any number of them. It is
+    `sklearn.metrics.f1_score` with ``average="binary"`` for two classes, else with ``"macro"``.
     """
 
     name = "f1"
@@ -128,11 +128,11 @@ class F1Score(Metric):
 
 @dataclass(frozen=True)
 class ROCAUC(Metric):
-    """The area under the receiver operating characteristic: how often a sample of a class scores above another one.
+    """The area under the ROC curve: how often a sample of a class scores higher than one of another class.
 
-    Of the class 1 where there are two, else the mean over classes, each against the rest; nan where no class both
-    occurs and is absent. As `sklearn.metrics.roc_auc_score` has it, but from a histogram of the log-odds with 4,096
-    bins from -16 to 16, so that it is rounded in the fourth digit or later.
+    With two classes it is that of class 1, else the mean over classes, each against the rest. A class that no sample
+    has, or every sample, does not count; nan if no class counts. It approximates `sklearn.metrics.roc_auc_score` by a
+    histogram of the log-odds with 4,096 bins from -16 to 16, so they differ in the fourth digit or later.
     """
 
     name = "roc_auc"
@@ -151,7 +151,7 @@ class ROCAUC(Metric):
         bins = (log_odds + self._FARTHEST) * (self._SIDE**2 / (2 * self._FARTHEST))
         bins = xp.clip(xp.astype(xp.floor(bins), xp.int32), 0, self._SIDE**2 - 1)
         place = xp.arange(self._SIDE, dtype=xp.int32, device=device_of(bins))
-        # A bin is a row and a column of a square, so that counting is one product of two matrices for each class.
+        # Bins are numbered by row and column of a square, so that one matrix product counts all bins of a class.
         rows = xp.permute_dims(bins // self._SIDE, (1, 0))[:, None, :] == place[:, None]
         columns = xp.permute_dims(bins % self._SIDE, (1, 0))[:, :, None] == place
         columns = xp.astype(columns, weight.dtype)
@@ -171,10 +171,10 @@ class ROCAUC(Metric):
 
 @dataclass(frozen=True)
 class R2Score(Metric):
-    """The share of the targets' variance that is explained: 1 - sum (t - y)^2 / sum (t - mean t)^2.
+    """The explained share of the variance of targets t, by predictions y: 1 - sum (t - y)^2 / sum (t - mean t)^2.
 
-    Of several outputs it is the mean. Of a target that does not vary it is 1 where it is met exactly, else 0. As
-    `sklearn.metrics.r2_score` has it.
+    With several outputs it is their mean. For a constant target it is 1 if all predictions are exact, else 0. It is
+    the same as `sklearn.metrics.r2_score`.
     """
 
     name = "r2"
@@ -195,8 +195,8 @@ class R2Score(Metric):
         }
 
     def reduce(self, totals: Totals) -> Totals:
-        """The sums, but the spread is that around the mean of all (Chan, Golub and LeVeque 1979)."""
-        # The sum of squares less the square of the sum would cancel.
+        """The sums; the spread becomes the one around the mean of all batches (Chan, Golub and LeVeque 1979)."""
+        # The shorter formula, sum of squares minus square of the sum, loses digits by cancellation.
         summed = super().reduce(totals)
         weight = totals["weight"][:, None]
         means = totals["target"] / np.where(weight > 0, weight, 1)
@@ -246,7 +246,7 @@ METRICS = (Accuracy, F1Score, ROCAUC, R2Score, MeanAbsoluteError, RootMeanSquare
 
 
 def default_metrics(loss: Loss) -> tuple[Metric, ...]:
-    """What is measured where no metrics are given: accuracy, where the loss decides between classes.
+    """The metrics of a model that was given none: accuracy if the loss can classify, else nothing.
 
     >>> from anynet.nn import CrossEntropyLoss, MSELoss
     >>> default_metrics(CrossEntropyLoss()), default_metrics(MSELoss())
@@ -256,12 +256,12 @@ def default_metrics(loss: Loss) -> tuple[Metric, ...]:
 
 
 def _labels(xp: Namespace, loss: Loss, target: Array) -> Array:
-    """Targets as `classify` gives classes: a probability by its side of a half."""
+    """Targets as class numbers, as `classify` returns them; a probability is 1 from 0.5 on, else 0."""
     return target if loss.target_kind == "class" else xp.astype(target >= 0.5, xp.int32)
 
 
 def _one_hot(xp: Namespace, loss: Loss, labels: Array, prediction: Array) -> Array:
-    """Whether each sample has each class, of shape (batch, classes); of two classes the second alone."""
+    """A bool array of shape (batch, classes): which class each sample has; of two classes, only the second."""
     if loss.target_kind != "class":
         return _flat(xp, labels) == 1
     classes = xp.arange(prediction.shape[-1], dtype=labels.dtype, device=device_of(labels))

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, put off until nothing is half done."""
+"""Delays SIGINT and SIGTERM until the current batches are done."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_
 
 
 @contextmanager
-def noted() -> Iterator[list[int]]:
-    """The time in which SIGINT and SIGTERM are noted down; only where nobody else has asked to handle them.
+def deferred() -> Iterator[list[int]]:
+    """A context that puts SIGINT and SIGTERM into a list, if they still have Python's default handlers.
 
     Raises
     ------
     KeyboardInterrupt
-        At once, at the second of them.
+        At the second signal, at once.
     """
     came: list[int] = []
 
@@ -33,8 +33,8 @@ def noted() -> Iterator[list[int]]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """The time in which whoever handles SIGINT and SIGTERM is not told of them, but afterwards."""
+def blocked() -> Iterator[None]:
+    """A context that delays SIGINT and SIGTERM: their handlers are called when it ends."""
     came: list[tuple[int, Any]] = []
     handlers: dict[int, Any] = {n: handler for n in _USUAL if callable(handler := signal.getsignal(n))}
     try:
@@ -47,7 +47,7 @@ def held() -> Iterator[None]:
 
 @contextmanager
 def _handled(handlers: dict[int, Any]) -> Iterator[None]:
-    """The time in which these functions handle these signals, in the main thread, where alone Python does."""
+    """A context with these signal handlers; it does nothing outside the main thread, where Python forbids it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Where the batches of an epoch come from: data that stay on the device, or data read a little ahead of their use."""
+"""Sources of batches: data that stay on the device, or data that a thread reads ahead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anynet.training.batches import Chunk, chunks, cuts
 
 
 class ResidentSource:
-    """Data put on the device once; each batch is taken there, by the numbers of its rows."""
+    """Data that are copied to the device once; a batch is then given by its row numbers."""
 
     def __init__(self, backend: Backend, data: tuple[Any, ...]) -> None:
         self.backend = backend
@@ -25,12 +25,12 @@ class ResidentSource:
     def batches(
         self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
     ) -> Generator[Chunk]:
-        """Row numbers and weights; `Backend.run` takes the rows of `data`."""
+        """Chunks of row numbers and weights; `Backend.run` takes these rows of `data`."""
         return chunks(self.backend, (order, *weights), batch_size, most_steps)
 
 
 class StreamedSource:
-    """Data too large for that: while the device works on some batches, a thread reads those that come next."""
+    """Data on disk, or too large for the device: a thread reads the next batches while the device computes."""
 
     def __init__(self, backend: Backend, data: tuple[Any, ...]) -> None:
         self.backend = backend
@@ -40,7 +40,7 @@ class StreamedSource:
     def batches(
         self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
     ) -> Generator[Chunk]:
-        """Rows and weights."""
+        """Chunks of rows and weights."""
         row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in self._rows)
         with ThreadPoolExecutor(1) as reader:
             coming = None
@@ -63,7 +63,7 @@ Source: TypeAlias = ResidentSource | StreamedSource
 
 
 def make_source(backend: Backend, data: tuple[Any, ...]) -> Source:
-    """Resident where the data are in memory and small enough for the device, else streamed."""
+    """A resident source if the data are in memory and small enough for the device, else a streamed one."""
     on_disk = any(isinstance(array, OnDisk) for array in data)
     if on_disk or sum(array.nbytes for array in data) > backend.resident_bytes():
         return StreamedSource(backend, data)

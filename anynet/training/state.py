@@ -1,4 +1,4 @@
-"""The state of a network: all that changes while it trains, and who may change it."""
+"""The state of a network: everything that training changes, with thread-safe access to it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ T = TypeVar("T")
 
 
 class State(NamedTuple):
-    """All that changes while a network trains.
+    """Everything that changes while a network trains.
 
     Attributes
     ----------
     parameters, buffers : tuples of blocks
     slots : tuple of dict
-        What the optimizer remembers: of each block or, if it is not elementwise, of each parameter.
+        The optimizer state of each block or, if the optimizer is not elementwise, of each parameter.
     learning_rate : 0-d array
-        That of an optimizer without a schedule.
+        Not used if the optimizer has a schedule.
     step : 0-d array of int
-        How many steps the network has been trained.
+        The number of training steps so far.
     """
 
     parameters: tuple[Array, ...]
@@ -45,8 +45,8 @@ class State(NamedTuple):
 
 
 def state_of(backend: Backend, layout: Layout, optimizer: Optimizer, arrays: Mapping[str, Any], step: int = 0) -> State:
-    """The state of a network with these parameters and buffers, by name, whose optimizer begins."""
-    # A copy, since these blocks are updated in place and an array may share memory with what it was made of.
+    """A state with these parameters and buffers, given by name, and a new optimizer state."""
+    # A copy, since blocks are updated in place, and an array may share memory with its source.
     parameters, buffers = (
         tuple(backend.asarray(block, copy=True) for block in part) for part in layout.blocks(np, arrays)
     )
@@ -57,7 +57,7 @@ def state_of(backend: Backend, layout: Layout, optimizer: Optimizer, arrays: Map
 def first_slots(
     backend: Backend, layout: Layout, optimizer: Optimizer, parameters: Blocks
 ) -> tuple[dict[str, Array], ...]:
-    """What an optimizer remembers that has taken no step.
+    """The optimizer state before the first step.
 
     Raises
     ------
@@ -80,20 +80,20 @@ def first_slots(
 
 
 def first_rate(backend: Backend, optimizer: Optimizer) -> Array:
-    """The learning rate in a state, which a schedule leaves unused."""
+    """The first learning rate as a 0-d array; 0 for a schedule, which does not use it."""
     return backend.asarray(np.asarray(0.0 if callable(optimizer.lr) else optimizer.lr), copy=True)
 
 
 def step_number(backend: Backend, step: int) -> Array:
-    """A count of steps as it is in a state."""
+    """A step count as a 0-d array of int32."""
     return backend.asarray(np.asarray(step, dtype=np.int32), copy=True)
 
 
 class SharedState:
-    """A state that one training at a time changes, and that anybody may read beside it.
+    """A thread-safe state: one training at a time changes it, and any thread may read it meanwhile.
 
-    Arrays that were read are never changed afterwards: training works on copies of its own. While batches are trained
-    on, their state is changed in place or given away, so who asks for it then gets a copy as soon as they are done.
+    Arrays that another thread has read never change afterwards, since training works on its own copies. While `change`
+    runs, the state is changed in place or donated. A thread that reads it then waits, and gets a copy of the new state.
 
     Parameters
     ----------
@@ -111,12 +111,12 @@ class SharedState:
         _all.add(self)
 
     def read(self) -> State:
-        """The state as of the last batches that are done; in the thread that trains, only until the next ones.
+        """The state after the last completed batches; in the training thread, it is valid until the next batches.
 
         Raises
         ------
         UsageError
-            When the thread that trains asks in the middle of a step, or a process that was forked in the middle of one.
+            In the training thread during a step, and in a process that was forked during a step.
         """
         with self._lock:
             if self._trainer is None:
@@ -131,12 +131,12 @@ class SharedState:
         return answer.result()
 
     def replace(self, change: Callable[[State], State]) -> None:
-        """Go on with what a function makes of the state.
+        """Replace the state by ``change(state)``.
 
         Raises
         ------
         UsageError
-            While another thread trains, which would overwrite it.
+            While another thread trains, which would overwrite the new state.
         """
         with self._lock:
             if self._trainer is not None and (self._changing or not self._is_mine()):
@@ -153,12 +153,12 @@ class SharedState:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """The time in which this thread alone may change the state.
+        """A context in which only this thread may change the state.
 
         Raises
         ------
         UsageError
-            When there is a training already.
+            When a training is running already.
         """
         with self._lock:
             if self._trainer is not None:
@@ -167,21 +167,21 @@ class SharedState:
             self._check_whole()
             self._trainer = threading.current_thread()
         try:
-            # Somebody may be reading the arrays there are.
+            # Other threads may hold the current arrays.
             self.state = self._copied()
             yield
         finally:
             with self._lock:
                 self._trainer = None
-                # What steps compute in is used again by the next training.
+                # The next training may reuse the memory that the steps have written to.
                 self.state = self._copied()
 
     def change(self, step: Callable[[State], tuple[State, T]]) -> T:
-        """Change the state, which nobody else can read meanwhile; what else comes of it."""
+        """Replace the state by the one that `step` returns, and return its other result; readers wait meanwhile."""
         with self._lock:
             self._changing = True
-        # Between giving a state away and getting the next, an interrupt would lose both.
-        interrupts = nullcontext() if self._backend.interruptible else signals.held()
+        # An interrupt after the old state was donated, but before the new one is stored, would lose both.
+        interrupts = nullcontext() if self._backend.interruptible else signals.blocked()
         try:
             with interrupts:
                 self.state, result = step(self.state)
@@ -210,7 +210,7 @@ class SharedState:
             )
 
     def _forked(self) -> None:
-        """In a new process no other thread is left: none trains, and none holds the lock."""
+        """Reset the lock in a forked process, which has no other threads that could train or hold the lock."""
         self._lock, self._waiting = threading.Lock(), []
         if not self._is_mine():
             self._trainer = None

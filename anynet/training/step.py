@@ -1,4 +1,4 @@
-"""One training step, as a pure function of state and batch; and its two sisters that do not train."""
+"""Steps of training, evaluation and prediction, as pure functions of state and batch."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def training_step(
     ----------
     backend : Backend
     differentiate : callable
-        Such as `loss_and_gradient` makes.
+        Made by `loss_and_gradient`.
     optimizer : Optimizer
     layout : Layout
     decays : tuple of arrays
-        Marks, block by block, the numbers that weight decay shrinks; empty without weight decay.
+        For each block, 1 where weight decay applies and 0 elsewhere; empty without weight decay.
     clip_norm : float, optional
-        A gradient with a larger norm is scaled down to it.
+        If the L2 norm of the gradient, over all parameters, is larger, it is scaled down to this value.
     """
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
@@ -71,9 +71,9 @@ def loss_and_gradient(
     layout: Layout,
     seed: int = 0,
 ) -> Gradient:
-    """A function of namespace, state and batch that gives the loss, its gradient as blocks, and the new buffers.
+    """Make the function ``(xp, state, batch) -> (loss, gradient as blocks, new buffers)``.
 
-    A batch is (x, target, weight), with weights that sum to 1.
+    A batch is (x, target, weight); its weights sum to 1. `seed` is for layers that draw random numbers.
     """
     floats = as_floats(backend, network)
 
@@ -111,7 +111,7 @@ def evaluation_step(backend: Backend, network: Layer, loss: Loss, metrics: tuple
 
 
 def prediction_step(backend: Backend, network: Layer, layout: Layout) -> Step:
-    """The step that gives the network's output for a batch of x alone."""
+    """The step that gives the network's output; a batch is (x,)."""
     floats = as_floats(backend, network)
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
@@ -123,7 +123,7 @@ def prediction_step(backend: Backend, network: Layer, layout: Layout) -> Step:
 
 
 def as_floats(backend: Backend, network: Layer) -> Callable[[Namespace, Array], Array]:
-    """Bytes travel as bytes and become floats only inside the step, a batch at a time."""
+    """Make the function that casts x to floats inside the step, so that bytes go to the device as bytes."""
     if network.accepts_uint8:
         return lambda xp, x: x
     return lambda xp, x: x if x.dtype == backend.dtype else xp.astype(x, backend.dtype)

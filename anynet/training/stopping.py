@@ -1,4 +1,4 @@
-"""When enough is enough: the best that there was, and how long ago that is."""
+"""Early stopping, and the best value of a measure so far."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from anynet.training.fit_state import Record
 
 
 def higher_is_better(measure: str, known: Mapping[str, bool], mode: str = "auto") -> bool:
-    """Whether more of a measure is better.
+    """Whether a higher value of a measure is better.
 
     Parameters
     ----------
     measure : str
         Such as ``val_loss``.
     known : dict of bool
-        By measure, whether more of it is better: what ``"auto"`` goes by.
+        For each measure, whether a higher value is better; ``"auto"`` uses it.
     mode : {"auto", "min", "max"}
 
     Raises
     ------
     UsageError
-        When "auto" does not know the measure, or there is no such mode.
+        When the mode is invalid, or it is "auto" and `known` does not have the measure.
 
     >>> higher_is_better("val_f1", {"loss": False, "val_f1": True}), higher_is_better("mine", {}, mode="min")
     (True, False)
@@ -42,7 +42,7 @@ def higher_is_better(measure: str, known: Mapping[str, bool], mode: str = "auto"
 
 
 def check_mode(mode: str) -> None:
-    """Raise a UsageError where a mode is none of "auto", "min" and "max"."""
+    """Raise a UsageError unless a mode is "auto", "min" or "max"."""
     if mode not in ("auto", "min", "max"):
         raise UsageError(unknown("mode", mode, ("auto", "min", "max")))
 
@@ -54,9 +54,9 @@ class Best:
     ----------
     higher_is_better : bool
     min_delta : float
-        A smaller improvement does not count.
+        Only a larger improvement counts.
     value : float, optional
-        What it was before.
+        The best value so far.
 
     >>> best = Best(higher_is_better=False)
     >>> [best.improves(loss) for loss in (3.0, 2.0, 2.0, math.nan, 1.0)]
@@ -69,7 +69,7 @@ class Best:
         self.value = value
 
     def improves(self, value: float) -> bool:
-        """Whether a value is better than all before it, and so becomes the best."""
+        """Whether a value is better than the best so far; if so, keep it as the best. nan never is."""
         if math.isnan(value):
             return False
         if self.value is not None:
@@ -81,31 +81,33 @@ class Best:
 
 
 class EarlyStopping(Callback):
-    """Ends training once a measure has not improved for so many epochs, and puts the best weights back.
+    """Stops training when a measure has not improved for some epochs, and restores the best weights.
 
-    They come back on every way out: patience at its end, the last epoch, Ctrl-C, an error.
+    The best weights and buffers are restored however training ends: early, after its last epoch, by Ctrl-C or an error.
 
     Parameters
     ----------
     monitor : str
         A key of the records of `fit`, such as ``val_loss``.
     patience : int
-        So many epochs may pass without improvement.
+        Training stops after this many epochs in a row without improvement.
     min_delta : float
-        A smaller improvement does not count.
+        Only a larger improvement counts.
     mode : {"auto", "min", "max"}
-        Whether less of it is better, or more; "auto" asks the metric, and only a measure that a callback adds to the
-        records needs another.
+        Whether a lower ("min") or a higher value ("max") is better. "auto" knows it for the loss and the metrics; a
+        measure that a callback adds to the records needs "min" or "max".
 
     Attributes
     ----------
     best : float or None
+        The best value so far.
     best_epoch : int or None
+        The epoch that reached it, counted from 1.
 
     Raises
     ------
     UsageError
-        When a number cannot be or, as training begins, when there is no such measure.
+        When an argument is invalid, or the records have no measure `monitor`.
     """
 
     last = True

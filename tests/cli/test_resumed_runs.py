@@ -14,7 +14,7 @@ import pytest
 from cli.commands import TRAIN, anynet, records, started, weights
 
 from anynet import Model
-from anynet.model import files
+from anynet.model import atomic_files
 
 
 def stopped_by(number: int, run: str, *arguments: str) -> tuple[int, str]:
@@ -80,7 +80,7 @@ def test_a_run_that_is_finished_or_is_none_has_nothing_to_go_on_with(capsys: Any
 def test_of_two_processes_in_one_folder_the_second_is_refused(capsys: Any) -> None:
     anynet(*TRAIN, "--epochs", "1", "--out", "run")
     Path("run/model.safetensors").unlink()
-    with files.locked(Path("run")):
+    with atomic_files.locked(Path("run")):
         for options in (("train", "--resume", "run"), (*TRAIN, "--out", "run", "--overwrite")):
             assert anynet(*options) == 2
             assert "another process is training in run" in capsys.readouterr().err

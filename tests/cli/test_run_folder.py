@@ -15,7 +15,7 @@ from chosen import BACKEND
 from cli.commands import TRAIN, anynet, records, started, weights
 
 from anynet.cli import run_folder
-from anynet.model import files, model_file
+from anynet.model import atomic_files, model_file
 
 
 def test_a_run_tells_what_it_ran_on() -> None:
@@ -55,7 +55,7 @@ class TestRunFolder:
         self, exchanges: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         if not exchanges:
-            monkeypatch.setattr(files, "_exchanged_by_the_system", lambda one, other: False)
+            monkeypatch.setattr(atomic_files, "_exchanged_by_the_system", lambda one, other: False)
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
         Path("run/notes").mkdir()
         Path("run/notes/today.txt").write_text("mine")
@@ -84,10 +84,10 @@ class TestRunFolder:
 
         def watched(*names: Path) -> None:
             usual(*names)
-            files.restore(Path("run"))
+            atomic_files.restore(Path("run"))
 
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
-        monkeypatch.setattr(files, "_exchanged_by_the_system", lambda one, other: False)
+        monkeypatch.setattr(atomic_files, "_exchanged_by_the_system", lambda one, other: False)
         monkeypatch.setattr(os, "rename", watched)
         assert anynet(*TRAIN, "--epochs", "2", "--out", "run", "--overwrite") == 0
         assert len(records("run")) == 2
@@ -101,12 +101,12 @@ class TestRunFolder:
     def test_an_exchange_that_is_going_on_is_left_alone_by_who_reads(self) -> None:
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
         Path("run").rename(".run.old")
-        with files.locked(Path(".run.old")):
+        with atomic_files.locked(Path(".run.old")):
             assert anynet("evaluate", "run", "circles", "--backend", BACKEND) == 3
         assert Path(".run.old").is_dir()
 
     def test_a_kill_after_the_exchange_leaves_nothing_in_the_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(files, "_exchanged_by_the_system", lambda one, other: False)
+        monkeypatch.setattr(atomic_files, "_exchanged_by_the_system", lambda one, other: False)
         for name in ("run", ".run.old"):
             assert anynet(*TRAIN, "--epochs", "1", "--out", name) == 0
         assert anynet(*TRAIN, "--epochs", "2", "--out", "run", "--overwrite") == 0
@@ -126,18 +126,18 @@ class TestRunFolder:
     def test_a_leftover_that_another_process_clears_away_first_is_no_error(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        usual = files.locked
+        usual = atomic_files.locked
 
         def cleared(folder: Path) -> Any:
             shutil.rmtree(folder) if folder.name == ".run.0123.new" else None
             return usual(folder)
 
         Path(".run.0123.new").mkdir()
-        monkeypatch.setattr(files, "locked", cleared)
+        monkeypatch.setattr(atomic_files, "locked", cleared)
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
 
     def test_a_folder_that_another_process_is_clearing_away_is_made_anew(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        usual, taken = files.locked, []
+        usual, taken = atomic_files.locked, []
 
         def locked(folder: Path) -> Any:
             if folder.suffix == ".new" and not taken:
@@ -145,7 +145,7 @@ class TestRunFolder:
                 raise BlockingIOError
             return usual(folder)
 
-        monkeypatch.setattr(files, "locked", locked)
+        monkeypatch.setattr(atomic_files, "locked", locked)
         assert anynet(*TRAIN, "--epochs", "1", "--out", "run") == 0
         assert taken
 

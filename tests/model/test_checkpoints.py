@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from anynet import Model
 from anynet.errors import CheckpointError, TrainingDiverged, UsageError, WriteError
-from anynet.model import Checkpoints, files, model_file
+from anynet.model import Checkpoints, atomic_files, model_file
 from anynet.model.checkpoints import latest, read
 from anynet.nn import (
     SGD,
@@ -357,7 +357,7 @@ def test_whichever_call_to_the_disk_fails_a_checkpoint_can_still_be_read(
         folder = tmp_path / str(fails_at)
         fit(new_model(), epochs=1, checkpoints=Checkpoints(folder, every_seconds=0, keep=1))
         with monkeypatch.context() as patch:
-            patch.setattr(files, "open", counted(lambda *a: Counted(open(*a), 0)), raising=False)  # noqa: SIM115
+            patch.setattr(atomic_files, "open", counted(lambda *a: Counted(open(*a), 0)), raising=False)  # noqa: SIM115
             for name in ("fsync", "replace", "unlink", "open", "close", "listdir"):
                 patch.setattr(os, name, counted(getattr(os, name)))
             refused = f"{folder}: "
@@ -384,9 +384,9 @@ def test_whatever_fails_while_writing_the_checkpoint_before_is_still_there(
     before = latest(tmp_path)
     with monkeypatch.context() as patch:
         if fault == "full disk":
-            patch.setattr(files, "open", full_disk, raising=False)
+            patch.setattr(atomic_files, "open", full_disk, raising=False)
         elif fault == "open":
-            patch.setattr(files, "open", FAULTS[fault], raising=False)
+            patch.setattr(atomic_files, "open", FAULTS[fault], raising=False)
         else:
             patch.setattr(fault, FAULTS[fault])
         with pytest.raises(WriteError, match=r"cannot write .*checkpoint-.*: [A-Z]"):

@@ -11,7 +11,7 @@ from model.small_model import ROWS, Call, X, Y, contents, new_model
 
 from anynet import Model, nn
 from anynet.errors import CheckpointError, DataError, UsageError
-from anynet.model import Checkpoints, files
+from anynet.model import Checkpoints, atomic_files
 from anynet.model.checkpoint_file import read
 from anynet.model.checkpoints import latest
 from anynet.training import Callback, EarlyStopping
@@ -115,7 +115,7 @@ class TestOneTrainingAfterTheOther:
         new_model().fit(X, Y, checkpoints=Checkpoints(tmp_path, every_seconds=0))
         model = new_model().build((6,))
         before = contents(model)
-        with files.locked(tmp_path), pytest.raises(UsageError, match="another training is writing checkpoints"):
+        with atomic_files.locked(tmp_path), pytest.raises(UsageError, match="another training is writing checkpoints"):
             model.fit(X, Y, checkpoints=Checkpoints(tmp_path), resume=latest(tmp_path))
         assert (contents(model), model.epoch) == (before, 0)
 

@@ -75,7 +75,7 @@ class TestInterrupts:
         assigned = []
 
         def assign() -> None:
-            with signals.held():
+            with signals.blocked():
                 os.kill(os.getpid(), signal.SIGINT)
                 assigned.append(True)
 

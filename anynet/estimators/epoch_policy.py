@@ -1,4 +1,4 @@
-"""Training epoch by epoch as scikit-learn's MLP does: its order of rows, its batches, and when it stops."""
+"""Trains in epochs as scikit-learn's MLP does: the same order of rows, batches, learning rates and end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from anynet.backends.base import Step
 from anynet.errors import warn
 from anynet.estimators.samples import Samples
-from anynet.model import Model, reading
+from anynet.model import Model, evaluation
 from anynet.training.batches import normalize_weights
 from anynet.training.callbacks import Callbacks
 from anynet.training.fit_state import FitState, Record
@@ -24,16 +24,16 @@ from anynet.training.stopping import Best
 
 @dataclass(frozen=True)
 class Settings:
-    """What the loop is told: parameters of scikit-learn's, by their names there, and what comes of them.
+    """Settings of a training: parameters with their names in scikit-learn, and functions of the estimator.
 
     Attributes
     ----------
     score : callable
         ``(outputs, target, weight) -> float``, higher being better.
     next_learning_rate : callable
-        ``(rate, stalled) -> rate``, or None where training is to end.
+        ``(rate, stalled) -> rate``, or None to end training.
     farewell : str
-        What a verbose training says then.
+        What a verbose training prints when it ends so.
     """
 
     batch_size: int
@@ -48,7 +48,7 @@ class Settings:
 
 
 class Curves(Protocol):
-    """What is told of a training as it goes on: attributes of scikit-learn's, and where it stands."""
+    """The attributes of an estimator that training updates: scikit-learn's curves, and its progress."""
 
     n_iter_: int
     t_: int
@@ -63,7 +63,7 @@ class Curves(Protocol):
 
 
 def start_curves(curves: Curves, first: bool, *, measured: bool, early_stopping: bool) -> None:
-    """Begin curves, or go on with those there are; `measured` tells whether rows are held out."""
+    """Begin new curves, or continue the old ones; `measured` tells whether validation data are given."""
     if first or not hasattr(curves, "loss_curve_"):
         curves.loss_ = np.nan
         curves.loss_curve_ = []
@@ -77,7 +77,7 @@ def start_curves(curves: Curves, first: bool, *, measured: bool, early_stopping:
 
 
 class EpochPolicy(Policy):
-    """What scikit-learn's MLP decides.
+    """The decisions of scikit-learn's MLP in the training loop.
 
     Parameters
     ----------
@@ -85,13 +85,13 @@ class EpochPolicy(Policy):
     step : callable
     settings : Settings
     curves : Curves
-        Kept up to date.
+        Updated after each epoch.
     samples : Samples
     held_out : Samples or None
         Measured after each epoch.
     random : numpy.random.RandomState
     first, incremental : bool
-        Whether the weights are new, and whether it is `partial_fit` that was called.
+        Whether the weights are new, and whether this is a call of `partial_fit`.
     """
 
     def __init__(
@@ -116,9 +116,9 @@ class EpochPolicy(Policy):
         self.random = random
         self.rows = np.arange(len(samples.x))
         self.sizes = np.diff(np.arange(0, len(self.rows), settings.batch_size), append=len(self.rows))
-        # Without weights of their own, rows share alike in whatever order they come.
+        # Without sample weights, the shares do not depend on the order of rows.
         self._shares = self._equal_shares() if samples.weight is None else None
-        # A call of `fit` is patient anew; those of `partial_fit` go on where the last one stopped.
+        # `fit` counts epochs without improvement from 0; `partial_fit` continues the count of its last call.
         if not incremental:
             curves._stalled = 0
         self.best = Best(settings.early_stopping, value=-np.inf if settings.early_stopping else np.inf)
@@ -139,11 +139,11 @@ class EpochPolicy(Policy):
         return self.rows
 
     def weights(self, order: Any) -> tuple[tuple[Any, ...], Any]:
-        """Each row's share of its batch and, where rows weigh differently, what the penalty is divided by."""
+        """Each row's share of its batch and, with sample weights, 1 / the batch's total weight, for the penalty."""
         if self._shares is not None:
             return (self._shares,), self.sizes
         shares, totals = normalize_weights(self.samples.weight, order, self.settings.batch_size)
-        # A batch of rows that weigh nothing teaches nothing.
+        # A batch of rows with weight 0 must have no penalty, either.
         once = np.divide(1, totals, out=np.zeros_like(totals), where=totals > 0)
         return (shares, np.repeat(once, self.sizes)), self.sizes
 
@@ -151,7 +151,7 @@ class EpochPolicy(Policy):
         return normalize_weights(np.broadcast_to(np.ones(1), len(self.rows)), self.rows, self.settings.batch_size)[0]
 
     def end_epoch(self, record: Record) -> bool:
-        """Let the curves grow, and say whether there is another epoch, and by which learning rate."""
+        """Extend the curves, set the next learning rate, and return whether there is another epoch."""
         curves = self.curves
         curves.n_iter_ += 1
         curves.t_ += len(self.rows)
@@ -171,19 +171,19 @@ class EpochPolicy(Policy):
             print(words)
 
     def _measured(self) -> tuple[float, float]:
-        """Loss and score of the rows that are held out."""
+        """Loss and score of the held-out rows."""
         assert self.held_out
         x, target, weight = self.held_out
-        # Looked at already, by the rules of scikit-learn.
-        outputs = reading.outputs(self.model, x, lambda xp, prediction: prediction)
+        # The inputs have been checked already, by the rules of scikit-learn.
+        outputs = evaluation.predict(self.model, x, lambda xp, prediction: prediction)
         share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
         loss = float(self.model.loss(np, outputs, target, share.astype(outputs.dtype))[0])
         return loss, self.settings.score(outputs, target, weight)
 
     def _watch(self, record: Record) -> None:
-        """Count the epochs without gain, and keep the best weights where held-out rows decide.
+        """Count the epochs without improvement, and keep the best weights if `early_stopping` is set.
 
-        To scikit-learn an epoch without a number is not one without gain: whoever diverges goes on to the last.
+        As in scikit-learn, an epoch with a nan does not count, so a diverged training runs to its last epoch.
         """
         curves, tol = self.curves, self.settings.tol
         best: Any = self.best.value
@@ -198,7 +198,7 @@ class EpochPolicy(Policy):
             curves.best_loss_ = min(curves.best_loss_, curves.loss_)
 
     def _adapt(self) -> bool:
-        """The next epoch's learning rate; False where there is to be none."""
+        """Set the learning rate of the next epoch; return False if training ends."""
         curves, settings, model = self.curves, self.settings, self.model
         stalled = curves._stalled > settings.n_iter_no_change
         rate = settings.next_learning_rate(curves._rate, stalled)
@@ -218,13 +218,13 @@ class EpochPolicy(Policy):
         return True
 
     def _keep(self) -> None:
-        """Copy weights and buffers."""
+        """Keep a copy of weights and buffers as the best ones."""
         backend, state = self.model.backend, self.model.state
         self._best_arrays = tuple(tuple(map(backend.copy, blocks)) for blocks in (state.parameters, state.buffers))
 
     @contextmanager
     def best_in_the_end(self) -> Iterator[None]:
-        """The time after which the best weights are back, where any are kept; Ctrl-C ends it without an error."""
+        """A context that restores the best weights, if any were kept, when it ends; Ctrl-C only causes a warning."""
         try:
             yield
         except KeyboardInterrupt:
@@ -236,7 +236,7 @@ class EpochPolicy(Policy):
 
 
 def run_epochs(policy: EpochPolicy, callbacks: Callbacks, max_iter: int, *, must_converge: bool) -> None:
-    """Train the policy's model for so many epochs or until nothing more is gained; go back to the best weights."""
+    """Train for `max_iter` epochs, or until the policy or a callback stops; then restore the best weights."""
     model, samples = policy.model, policy.samples
     directions = {"loss": False, **({"val_loss": False, "val_score": True} if policy.held_out else {})}
     sizes = len(samples.x), policy.settings.batch_size

@@ -1,4 +1,4 @@
-"""How `Model.fit` trains: a new order of rows for each epoch, a measuring after it, and an end where it diverges."""
+"""The policy of `Model.fit`: it shuffles rows, validates after each epoch, and ends a diverged training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from anynet.model.base import BaseModel
 from anynet.model.divergence import diverged, not_finite
-from anynet.model.reading import measures
+from anynet.model.evaluation import evaluate
 from anynet.training.batches import normalize_weights
 from anynet.training.fit_state import FitState, Record
 from anynet.training.loop import Policy
@@ -17,7 +17,7 @@ from anynet.training.rng import generator
 
 
 class FitPolicy(Policy):
-    """What `Model.fit` decides.
+    """The decisions of `Model.fit` in the training loop.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class FitPolicy(Policy):
         self.validation = validation
 
     def order(self, epoch: int) -> Any:
-        """Drawn from seed and epoch, so that training can go on anywhere."""
+        """A permutation drawn from seed and epoch, so that a resumed training draws the same one."""
         return generator(self.model.seed, "order", epoch).permutation(self.fit.samples)
 
     def weights(self, order: Any) -> tuple[tuple[Any, ...], Any]:
@@ -43,7 +43,7 @@ class FitPolicy(Policy):
         return (weights,), totals
 
     def check_losses(self, losses: Any) -> None:
-        """Raise TrainingDiverged where one is not finite."""
+        """Raise TrainingDiverged if a loss is not finite."""
         if np.isfinite(losses).all():
             return
         batch = sum(map(len, self.fit.losses)) + int(np.flatnonzero(~np.isfinite(losses))[0]) + 1
@@ -52,12 +52,12 @@ class FitPolicy(Policy):
         raise diverged(self.model, what, steps_ago)
 
     def end_epoch(self, record: Record) -> bool:
-        """Add the validation measures; raise TrainingDiverged where they, or a weight, are not finite."""
+        """Add the validation measures; raise TrainingDiverged if a weight or the validation loss is not finite."""
         epoch = self.model.epoch
         if name := not_finite(self.model):
             raise diverged(self.model, f"{name} is not finite after epoch {epoch}")
         if self.validation:
-            record |= {f"val_{name}": value for name, value in measures(self.model, *self.validation).items()}
+            record |= {f"val_{name}": value for name, value in evaluate(self.model, *self.validation).items()}
             if not np.isfinite(record["val_loss"]):
                 raise diverged(self.model, f"the validation loss is {record['val_loss']} after epoch {epoch}")
         return True

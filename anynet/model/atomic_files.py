@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all, under names that nobody can guess, and never through a link."""
+"""Atomic writing of files, which follows no links, exchange of folders, and locks on folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from anynet.errors import AnynetError, WriteError
 
-# A file that was being written so long ago is what a killed process left behind.
+# A temporary file older than this was left behind by a killed process.
 LEFT_BEHIND_SECONDS = 3600.0
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part$")
 _AT_FDCWD = -100
@@ -23,7 +23,7 @@ _RENAME_SWAP = 2
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """The whole new file, on the disk, or what was there before; an error leaves nothing behind.
+    """Write a file completely, through to the disk; after an error, the path is as it was before.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-    # The new name outlives a power cut once its folder is written; not every system can do that.
+    # Write the folder to the disk, too, so that the name survives a power cut; not every system can.
     with suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -52,17 +52,17 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def sweep(folder: Path, prefix: str, older_than: float = 0.0) -> None:
-    """Clear away what killed processes left half written in a folder, of files whose names begin so."""
+    """Delete temporary files with this prefix, at least this many seconds old, that killed processes left."""
     for name in os.listdir(folder):
         if name.startswith(prefix) and _TEMPORARY.search(name):
-            # Another may be sweeping, too.
+            # Another process may delete it first.
             with suppress(FileNotFoundError):
                 if time.time() - os.lstat(folder / name).st_mtime >= older_than:
                     os.unlink(folder / name)
 
 
 def append(path: Path, text: str) -> None:
-    """Add a text to a file that is there, and no link.
+    """Append a text to a file, which must not be a link.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def _without_links(path: str, flags: int) -> int:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn whatever the disk refuses into an error that names what was to be written.
+    """A context that turns errors of the file system into a WriteError that names the path.
 
     Raises
     ------
@@ -94,12 +94,12 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The time in which nobody else has locked a folder; the system ends it when a process is killed.
+    """A context that holds the lock of a folder; the system releases it when the process is killed.
 
     Raises
     ------
     BlockingIOError
-        When somebody else has.
+        When the folder is locked already.
     """
     try:
         import fcntl
@@ -113,7 +113,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # Children that were forked meanwhile hold the file, too.
+            # Forked children have the file open, too, so closing it would not release the lock.
             with suppress(OSError):
                 fcntl.flock(number, fcntl.LOCK_UN)
     finally:
@@ -134,10 +134,10 @@ def _lock(number: int) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Let two folders beside each other change names, at once where the system can.
+    """Exchange the names of two folders beside each other, atomically if the system can.
 
-    Elsewhere `one` is missing for a moment; after a kill in that moment nothing has its name until `restore`, which
-    leaves alone what is locked: whoever calls has locked `one`.
+    If not, `one` is missing for a moment. After a kill in that moment, `restore` gives the name back. The caller must
+    hold the lock of `one`, so that `restore` leaves a running exchange alone.
     """
     if not _exchanged_by_the_system(one, other):
         aside = _aside(one)
@@ -147,12 +147,12 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def restore(path: Path) -> None:
-    """Give a folder its name back where a process was killed in the middle of `exchange`."""
+    """Give a folder its name back if a process was killed in the middle of `exchange`."""
     path = Path(os.path.realpath(path))
     aside = _aside(path)
     if not aside.is_dir():
         return
-    # It is locked where the exchange goes on, and gone where that has just ended.
+    # The folder is locked while an exchange is running, and gone if the exchange has just ended.
     with suppress(BlockingIOError, WriteError), locked(aside):
         if path.exists():
             shutil.rmtree(aside, ignore_errors=True)
@@ -165,7 +165,7 @@ def _aside(path: Path) -> Path:
 
 
 def _exchanged_by_the_system(one: Path, other: Path) -> bool:
-    """Linux's renameat2 or macOS's renamex_np, which not every file system obeys."""
+    """Exchange by Linux's renameat2 or macOS's renamex_np; False if the system or file system cannot."""
     if os.name != "posix":
         return False
     system = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""Measuring and predicting: a model is read, and never changed."""
+"""Evaluation and prediction, which read a model and never change it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from anynet.training.fit_state import Record
 from anynet.training.metrics import Metric, Totals
 
 
-def measures(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
-    """The mean loss, and other metrics, of samples that have been looked at."""
+def evaluate(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
+    """The mean loss and the metrics, for samples that have been checked already."""
     state = model.read_state()
     step, metrics = model._evaluation
     loss, parts = 0.0, [[] for _ in metrics]  # type: ignore[var-annotated]
@@ -26,7 +26,7 @@ def measures(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
             prefix = f"{metric.name}/"
             mine = {name.removeprefix(prefix): totals[name] for name in totals if name.startswith(prefix)}
             of_chunks.append(metric.reduce(mine))
-    # Divided here and in float64, so that an accuracy of 1 is exactly 1.
+    # Divide on the host, in float64, so that an accuracy of 1 is exactly 1.
     weights = float(weight.sum())
     return {"loss": loss / weights} | {
         metric.name: _measure(metric, of_chunks, weights) for metric, of_chunks in zip(metrics, parts, strict=True)
@@ -38,8 +38,8 @@ def _measure(metric: Metric, of_chunks: list[Totals], weights: float) -> float:
     return float(metric.compute({name: total / weights for name, total in metric.reduce(stacked).items()}))
 
 
-def outputs(model: BaseModel, x: Any, meaning: Callable[[Any, Any], Any]) -> Any:
-    """What the network's output means for each sample, as a NumPy array."""
+def predict(model: BaseModel, x: Any, meaning: Callable[[Any, Any], Any]) -> Any:
+    """``meaning(xp, output)`` of the network's output for each sample, as a NumPy array."""
     state = model.read_state()
     found = []
     for chunk in chunks(model.backend, (x,), EVALUATION_BATCH):

@@ -1,4 +1,4 @@
-"""What one network has learned, for another of the same kind."""
+"""Carries weights from one network over to a similar one, when an estimator is trained further."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 from anynet.nn import Layer, Layout
 
 
-def carried(arrays: dict[str, Any], network: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
-    """What was learned, for a network that may have other layers between: the n-th of a kind goes to the n-th.
+def transferred(arrays: dict[str, Any], network: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Weights for a network that may have other layers in between: the n-th array of a kind goes to the n-th.
 
     Raises
     ------
     ValueError
-        When there are not as many of a kind, or their shapes are others.
+        When the arrays of a kind differ in number or shape.
     """
     layout = Layout(network, shape)
     needed = {entry.name: entry.parameter.shape for entry in (*layout.parameters, *layout.buffers)}
@@ -32,7 +32,7 @@ def carried(arrays: dict[str, Any], network: Layer, shape: tuple[int, ...]) -> d
 
 
 def _by_kind(shapes: dict[str, tuple[int, ...]]) -> dict[tuple[str, int], list[str]]:
-    """Names of parameters by their last part, and by how many axes the weight beside them has."""
+    """Names of parameters by kind: the last part of the name, and the number of axes of that layer's weight."""
     kinds: dict[tuple[str, int], list[str]] = {}
     for name in shapes:
         layer, _, last = name.rpartition(".")
