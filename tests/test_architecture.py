@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import anynet
+from anynet import nn, training
+from anynet.training.metrics import METRICS
 
 pytestmark = pytest.mark.host
 
@@ -56,6 +58,23 @@ def test_every_mistake_that_the_tests_on_a_gpu_must_catch_can_still_be_made() ->
     mutants = runpy.run_path(str(PACKAGE.parent / "ci/pretended_gpu/mutants.py"))["MUTANTS"]
     for mutant in mutants:
         assert mutant.right in (PACKAGE / f"backends/{mutant.file}.py").read_text(encoding="utf-8"), mutant.name
+
+
+def subclasses(base: type) -> set[type]:
+    """All of this package, but for those in its other rooms and those that only have descendants."""
+    found = {cls for direct in base.__subclasses__() for cls in (direct, *subclasses(direct))}
+    return {cls for cls in found if cls.__module__.startswith(base.__module__.rpartition(".")[0])}
+
+
+@pytest.mark.parametrize(
+    ("base", "listed"),
+    [(nn.Layer, nn.LAYERS), (nn.Optimizer, nn.OPTIMIZERS), (training.Metric, METRICS)],
+    ids=["LAYERS", "OPTIMIZERS", "METRICS"],
+)
+def test_every_class_is_listed_so_that_files_and_tests_know_it(base: type, listed: tuple[type, ...]) -> None:
+    assert subclasses(base) == set(listed)
+    public = nn if base is not training.Metric else training
+    assert {cls.__name__ for cls in listed} <= set(public.__all__)
 
 
 ROOMS = ("backends", "checks", "datasets", "errors", "estimators", "model", "nn", "training")

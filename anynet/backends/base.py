@@ -51,6 +51,7 @@ class Backend:
     """
 
     name: ClassVar[str]
+    # The distribution that has the library, and how to get it.
     package: ClassVar[str]
     install: ClassVar[str]
     pack_limit: ClassVar[float] = math.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
@@ -54,27 +55,33 @@ NOT_FINITE = (
 )
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Fitting(BaseEstimator):
-    """The training of an estimator, and the decisions that subclasses override."""
+    """Base class: `_fit`, which trains, and the methods that a subclass may override to decide how.
 
-    backend: Any
-    random_state: Any
-    early_stopping: bool
-    validation_fraction: float
-    warm_start: bool
-    batch_size: Any
-    max_iter: int
-    n_iter_no_change: float
-    shuffle: bool
-    tol: float
-    verbose: Any
-    _model: Model
-    _made_of: dict[str, Any]
-    _stalled: int
-    _training: object
-    loss_: float
-    clip_norm: float | None
-    n_outputs_: int
+    Its fields, and those of its subclasses, are the parameters that scikit-learn sees.
+    """
+
+    loss: Any = None
+    batch_size: Any = "auto"
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    verbose: Any = False
+    warm_start: bool = False
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: float = 10
+    clip_norm: float | None = None
+    backend: str = "auto"
+
+    loss_: float = field(init=False)
+    n_outputs_: int = field(init=False)
+    _model: Model = field(init=False)
+    _made_of: dict[str, Any] = field(init=False)
+    _stalled: int = field(init=False)
+    _training: object = field(init=False)
 
     @property
     def _l2(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from anynet.estimators.losses import PoissonLoss, SoftmaxLogLoss
 from anynet.estimators.perceptron import Perceptron
 from anynet.estimators.tasks import Classification, Regression
-from anynet.nn import HalfMSELoss, Loss, Optimizer
+from anynet.nn import HalfMSELoss, Loss
 
 LOSSES: dict[str, Loss] = {"squared_error": HalfMSELoss(), "poisson": PoissonLoss()}
 
@@ -27,6 +28,7 @@ _OURS: dict[str, Any] = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class MLPClassifier(Classification, Perceptron):
     """A multi-layer perceptron for classification, with scikit-learn's parameters and more.
 
@@ -67,6 +69,9 @@ class MLPClassifier(Classification, Perceptron):
     True
     """
 
+    hidden_layer_sizes: Any = (100,)
+    activation: Any = "relu"
+
     loss_of_many: ClassVar[Loss] = SoftmaxLogLoss()
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **TheirClassifier._parameter_constraints,
@@ -75,73 +80,6 @@ class MLPClassifier(Classification, Perceptron):
         "class_weight": [dict, str, None],
     }
 
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        loss: Loss | None = None,
-        optimizer: Optimizer | None = None,
-        clip_norm: float | None = None,
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        layer_norm: bool = False,
-        class_weight: Any = None,
-        backend: str = "auto",
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.loss = loss
-        self.optimizer = optimizer
-        self.clip_norm = clip_norm
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.layer_norm = layer_norm
-        self.class_weight = class_weight
-        self.backend = backend
-
     def _learn_activation(self) -> None:
         of_each = self._multilabel or self.n_outputs_ == 1
         if self.loss is not None:
@@ -149,6 +87,7 @@ class MLPClassifier(Classification, Perceptron):
         self.out_activation_ = "logistic" if of_each else "softmax"
 
 
+@dataclass(eq=False, repr=False)
 class MLPRegressor(Regression, Perceptron):
     """A multi-layer perceptron for regression, with scikit-learn's parameters and more.
 
@@ -175,76 +114,15 @@ class MLPRegressor(Regression, Perceptron):
     True
     """
 
+    loss: str | Loss = "squared_error"
+    hidden_layer_sizes: Any = (100,)
+    activation: Any = "relu"
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **TheirRegressor._parameter_constraints,
         **_OURS,
         "loss": "no_validation",
     }
-
-    def __init__(
-        self,
-        loss: str | Loss = "squared_error",
-        hidden_layer_sizes: Any = (100,),
-        activation: Any = "relu",
-        *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: Any = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: Any = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: float = 10,
-        max_fun: int = 15000,
-        optimizer: Optimizer | None = None,
-        clip_norm: float | None = None,
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        layer_norm: bool = False,
-        backend: str = "auto",
-    ) -> None:
-        self.loss = loss
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.optimizer = optimizer
-        self.clip_norm = clip_norm
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.layer_norm = layer_norm
-        self.backend = backend
 
     def _loss(self) -> Loss:
         loss: Any = self.loss
@@ -264,5 +142,3 @@ class MLPRegressor(Regression, Perceptron):
             logistic = "logistic" if hasattr(loss, "probabilities") else "identity"
             self.out_activation_ = "exp" if isinstance(loss, PoissonLoss) else logistic
         return target
-
-    out_activation_: str

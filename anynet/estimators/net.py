@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, TypeAlias
 
@@ -22,11 +23,12 @@ def one_hidden_layer(outputs: int) -> Layer:
     return Sequential(Linear(100), ReLU(), Linear(outputs))
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class CustomNetwork(NetEstimator):
     """The base of `NetClassifier` and `NetRegressor`."""
 
-    network: Network | None
-    optimizer: Optimizer | None
+    network: Network | None = None
+    optimizer: Optimizer | None = None
 
     def _network(self, outputs: int) -> Layer:
         made_by: Any = one_hidden_layer if self.network is None else self.network
@@ -66,6 +68,7 @@ _CONSTRAINTS: dict[str, Any] = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class NetClassifier(Classification, CustomNetwork):
     """A classifier with any network of `anynet.nn`.
 
@@ -96,44 +99,9 @@ class NetClassifier(Classification, CustomNetwork):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {**_CONSTRAINTS, "class_weight": [dict, str, None]}
+    network: Network | None = None
 
-    def __init__(
-        self,
-        network: Network | None = None,
-        *,
-        loss: Loss | None = None,
-        optimizer: Optimizer | None = None,
-        batch_size: Any = "auto",
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        n_iter_no_change: float = 10,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        warm_start: bool = False,
-        verbose: Any = False,
-        clip_norm: float | None = None,
-        class_weight: Any = None,
-        backend: str = "auto",
-    ) -> None:
-        self.network = network
-        self.loss = loss
-        self.optimizer = optimizer
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.clip_norm = clip_norm
-        self.class_weight = class_weight
-        self.backend = backend
+    _parameter_constraints: ClassVar[dict[str, Any]] = {**_CONSTRAINTS, "class_weight": [dict, str, None]}
 
     def _outputs_for_two(self) -> int:
         if not isinstance(self.network, Layer):
@@ -142,6 +110,7 @@ class NetClassifier(Classification, CustomNetwork):
         return 2 if outputs == 2 else super()._outputs_for_two()
 
 
+@dataclass(eq=False, repr=False)
 class NetRegressor(Regression, CustomNetwork):
     """A regressor with any network of `anynet.nn`.
 
@@ -169,42 +138,9 @@ class NetRegressor(Regression, CustomNetwork):
     True
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = _CONSTRAINTS
+    network: Network | None = None
 
-    def __init__(
-        self,
-        network: Network | None = None,
-        *,
-        loss: Loss | None = None,
-        optimizer: Optimizer | None = None,
-        batch_size: Any = "auto",
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        n_iter_no_change: float = 10,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        warm_start: bool = False,
-        verbose: Any = False,
-        clip_norm: float | None = None,
-        backend: str = "auto",
-    ) -> None:
-        self.network = network
-        self.loss = loss
-        self.optimizer = optimizer
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.n_iter_no_change = n_iter_no_change
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.warm_start = warm_start
-        self.verbose = verbose
-        self.clip_norm = clip_norm
-        self.backend = backend
+    _parameter_constraints: ClassVar[dict[str, Any]] = _CONSTRAINTS
 
     def _loss(self) -> Loss:
         if isinstance(self.loss, str):

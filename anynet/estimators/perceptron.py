@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -27,17 +28,27 @@ ACTIVATIONS: dict[str, Layer | None] = {"identity": None, "logistic": Sigmoid(),
 SMALLEST_LEARNING_RATE = 1e-6
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Perceptron(NetEstimator):
-    """The base of `MLPClassifier` and `MLPRegressor`: layers, optimizer, and attributes such as `coefs_`."""
+    """Base class of the two multi-layer perceptrons: layers, an optimizer, and scikit-learn's learned attributes."""
 
-    hidden_layer_sizes: Any
-    activation: Any
-    solver: str
-    alpha: float
-    dropout: float
-    batch_norm: bool
-    layer_norm: bool
-    optimizer: Optimizer | None
+    hidden_layer_sizes: Any = (100,)
+    activation: Any = "relu"
+    solver: str = "adam"
+    alpha: float = 0.0001
+    learning_rate: str = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    max_fun: int = 15000
+    optimizer: Optimizer | None = None
+    dropout: float = 0.0
+    batch_norm: bool = False
+    layer_norm: bool = False
 
     def _network(self, outputs: int) -> Sequential:
         layers: list[Layer | None] = []

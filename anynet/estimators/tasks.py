@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Self
 
@@ -19,11 +20,12 @@ from anynet.estimators.losses import LogLoss, PoissonLoss
 from anynet.nn import CrossEntropyLoss, Loss
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Classification(ClassifierMixin, NetEstimator):
     """Classifiers: one class for each sample; or multilabel, with a column of zeros and ones in y for each class."""
 
-    class_weight: Any
-    loss: Any
+    class_weight: Any = None
+
     # The default loss for one class per sample, if the network has more than one output.
     loss_of_many: ClassVar[Loss] = CrossEntropyLoss()
 

@@ -17,20 +17,19 @@ def evaluate(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
     """The mean loss and the metrics, for samples that have been checked already."""
     state = model.read_state()
     step, metrics = model._evaluation
-    loss, parts = 0.0, [[] for _ in metrics]  # type: ignore[var-annotated]
+    loss = 0.0
+    parts: list[list[Totals]] = [[] for _ in metrics]
     for chunk in chunks(model.backend, (x, target, weight), EVALUATION_BATCH):
         _, found = model.backend.run(step, state, chunk.arrays, donate=False)
-        totals = {name: model.backend.to_numpy(total).astype(np.float64) for name, total in found.items()}
-        loss += float(totals["loss"].sum())
-        for metric, of_chunks in zip(metrics, parts, strict=True):
-            prefix = f"{metric.name}/"
-            mine = {name.removeprefix(prefix): totals[name] for name in totals if name.startswith(prefix)}
-            of_chunks.append(metric.reduce(mine))
+        totals = {key: model.backend.to_numpy(total).astype(np.float64) for key, total in found.items()}
+        loss += float(totals.pop("loss").sum())
+        split = [(*key.split("/", 1), total) for key, total in totals.items()]
+        for i, metric in enumerate(metrics):
+            parts[i].append(metric.reduce({name: total for of, name, total in split if of == str(i)}))
     # Divide on the host, in float64, so that an accuracy of 1 is exactly 1.
     weights = float(weight.sum())
-    return {"loss": loss / weights} | {
-        metric.name: _measure(metric, of_chunks, weights) for metric, of_chunks in zip(metrics, parts, strict=True)
-    }
+    measured = (_measure(metric, of_chunks, weights) for metric, of_chunks in zip(metrics, parts, strict=True))
+    return {"loss": loss / weights, **dict(zip((metric.name for metric in metrics), measured, strict=True))}
 
 
 def _measure(metric: Metric, of_chunks: list[Totals], weights: float) -> float:

@@ -71,6 +71,9 @@ def check_metrics(metrics: Any, loss: Loss) -> tuple[Metric, ...] | None:
         if not isinstance(metric, Metric):
             hint = f"; make one, as in {metric.__name__}()" if isinstance(metric, type) else ""
             raise UsageError(f"metrics must hold objects of the class Metric, but hold {shown(metric)}{hint}")
+        for member in ("name", "higher_is_better", "update", "compute"):
+            if getattr(type(metric), member) is getattr(Metric, member):
+                raise UsageError(f"{shown(metric)} is a metric that has no {member}")
         if loss.target_kind not in metric.target_kinds:
             kinds = " or ".join(metric.target_kinds)
             raise UsageError(f"{metric!r} measures a target of {kinds}, but {loss!r} is for a {loss.target_kind}")

@@ -23,7 +23,8 @@ class Metric:
     Attributes
     ----------
     name : str
-        The key in what `evaluate` returns; in the records of `fit` it begins with ``val_``.
+        The key in what `evaluate` returns; in the records of `fit` it begins with ``val_``. A property where it depends
+        on the metric's fields.
     higher_is_better : bool
         Used by early stopping, and to find the best checkpoint.
     target_kinds : tuple of str
@@ -48,8 +49,14 @@ class Metric:
     0.5
     """
 
-    name: ClassVar[str]
-    higher_is_better: ClassVar[bool]
+    @property
+    def name(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def higher_is_better(self) -> bool:
+        raise NotImplementedError
+
     target_kinds: ClassVar[tuple[str, ...]] = ("class", "probability", "value")
     needs: ClassVar[tuple[str, ...]] = ()
 

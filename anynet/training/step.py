@@ -102,9 +102,9 @@ def evaluation_step(backend: Backend, network: Layer, loss: Loss, metrics: tuple
         prediction, _ = network.forward(xp, p, floats(xp, x), Context())
         value, _ = loss(xp, prediction, target, weight)
         totals = {"loss": value}
-        for metric in metrics:
+        for i, metric in enumerate(metrics):
             updated = metric.update(xp, loss, prediction, target, weight)
-            totals |= {f"{metric.name}/{name}": total for name, total in updated.items()}
+            totals |= {f"{i}/{name}": total for name, total in updated.items()}
         return state, totals
 
     return step

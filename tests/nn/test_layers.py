@@ -201,6 +201,11 @@ def test_every_layer_of_the_package_has_a_case() -> None:
     assert {type(case.layer) for case in cases.LAYERS} == set(nn.LAYERS)
 
 
+def test_every_layer_of_the_package_that_pytorch_has_is_held_against_it() -> None:
+    without_a_counterpart = {"Rescale", "Dropout", "Sequential", "Frozen"}
+    assert {layer.__name__ for layer in nn.LAYERS} == TORCH_MODULES.keys() | without_a_counterpart
+
+
 @pytest.mark.parametrize("scale", [1e4, 1e-30])
 @pytest.mark.parametrize("layer", [nn.Sigmoid(), nn.Tanh(), nn.Softmax()], ids=repr)
 def test_activations_stay_finite_for_any_input(library: Any, layer: Any, scale: float) -> None:

@@ -195,6 +195,30 @@ class Largest(Metric):
         return float(means["largest"] / means["weight"])
 
 
+@dataclass(frozen=True)
+class Beyond(Metric):
+    """The share of outputs above a threshold; one metric for each threshold."""
+
+    threshold: float
+    higher_is_better = True
+
+    @property
+    def name(self) -> str:
+        return f"beyond/{self.threshold}"
+
+    def update(self, xp: Any, loss: Any, prediction: Any, target: Any, weight: Any) -> Any:
+        return {"share": xp.sum(weight * xp.mean(xp.astype(prediction > self.threshold, weight.dtype), axis=1))}
+
+    def compute(self, means: Any) -> float:
+        return float(means["share"])
+
+
+def test_one_with_a_parameter_may_be_there_twice(backend_name: str) -> None:
+    measured = passing(4, MSELoss(), [Beyond(0.0), Beyond(1.0)], backend_name).evaluate(MANY, LABELS)
+    for threshold in (0.0, 1.0):
+        assert measured[f"beyond/{threshold}"] == pytest.approx((threshold < MANY).mean())
+
+
 @pytest.mark.parametrize("rows", [10, 1024, ROWS])
 def test_one_of_ones_own_may_reduce_otherwise(rows: int, backend_name: str) -> None:
     measured = passing(4, MSELoss(), [Largest()], backend_name).evaluate(MANY[:rows], LABELS[:rows])
@@ -248,6 +272,7 @@ class TestOfAModel:
             ([R2Score], r"but hold .*R2Score.*; make one, as in R2Score\(\)"),
             (["r2"], "metrics must hold objects of the class Metric, but hold 'r2'"),
             ([R2Score(), R2Score()], "there are two 'r2'"),
+            ([Metric()], "is a metric that has no name"),
             ([Accuracy()], r"Accuracy\(\) measures a target of class or probability, but MSELoss\(\) is for a value"),
         ],
     )
