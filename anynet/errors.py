@@ -119,6 +119,6 @@ def shown(value: object, longest: int = 100) -> str:
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn with the line that called anynet, however deep in it the reason is found."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_CALLER:
+    while frame.f_back and str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_THE_CALLER:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

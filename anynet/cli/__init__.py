@@ -118,7 +118,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, Any]:
         return parser.parse_args(arguments), None
     if name not in COMMANDS:
         parser.error(unknown("command", name, COMMANDS))
-    module = importlib.import_module(f"anynet.cli.{name}")
+    module = importlib.import_module(f"anynet.cli.{name.replace('-', '_')}")
     module.add_arguments(parsers[name])
     parsed, left = parser.parse_known_args(arguments)
     if left:

@@ -30,7 +30,7 @@ from anynet.training.batches import Chunk
 from anynet.training.fit_state import FitState
 from anynet.training.metrics import Metric, default_metrics
 from anynet.training.rng import generator
-from anynet.training.state import SharedState, State, first_rate, first_slots, state_of, step_number
+from anynet.training.state import SharedState, State, first_rate, first_slots, resets_after_fork, state_of, step_number
 from anynet.training.step import evaluation_step, loss_and_gradient, prediction_step, training_step
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class BaseModel:
         self._parts: dict[str, Any] = {}
         # Held while parts or weights are replaced, and when a training begins.
         self._building = threading.RLock()
+        resets_after_fork(self)
         self.network = network
         self.loss = loss
         self.optimizer = optimizer
@@ -81,6 +82,10 @@ class BaseModel:
         self.epoch = 0
         self.metadata: dict[str, Any] = {}
         self.fit_state: FitState | None = None
+
+    def reset_after_fork(self) -> None:
+        """Replace a lock that a thread of the parent process may have held."""
+        self._building = threading.RLock()
 
     def build(self, input_shape: Shape, arrays: Mapping[str, Any] | None = None) -> Self:
         """Make the weights for samples of this shape, without the batch axis.
@@ -183,11 +188,13 @@ class BaseModel:
 
     def snapshot(self) -> dict[str, Any]:
         """The whole model as a dict, its arrays as NumPy arrays; used for pickling and copying."""
-        kept = {**{name: getattr(self, name) for name in _PLAIN}, "dtype": self.backend.dtype_name}
+        # Another thread may be assigning an optimizer, with a state of its own.
+        with self._building:
+            kept = {**{name: getattr(self, name) for name in _PLAIN}, "dtype": self.backend.dtype_name}
+            state = None if self.input_shape is None else self.read_state()
         kept["metadata"] = copy.deepcopy(self.metadata)
-        if self.input_shape is not None:
-            state = self.read_state()
-            kept |= host_state.to_host(self.layout, self.backend, self.optimizer, state)
+        if state is not None:
+            kept |= host_state.to_host(self.layout, self.backend, kept["optimizer"], state)
         return kept
 
     def description(self, state: State) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from anynet.training.callbacks import Callback, Callbacks
 from anynet.training.fit_state import FitState
 
 _RECORD = {"epoch", "loss", "seconds", "samples_per_second"}
+# A metric may be nan, as where a class is missing.
+_FINITE = {*_RECORD, "val_loss"}
 # Names of fields of a FitState in the file, the same in all formats: `epochs` there is the last epoch.
 _NAMES = {"first": "first_epoch", "asked": "epochs", "epochs": "last_epoch", "training": "training_id"}
 # Keys that only older files have.
@@ -77,13 +79,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _former_counts(arrays: dict[str, Any], description: dict[str, Any]) -> dict[str, Any]:
     """Adam's step counts as slots, for files of the first two formats, which hold one number instead."""
-    names = _under("slots/mean/", arrays).keys() - _under("slots/step/", arrays)
-    if not names:
+    if "steps_before" not in description:
         return {}
-    schema.check({"steps_before": 0, **description}, {"steps_before": schema.STEPS})
-    count = description["step"] - description.get("steps_before", 0)
+    schema.check(description, {"steps_before": schema.STEPS})
+    count = description["step"] - description["steps_before"]
     if count < 0:
         raise ValueError(f"its optimizer has taken {count} steps")
+    names = _under("slots/mean/", arrays)
     return {f"slots/step/{name}": np.asarray(count, description["dtype"]) for name in names}
 
 
@@ -146,7 +148,7 @@ class Checkpoint:
             and isinstance(there.training_id, str)
             and epoch <= there.last_epoch <= there.first_epoch + there.epochs
             and all(record.keys() >= measures for record in there.history)
-            and all(math.isfinite(record[name]) for record in there.history for name in measures)
+            and all(math.isfinite(record[name]) for record in there.history for name in measures & _FINITE)
             and [record["epoch"] for record in there.history] == list(range(there.first_epoch + 1, epoch + 1))
             and all(("val_loss" in record) == ("val_loss" in measures) for record in there.history)
             and self._arrays["losses"].shape == (batches,)

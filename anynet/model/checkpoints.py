@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from anynet.errors import CheckpointError, UsageError, WriteError, unknown, warn
-from anynet.model import atomic_files
+from anynet.model import atomic_files, model_file
 from anynet.model.base import BaseModel
 from anynet.model.checkpoint_file import Checkpoint, read, write
 from anynet.training.callbacks import Callbacks
@@ -91,6 +91,8 @@ class Checkpoints:
         WriteError
             When the folder cannot be written.
         """
+        # A part that no file can hold is refused before training begins.
+        model_file.parts(model)
         higher = bool(self.best) and higher_is_better(self.best or "", fit.higher_is_better, self.mode)
         with atomic_files.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from anynet.errors import UsageError
 from anynet.model.base import BaseModel
+from anynet.nn.checks import python_number
 from anynet.training.batches import EVALUATION_BATCH, chunks
 from anynet.training.fit_state import Record
 from anynet.training.metrics import Metric, Totals
@@ -25,7 +27,8 @@ def evaluate(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
         loss += float(totals.pop("loss").sum())
         split = [(*key.split("/", 1), total) for key, total in totals.items()]
         for i, metric in enumerate(metrics):
-            parts[i].append(metric.reduce({name: total for of, name, total in split if of == str(i)}))
+            mine = {name: total for of, name, total in split if of == str(i)}
+            parts[i].append(metric.reduce([{name: mine[name][j] for name in mine} for j in range(chunk.steps)]))
     # Divide on the host, in float64, so that an accuracy of 1 is exactly 1.
     weights = float(weight.sum())
     measured = (_measure(metric, of_chunks, weights) for metric, of_chunks in zip(metrics, parts, strict=True))
@@ -33,8 +36,11 @@ def evaluate(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
 
 
 def _measure(metric: Metric, of_chunks: list[Totals], weights: float) -> float:
-    stacked = {name: np.stack([totals[name] for totals in of_chunks]) for name in of_chunks[0]}
-    return float(metric.compute({name: total / weights for name, total in metric.reduce(stacked).items()}))
+    means = {name: total / weights for name, total in metric.reduce(of_chunks).items()}
+    measure = python_number(metric.compute(means))
+    if measure is None:
+        raise UsageError(f"{metric!r}.compute must return a number")
+    return float(measure)
 
 
 def predict(model: BaseModel, x: Any, meaning: Callable[[Any, Any], Any]) -> Any:

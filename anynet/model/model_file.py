@@ -130,8 +130,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {name: file.get_tensor(name) for name in names}
         if header.pop("sha256") != _checksum(arrays, header):
             raise ModelFileError("its checksum does not fit its content")
-        # The first two formats have neither of these.
-        header = {"clip_norm": None, "metrics": None, **header}
+        # The first two formats have neither metrics nor clipping; the first does not count steps apart.
+        header = ({"clip_norm": None, "metrics": None, "steps_before": 0} if found < 3 else {}) | header
         _check_header(header)
         for name, array in arrays.items():
             if array.dtype != header["dtype"]:

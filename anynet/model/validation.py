@@ -11,7 +11,7 @@ import numpy as np
 from anynet.backends import to_numpy
 from anynet.errors import DataError, ShapeError, UsageError, shown, unknown
 from anynet.nn import LOSSES, OPTIMIZERS, Layout, Loss, Optimizer
-from anynet.nn.checks import check_part, python_number
+from anynet.nn.checks import check_part, is_finite, python_number
 from anynet.nn.losses import TargetKind
 from anynet.training.callbacks import Callback
 from anynet.training.metrics import Metric
@@ -72,13 +72,16 @@ def check_metrics(metrics: Any, loss: Loss) -> tuple[Metric, ...] | None:
             hint = f"; make one, as in {metric.__name__}()" if isinstance(metric, type) else ""
             raise UsageError(f"metrics must hold objects of the class Metric, but hold {shown(metric)}{hint}")
         for member in ("name", "higher_is_better", "update", "compute"):
-            if getattr(type(metric), member) is getattr(Metric, member):
+            if getattr(type(metric), member, None) is getattr(Metric, member, None) and member not in vars(metric):
                 raise UsageError(f"{shown(metric)} is a metric that has no {member}")
         if loss.target_kind not in metric.target_kinds:
             kinds = " or ".join(metric.target_kinds)
             raise UsageError(f"{metric!r} measures a target of {kinds}, but {loss!r} is for a {loss.target_kind}")
         if missing := [need for need in metric.needs if not hasattr(loss, need)]:
             raise UsageError(f"{metric!r} needs a loss with {missing[0]}, but {loss!r} has none")
+        if not (isinstance(metric.name, str) and metric.name and isinstance(metric.higher_is_better, bool)):
+            words = "a text as its name, and True or False as higher_is_better"
+            raise UsageError(f"{shown(metric)} must have {words}")
     names = [metric.name for metric in listed]
     if twice := [name for name in names if names.count(name) > 1 or name == "loss"]:
         raise UsageError(f"each metric needs a name of its own, but there are two {twice[0]!r}")
@@ -90,11 +93,11 @@ def check_clip_norm(norm: Any) -> float | None:
 
     >>> check_clip_norm(0)
     Traceback (most recent call last):
-    anynet.errors.UsageError: clip_norm must be a number above 0, or None, but is 0
+    anynet.errors.UsageError: clip_norm must be a finite number above 0, or None, but is 0
     """
     number = python_number(norm)
-    if norm is not None and (number is None or not number > 0):
-        raise UsageError(f"clip_norm must be a number above 0, or None, but is {shown(norm)}")
+    if norm is not None and (number is None or not is_finite(number) or not number > 0):
+        raise UsageError(f"clip_norm must be a finite number above 0, or None, but is {shown(norm)}")
     return number
 
 

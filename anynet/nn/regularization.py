@@ -13,10 +13,14 @@ def clip_grad_norm(xp: Namespace, gradients: Blocks, max_norm: float) -> Blocks:
     >>> clip_grad_norm(np, (np.asarray([3.0]), np.asarray([[4.0]])), max_norm=1.0)[0].round(4)
     array([0.6])
     """
+    if not gradients:
+        return gradients
     squares = [xp.sum(gradient * gradient) for gradient in gradients]
     norm = xp.sqrt(xp.sum(xp.stack(squares)))
     # As in PyTorch; the small number avoids a division by 0 for a gradient of 0.
     factor = xp.minimum(max_norm / (norm + 1e-6), xp.ones_like(norm))
+    # If the norm overflows, the factor would be 0 and training would stand still; nan is reported.
+    factor += norm * 0.0
     return tuple(gradient * factor for gradient in gradients)
 
 

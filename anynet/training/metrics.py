@@ -23,8 +23,8 @@ class Metric:
     Attributes
     ----------
     name : str
-        The key in what `evaluate` returns; in the records of `fit` it begins with ``val_``. A property where it depends
-        on the metric's fields.
+        The key in what `evaluate` returns; in the records of `fit` it begins with ``val_``. A metric with settings
+        may make it a field of the dataclass, so that two of them can be told apart.
     higher_is_better : bool
         Used by early stopping, and to find the best checkpoint.
     target_kinds : tuple of str
@@ -32,7 +32,8 @@ class Metric:
     needs : tuple of str
         The methods of the loss that it calls, out of "classify" and "probabilities".
 
-    >>> class Bias(Metric):
+    >>> @dataclass(frozen=True)
+    ... class Bias(Metric):
     ...     name = "bias"
     ...     higher_is_better = False
     ...     target_kinds = ("value",)
@@ -49,14 +50,8 @@ class Metric:
     0.5
     """
 
-    @property
-    def name(self) -> str:
-        raise NotImplementedError
-
-    @property
-    def higher_is_better(self) -> bool:
-        raise NotImplementedError
-
+    name: str
+    higher_is_better: bool
     target_kinds: ClassVar[tuple[str, ...]] = ("class", "probability", "value")
     needs: ClassVar[tuple[str, ...]] = ()
 
@@ -75,9 +70,9 @@ class Metric:
         """
         raise NotImplementedError
 
-    def reduce(self, totals: Totals) -> Totals:
-        """Combine the sums of several batches, stacked along the first axis, into those of all; here by addition."""
-        return {name: total.sum(axis=0) for name, total in totals.items()}
+    def reduce(self, totals: list[Totals]) -> Totals:
+        """Combine what `update` gave for several batches, or `reduce` for several groups of them; here by addition."""
+        return {name: np.sum([total[name] for total in totals], axis=0) for name in totals[0]}
 
     def compute(self, means: Totals) -> float:
         """The measure, from the sums of `update` over all samples, divided by the sum of the sample weights.
@@ -112,7 +107,7 @@ class Accuracy(Metric):
 class F1Score(Metric):
     """2 TP / (2 TP + FP + FN) of class 1 if there are two classes, else the mean over all classes that occur.
 
-    With a probability loss, several outputs are several classes, and a sample may have any number of them. It is
+    With a probability loss each output is a label, of which a sample may have several; the mean is over all. It is
     `sklearn.metrics.f1_score` with ``average="binary"`` for two classes, else with ``"macro"``.
     """
 
@@ -125,12 +120,19 @@ class F1Score(Metric):
         predicted = _one_hot(xp, loss, loss.classify(xp, prediction), prediction)
         actual = _one_hot(xp, loss, _labels(xp, loss, target), prediction)
         sums = {"both": predicted & actual, "predicted": predicted, "actual": actual}
-        return {name: xp.sum(weight[:, None] * xp.astype(marks, weight.dtype), axis=0) for name, marks in sums.items()}
+        share = weight[:, None]
+        # Of classes that exclude each other only those count that occur; a label counts in any case.
+        counted = share if loss.target_kind != "class" else share * 0.0
+        return {
+            "counted": xp.sum(counted),
+            **{name: xp.sum(share * xp.astype(marks, weight.dtype), axis=0) for name, marks in sums.items()},
+        }
 
     def compute(self, means: Totals) -> float:
         count = means["predicted"] + means["actual"]
-        occurs = count > 0
-        return float(np.mean(2 * means["both"][occurs] / count[occurs])) if occurs.any() else 0.0
+        score = np.divide(2 * means["both"], count, out=np.zeros_like(count), where=count > 0)
+        counted = (count > 0) | (means["counted"] > 0)
+        return float(np.mean(score[counted])) if counted.any() else 0.0
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,8 @@ class ROCAUC(Metric):
     """The area under the ROC curve: how often a sample of a class scores higher than one of another class.
 
     With two classes it is that of class 1, else the mean over classes, each against the rest. A class that no sample
-    has, or every sample, does not count; nan if no class counts. It approximates `sklearn.metrics.roc_auc_score` by a
-    histogram of the log-odds with 4,096 bins from -16 to 16, so they differ in the fourth digit or later.
+    has, or every sample, does not count; nan if no class counts or a score is nan. It is exact, as
+    `sklearn.metrics.roc_auc_score` is, and keeps the scores of all samples until the end.
     """
 
     name = "roc_auc"
@@ -147,41 +149,46 @@ class ROCAUC(Metric):
     target_kinds = ("class", "probability")
     needs = ("probabilities",)
 
-    _SIDE: ClassVar[int] = 64
-    _FARTHEST: ClassVar[float] = 16.0
-
     def update(self, xp: Namespace, loss: Any, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
         actual = _one_hot(xp, loss, _labels(xp, loss, target), prediction)
-        probabilities = xp.reshape(loss.probabilities(xp, prediction), (prediction.shape[0], -1))
-        scores = probabilities[:, -actual.shape[1] :]
-        log_odds = xp.log(xp.maximum(scores, 1e-7)) - xp.log(xp.maximum(1.0 - scores, 1e-7))
-        bins = (log_odds + self._FARTHEST) * (self._SIDE**2 / (2 * self._FARTHEST))
-        bins = xp.clip(xp.astype(xp.floor(bins), xp.int32), 0, self._SIDE**2 - 1)
-        place = xp.arange(self._SIDE, dtype=xp.int32, device=device_of(bins))
-        # Bins are numbered by row and column of a square, so that one matrix product counts all bins of a class.
-        rows = xp.permute_dims(bins // self._SIDE, (1, 0))[:, None, :] == place[:, None]
-        columns = xp.permute_dims(bins % self._SIDE, (1, 0))[:, :, None] == place
-        columns = xp.astype(columns, weight.dtype)
-        marks = xp.astype(xp.permute_dims(actual, (1, 0)), weight.dtype)
-        sums = {}
-        for name, share in (("positive", weight * marks), ("negative", weight * (1.0 - marks))):
-            sums[name] = xp.matmul(xp.astype(rows, weight.dtype) * share[:, None, :], columns)
-        return sums
+        # An output for each probability rises with it, and does not round to 1.
+        scores = _flat(xp, prediction if loss.target_kind != "class" else loss.probabilities(xp, prediction))
+        if loss.target_kind == "class" and scores.shape[1] == 2:
+            tiny = xp.finfo(scores.dtype).smallest_normal
+            odds = xp.log(xp.maximum(scores, tiny))
+            scores = odds[:, 1:] - odds[:, :1]
+        positive = weight[:, None] * xp.astype(actual, weight.dtype)
+        return {"scores": scores, "positive": positive, "negative": weight[:, None] - positive}
+
+    def reduce(self, totals: list[Totals]) -> Totals:
+        """Keep every sample."""
+        return {name: np.concatenate([total[name] for total in totals]) for name in totals[0]}
 
     def compute(self, means: Totals) -> float:
-        positive, negative = (means[name].reshape(len(means[name]), -1) for name in ("positive", "negative"))
-        below = np.cumsum(negative, axis=1) - negative / 2
-        pairs = positive.sum(axis=1) * negative.sum(axis=1)
-        areas = (positive * below).sum(axis=1)[pairs > 0] / pairs[pairs > 0]
-        return float(areas.mean()) if len(areas) else np.nan
+        columns = zip(means["scores"].T, means["positive"].T, means["negative"].T, strict=True)
+        areas = [_area(*column) for column in columns]
+        counted = [area for area in areas if area is not None]
+        return float(np.mean(counted)) if counted else np.nan
+
+
+def _area(scores: Any, positive: Any, negative: Any) -> float | None:
+    """The area under the ROC curve of one class, from weights of samples that are of it, and that are not; or None."""
+    if np.isnan(scores).any():
+        return np.nan
+    _, place = np.unique(scores, return_inverse=True)
+    positive, negative = (np.bincount(place, weights=weight) for weight in (positive, negative))
+    # Of two samples with the same score, each is higher half of the time.
+    below = np.cumsum(negative) - negative / 2
+    pairs = positive.sum() * negative.sum()
+    return float((positive * below).sum() / pairs) if pairs > 0 else None
 
 
 @dataclass(frozen=True)
 class R2Score(Metric):
-    """The explained share of the variance of targets t, by predictions y: 1 - sum (t - y)^2 / sum (t - mean t)^2.
+    """The share of the targets' variance that is explained: 1 - sum (t - y)^2 / sum (t - mean t)^2.
 
-    With several outputs it is their mean. For a constant target it is 1 if all predictions are exact, else 0. It is
-    the same as `sklearn.metrics.r2_score`.
+    With several outputs it is their mean. For a constant target it is 1 if every prediction is exact, else 0. It is
+    `sklearn.metrics.r2_score`; nan where squares do not fit into the dtype.
     """
 
     name = "r2"
@@ -194,27 +201,39 @@ class R2Score(Metric):
         total = xp.sum(weight)
         sums = xp.sum(share * target, axis=0)
         mean = sums / xp.where(total > 0, total, xp.ones_like(total))
+        lowest = xp.min(xp.where(share > 0, target, xp.inf), axis=0)
+        highest = xp.max(xp.where(share > 0, target, -xp.inf), axis=0)
+        spread = xp.sum(share * (target - mean) ** 2, axis=0)
         return {
             "weight": total,
             "target": sums,
-            "spread": xp.sum(share * (target - mean) ** 2, axis=0),
+            "lowest": lowest,
+            "highest": highest,
+            # The mean of equal numbers may differ from them by rounding.
+            "spread": xp.where(lowest < highest, spread, 0.0),
             "error": xp.sum(share * (target - prediction) ** 2, axis=0),
         }
 
-    def reduce(self, totals: Totals) -> Totals:
-        """The sums; the spread becomes the one around the mean of all batches (Chan, Golub and LeVeque 1979)."""
-        # The shorter formula, sum of squares minus square of the sum, loses digits by cancellation.
-        summed = super().reduce(totals)
-        weight = totals["weight"][:, None]
-        means = totals["target"] / np.where(weight > 0, weight, 1)
+    def reduce(self, totals: list[Totals]) -> Totals:
+        """The sums, but the spread is that around the mean of all (Chan, Golub and LeVeque 1979)."""
+        stacked = {name: np.stack([total[name] for total in totals]) for name in totals[0]}
+        summed = {name: total.sum(axis=0) for name, total in stacked.items()}
+        weight = stacked["weight"][:, None]
+        means = stacked["target"] / np.where(weight > 0, weight, 1)
         mean = summed["target"] / np.where(summed["weight"] > 0, summed["weight"], 1)
+        # The sum of squares less the square of the sum would cancel.
         summed["spread"] += (weight * (means - mean) ** 2).sum(axis=0)
-        return summed
+        lost = (stacked["lowest"] < stacked["highest"]) & (stacked["spread"] == 0)
+        summed["spread"][lost.any(axis=0)] = np.nan
+        return summed | {"lowest": stacked["lowest"].min(axis=0), "highest": stacked["highest"].max(axis=0)}
 
     def compute(self, means: Totals) -> float:
         error, spread = means["error"], means["spread"]
-        unexplained = np.divide(error, spread, out=(error > 0).astype(float), where=spread > 0)
-        return float(np.mean(1 - unexplained))
+        varies = means["lowest"] < means["highest"]
+        fits = np.isfinite(spread) & (spread > 0)
+        explained = 1 - np.divide(error, spread, out=np.full(error.shape, np.nan), where=varies & fits)
+        exact = np.where(np.isnan(error), np.nan, error == 0)
+        return float(np.mean(np.where(varies, explained, exact)))
 
 
 @dataclass(frozen=True)

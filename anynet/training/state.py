@@ -8,13 +8,13 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from anynet.backends import Backend
 from anynet.backends.base import Array
-from anynet.errors import UsageError
+from anynet.errors import UsageError, shown
 from anynet.nn import Layout, Optimizer
 from anynet.nn.layout import Blocks
 from anynet.tracing.trees import leaves, rebuilt
@@ -67,12 +67,16 @@ def first_slots(
     with backend.scope():
         blocks = parameters if optimizer.elementwise else layout.split(backend.xp, parameters)
         slots = tuple(optimizer.init(backend.xp, block) for block in blocks)
+    kind = type(optimizer).__name__
     for block, made in zip(blocks, slots, strict=True):
+        if not isinstance(made, dict) or any("/" in name or not hasattr(made[name], "shape") for name in made):
+            words = "a dict of arrays, by names without '/'"
+            raise UsageError(f"{kind}.init must return {words}, but returns {shown(made)}")
         for name, slot in made.items():
             shapes = ((), block.shape) if optimizer.elementwise else (slot.shape,)
             if slot.shape not in shapes or slot.dtype != block.dtype:
                 raise UsageError(
-                    f"{type(optimizer).__name__}.init makes a slot {name!r} of shape {slot.shape} and {slot.dtype} for "
+                    f"{kind}.init makes a slot {name!r} of shape {slot.shape} and {slot.dtype} for "
                     f"a block of shape {block.shape} and {block.dtype}: make it with xp.zeros_like(block), or give the "
                     "class elementwise = False, which allows slots of any shape"
                 )
@@ -108,7 +112,7 @@ class SharedState:
         self._trainer: threading.Thread | None = None
         self._changing = False
         self._waiting: list[Future[State]] = []
-        _all.add(self)
+        resets_after_fork(self)
 
     def read(self) -> State:
         """The state after the last completed batches; in the training thread, it is valid until the next batches.
@@ -209,7 +213,7 @@ class SharedState:
                 "half changed here: fork before the training or in a callback of it, or start the process by spawn"
             )
 
-    def _forked(self) -> None:
+    def reset_after_fork(self) -> None:
         """Reset the lock in a forked process, which has no other threads that could train or hold the lock."""
         self._lock, self._waiting = threading.Lock(), []
         if not self._is_mine():
@@ -223,13 +227,24 @@ class SharedState:
         return state
 
 
-_all: weakref.WeakSet[SharedState] = weakref.WeakSet()
+class Resettable(Protocol):
+    """An object with locks, which other threads may hold when a process forks."""
+
+    def reset_after_fork(self) -> None: ...
 
 
-def _fork_all() -> None:
-    for shared in _all:
-        shared._forked()
+_all: weakref.WeakSet[Resettable] = weakref.WeakSet()
+
+
+def resets_after_fork(what: Resettable) -> None:
+    """Call `reset_after_fork` of an object in every process that is forked from now on."""
+    _all.add(what)
+
+
+def _reset_all() -> None:
+    for what in _all:
+        what.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fork_all)
+    os.register_at_fork(after_in_child=_reset_all)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from anynet.backends.base import Array, Backend, Step
+from anynet.errors import UsageError, shown
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
 from anynet.nn.layer import Namespace
 from anynet.nn.layout import Blocks
@@ -49,13 +50,17 @@ def training_step(
         number += 1
         blocks, marks = state.parameters, decays
         if not optimizer.elementwise:
-            blocks, gradients, marks = (layout.split(xp, part) for part in (blocks, gradients, marks))
+            blocks, gradients = layout.split(xp, blocks), layout.split(xp, gradients)
+            marks = layout.split(xp, marks) if marks else ()
         parameters, slots = [], []
         for i, gradient in enumerate(gradients):
             block = blocks[i]
             if optimizer.weight_decay:
                 block = decay_weights(block, marks[i], learning_rate * optimizer.weight_decay)
+            shapes = {name: slot.shape for name, slot in state.slots[i].items()}
             block, kept = optimizer.update(xp, block, gradient, state.slots[i], learning_rate)
+            if {name: slot.shape for name, slot in kept.items()} != shapes:
+                raise UsageError(f"{type(optimizer).__name__}.update must return the slots of init, in their shapes")
             parameters.append(block)
             slots.append(kept)
         blocks = tuple(parameters) if optimizer.elementwise else layout.join(xp, tuple(parameters))
@@ -104,6 +109,8 @@ def evaluation_step(backend: Backend, network: Layer, loss: Loss, metrics: tuple
         totals = {"loss": value}
         for i, metric in enumerate(metrics):
             updated = metric.update(xp, loss, prediction, target, weight)
+            if not isinstance(updated, dict):
+                raise UsageError(f"{metric!r}.update must return a dict of arrays, but returns {shown(updated)}")
             totals |= {f"{i}/{name}": total for name, total in updated.items()}
         return state, totals
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,50 @@ def assert_equal(model: Model, expected: Model, rtol: float = 1e-9) -> None:
 OPTIMIZERS = [Adam(0.05), Factored()]
 
 
+@dataclass(frozen=True)
+class Normalized(Optimizer):
+    """No weight decay, no slots: as little as one that is not elementwise can be."""
+
+    lr: float | Schedule = 0.1
+    elementwise = False
+
+    def update(self, xp: Any, block: Any, gradient: Any, slots: Any, learning_rate: Any) -> Any:
+        block -= learning_rate * gradient / (xp.sqrt(xp.sum(gradient * gradient)) + 1e-9)
+        return block, slots
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_that_remembers_nothing_and_does_not_decay_trains_too(backend_name: str) -> None:
+    model, expected = new_model(Normalized(), backend_name), new_model(Normalized(), "strict")
+    model.fit(X, Y, epochs=2, batch_size=8)
+    expected.fit(X, Y, epochs=2, batch_size=8)
+    assert_equal(model, expected)
+
+
+@pytest.mark.parametrize(
+    ("made", "returned", "words"),
+    [
+        (None, {}, r"Odd\.init must return a dict of arrays, by names without '/', but returns None"),
+        ({"a": 1.0}, {}, r"Odd\.init must return a dict of arrays"),
+        ({"a/b": np.zeros(())}, {}, "by names without '/'"),
+        ({}, {"new": np.zeros(())}, r"Odd\.update must return the slots of init, in their shapes"),
+        ({"a": np.zeros(())}, {}, r"Odd\.update must return the slots of init"),
+        ({"a": np.zeros(())}, {"a": np.zeros(3)}, r"Odd\.update must return the slots of init"),
+    ],
+)
+@pytest.mark.host
+def test_slots_that_no_file_could_hold_are_refused(made: Any, returned: Any, words: str) -> None:
+    class Odd(SGD):
+        def init(self, xp: Any, block: Any) -> Any:
+            return made
+
+        def update(self, xp: Any, block: Any, gradient: Any, slots: Any, learning_rate: Any) -> Any:
+            return block, returned
+
+    with pytest.raises(UsageError, match=words):
+        new_model(Odd(0.1)).fit(X, Y)
+
+
 @pytest.mark.filterwarnings("error")
 def test_one_that_is_not_elementwise_gets_each_parameter_in_its_shape(backend_name: str) -> None:
     model, expected = new_model(Factored(), backend_name), new_model(Factored(), "strict")
@@ -129,6 +174,11 @@ def test_a_model_clips_gradients_to_a_norm(max_norm: float, backend_name: str) -
         np.testing.assert_allclose(array, step, rtol=1e-3, err_msg=name)
 
 
+def test_nothing_to_train_is_nothing_to_clip(backend_name: str) -> None:
+    model = Model(Sequential(Tanh()), MSELoss(), Adam(), clip_norm=1.0, backend=backend_name)
+    assert len(model.fit(X, X, epochs=2)) == 2
+
+
 def test_clip_norm_is_saved_assigned_and_compared(tmp_path: Path) -> None:
     model = new_model(SGD(0.1), clip_norm=0.5)
     model.fit(X, Y)
@@ -145,10 +195,46 @@ def test_clip_norm_is_saved_assigned_and_compared(tmp_path: Path) -> None:
         new_model(SGD(0.1)).fit(X, Y, batch_size=8, resume=latest(tmp_path / "checkpoints"))
 
 
-@pytest.mark.parametrize("norm", [0, -1.0, float("nan"), "1", True])
+@pytest.mark.parametrize("norm", [0, -1.0, float("nan"), float("inf"), 10**400, "1", True])
 def test_a_clip_norm_that_is_none_is_refused(norm: Any) -> None:
-    with pytest.raises(UsageError, match="clip_norm must be a number above 0, or None"):
+    with pytest.raises(UsageError, match="clip_norm must be a finite number above 0, or None"):
         new_model(SGD(0.1), clip_norm=norm)
+
+
+def test_a_slot_named_as_one_of_adams_is_no_older_file(tmp_path: Path) -> None:
+    class Averaged(SGD):
+        def init(self, xp: Any, block: Any) -> Any:
+            return {"mean": xp.zeros_like(block)}
+
+        def update(self, xp: Any, block: Any, gradient: Any, slots: Any, learning_rate: Any) -> Any:
+            mean = 0.9 * slots["mean"] + gradient
+            return block - learning_rate * mean, {"mean": mean}
+
+    model = new_model(Averaged(0.1))
+    model.fit(X, Y, epochs=2, checkpoints=Checkpoints(tmp_path, every_seconds=0))
+    assert len(new_model(Averaged(0.1)).fit(X, Y, epochs=2, resume=latest(tmp_path))) == 2
+
+
+@pytest.mark.host
+def test_a_copy_beside_an_assignment_has_the_state_of_its_optimizer() -> None:
+    """Adam remembers what SGD does not."""
+    model = new_model(Adam(0.05)).build((3,))
+    done = threading.Event()
+
+    def assign() -> None:
+        while not done.is_set():
+            model.optimizer = SGD(0.1)
+            model.optimizer = Adam(0.05)
+
+    thread = threading.Thread(target=assign)
+    thread.start()
+    try:
+        copies = [copy.deepcopy(model) for _ in range(60)]
+    finally:
+        done.set()
+        thread.join()
+    for copied in copies:
+        copied.fit(X, Y)
 
 
 def test_one_that_is_not_derived_from_the_base_class_is_refused() -> None:

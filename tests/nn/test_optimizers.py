@@ -50,7 +50,7 @@ def test_slots_have_the_blocks_dtype_and_its_shape_or_none(library: Any, optimiz
     block = library.owned(np.ones((2, 3)))
     for slot in library.call(lambda block: optimizer.init(library.xp, block), block).values():
         assert slot.dtype == block.dtype
-        assert tuple(slot.shape) in ((), (2, 3))
+        assert not optimizer.elementwise or tuple(slot.shape) in ((), (2, 3))
 
 
 def test_a_numpy_block_is_updated_in_place(optimizer: Any) -> None:
@@ -63,9 +63,10 @@ def test_a_parabola_is_descended_to_its_lowest_point(optimizer: Any) -> None:
     lowest, steepness = np.asarray([3.0, -1.0, 0.5]), np.asarray([0.5, 1.0, 4.0])
     block = np.zeros(3)
     slots = optimizer.init(np, block)
-    for _ in range(600):
+    # The rate falls to 0, since a step may be as long as the rate, however small the gradient.
+    for rate in np.linspace(0.1, 0, 1000):
         gradient = steepness * (block - lowest)
-        block, slots = optimizer.update(np, block, gradient, slots, np.asarray(0.05))
+        block, slots = optimizer.update(np, block, gradient, slots, np.asarray(rate))
     np.testing.assert_allclose(block, lowest, atol=1e-3)
 
 
@@ -104,8 +105,15 @@ def test_the_steps_are_those_of_pytorch(
     np.testing.assert_allclose(block, theirs.detach(), rtol=1e-12)
 
 
-def test_every_optimizer_of_the_package_is_held_against_pytorch() -> None:
-    assert {type(ours) for ours, *_ in PYTORCH} == set(nn.OPTIMIZERS)
+def test_every_optimizer_of_the_package_that_pytorch_has_is_held_against_it() -> None:
+    without_a_counterpart: set[type] = set()
+    assert {type(ours) for ours, *_ in PYTORCH} == set(nn.OPTIMIZERS) - without_a_counterpart
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
+def test_a_norm_too_large_for_the_dtype_is_not_clipped_to_nothing() -> None:
+    (clipped,) = clip_grad_norm(np, (np.asarray([1e30, 1.0], np.float32),), 1.0)
+    assert np.isnan(clipped).all()
 
 
 def test_a_gradient_of_nothing_is_not_scaled(library: Any) -> None:
