@@ -237,3 +237,16 @@ def test_probabilities_are_kept_as_far_from_0_and_1_as_asked(library: Any) -> No
     value, gradient = library.call(lambda *batch: nn.BCELoss(0.125)(library.xp, *batch), *batch)
     library.assert_equal(value, np.asarray(math.log(8)))
     library.assert_equal(gradient, np.asarray([[-4.0], [4.0]]))
+
+
+@pytest.mark.parametrize("name", ["MSELoss", "HalfMSELoss", "BCELoss", "BCEWithLogitsLoss"])
+def test_how_outputs_are_arranged_changes_nothing(library: Any, name: str) -> None:
+    loss = getattr(nn, name)()
+    generator = np.random.default_rng(6)
+    prediction = cases.draw_input(generator, loss, (ROWS, 2, 1, 3))
+    batch = prediction, cases.draw_target(generator, loss, (ROWS, 2, 1, 3)), cases.draw_weight(generator, ROWS)
+    value, gradient = library.call(lambda *batch: loss(library.xp, *batch), *map(library.given, batch))
+    rows = [array.reshape(ROWS, -1) for array in batch[:2]]
+    expected = loss(np, *rows, batch[2])
+    library.assert_equal(value, expected[0])
+    library.assert_equal(gradient, expected[1].reshape(ROWS, 2, 1, 3))

@@ -156,6 +156,18 @@ def test_nothing_is_dropped_after_training_or_where_nothing_is_to_be(layer: Any)
     np.testing.assert_array_equal(layer.backward(np, {}, saved, dy.copy())[0], dy)
 
 
+def test_what_is_drawn_exactly_at_the_bound_is_kept() -> None:
+    context = Context(training=True, seed=6, step=np.asarray(2, np.int32))
+    bits = random_bits(np, np.ones(50), context)
+    for place in range(50):
+        y = Dropout(int(bits[place]) / 2**31).forward(np, {}, np.ones(50), context)[0]
+        np.testing.assert_array_equal(y != 0, bits >= bits[place])
+
+
+def test_a_share_of_nothing_can_be_dropped() -> None:
+    assert Dropout(0).p == 0
+
+
 P = {"weight": np.asarray([2.0, -0.5, 3.0]), "bias": np.asarray([1.0, 0.0, -1.0])}
 RUNNING = {"running_mean": np.asarray([1.0, 2.0, 3.0]), "running_var": np.asarray([4.0, 0.25, 1.0])}
 
