@@ -73,6 +73,25 @@ def test_each_layer_is_given_its_own_parameters_and_what_it_kept() -> None:
         network.update_buffers(np, p, saved[:-1])
 
 
+class Trained(Noted):
+    """It has something to train, and draws nothing."""
+
+    trainable, stochastic = True, False
+
+
+def test_only_layers_above_the_first_that_trains_are_asked_for_the_gradient_of_their_input() -> None:
+    first, second = Trained([]), Trained([])
+    network, p = Sequential(ReLU(), first, second), {"0": {}, "1": "first", "2": "second"}
+    y, saved = network.forward(np, p, np.ones((1, 1)), Context(training=True, seed=9))
+    # Who draws nothing needs no seed of its own.
+    assert [first.notes.pop()[2], second.notes.pop()[2]] == [Context(training=True, seed=9)] * 2
+    for need_dx in (False, True):
+        dx, gradients = network.backward(np, p, saved, y.copy(), need_dx)
+        assert [first.notes.pop()[3], second.notes.pop()[3]] == [need_dx, True]
+        assert (dx is not None) == need_dx
+        assert gradients.keys() == ({"0", "1", "2"} if need_dx else {"1", "2"})
+
+
 def test_what_is_frozen_is_told_that_nobody_trains() -> None:
     noted = Noted([])
     context = Context(training=True, seed=9, step=np.asarray(3))

@@ -237,6 +237,15 @@ def test_a_batch_of_one_row_leaves_the_running_statistics_and_is_normalised_by_t
     np.testing.assert_allclose(y, [[3.0, 0.0, -7.0]], rtol=1e-4)
 
 
+def test_two_rows_have_a_variance() -> None:
+    y, saved = BatchNorm().forward(np, {**P, **RUNNING}, np.asarray([[3.0, 2.0, 1.0], [1.0, 4.0, 7.0]]), Context(True))
+    np.testing.assert_allclose(y, [[3.0, 0.5, -4.0], [-1.0, -0.5, 2.0]], rtol=1e-4)
+    new = BatchNorm().update_buffers(np, {**P, **RUNNING}, saved)
+    np.testing.assert_allclose(
+        new["running_var"], [0.9 * 4 + 0.1 * 2, 0.9 * 0.25 + 0.1 * 2, 0.9 + 0.1 * 18], rtol=1e-12
+    )
+
+
 def test_layers_that_normalise_have_a_weight_a_bias_and_what_runs_for_each_feature() -> None:
     for layer, names in ((LayerNorm(), [*P]), (BatchNorm(), [*P, *RUNNING])):
         specs, shape = layer.parameters((2, 3))

@@ -290,3 +290,4 @@ def test_the_least_and_the_most_that_can_be_are_taken() -> None:
     assert SGD(1e-9, momentum=0, weight_decay=0).momentum == 0
     assert type(SGD(np.float64(0.1)).lr) is float
     assert LinearDecay(1, 1).steps == 1
+    assert SGD(LinearDecay(1, 1)).lr == LinearDecay(1, 1)
