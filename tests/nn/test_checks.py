@@ -16,6 +16,8 @@ from anynet.errors import UsageError
 from anynet.nn.checks import check_initializer, check_number, check_part, is_finite, python_number
 from anynet.nn.layer import check_layer, device_of, rows_of
 
+pytestmark = pytest.mark.host
+
 
 @pytest.mark.parametrize(
     ("value", "number"),

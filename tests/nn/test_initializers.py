@@ -11,6 +11,8 @@ import pytest
 from anynet import nn
 from anynet.errors import ShapeError, UsageError
 
+pytestmark = pytest.mark.host
+
 NORMAL = {nn.HeNormal: lambda fan_in, fan_out: 2 / fan_in, nn.GlorotNormal: lambda *fans: 2 / sum(fans)}
 UNIFORM = {nn.HeUniform: lambda fan_in, fan_out: 2 / fan_in, nn.GlorotUniform: lambda *fans: 2 / sum(fans)}
 # Shape, fan-in and fan-out.

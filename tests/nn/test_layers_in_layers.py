@@ -13,6 +13,8 @@ from anynet.errors import ShapeError
 from anynet.nn import BatchNorm, Context, Dropout, Flatten, Frozen, Linear, ReLU, Rescale, Sequential, Tanh
 from anynet.nn.containers import children, leaves
 
+pytestmark = pytest.mark.host
+
 INNER = Sequential(Linear(2), Tanh())
 NETWORK = Sequential(Flatten(), INNER, ReLU())
 

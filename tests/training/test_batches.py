@@ -14,6 +14,8 @@ from anynet.training.batches import Chunk, chunks, cuts, normalize_weights
 from anynet.training.rng import generator
 from anynet.training.sources import ResidentSource, StreamedSource, make_source
 
+pytestmark = pytest.mark.host
+
 
 def backend(steps: int = 64, room: int = 1 << 20, resident: float = 1e9) -> Any:
     """NumPy, where so many steps and bytes come at once, and data of so many bytes may stay."""

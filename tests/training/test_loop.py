@@ -20,6 +20,8 @@ from anynet.training.fit_state import FitState
 from anynet.training.loop import Loop, Policy
 from anynet.training.sources import ResidentSource
 
+pytestmark = pytest.mark.host
+
 ROWS, SIZE = 10, 4
 BACKEND = type("OneByOne", (type(select("numpy", "float64")),), {"steps_at_once": 1})(dtype="float64")
 
@@ -270,7 +272,6 @@ def test_what_saves_is_called_where_nothing_is_half_done() -> None:
     assert saved == [(over + (not rows), rows, losses) for over in (0, 1) for rows, losses in an_epoch]
 
 
-@pytest.mark.host
 @pytest.mark.parametrize(("number", "ends"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 @pytest.mark.parametrize("saves", [True, False])
 def test_a_signal_ends_training_once_the_batch_at_hand_is_done(number: int, ends: Any, saves: bool) -> None:

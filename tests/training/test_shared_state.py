@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +19,8 @@ from anynet.nn import SGD, Adam, Layout, Linear, LinearDecay, Sequential
 from anynet.nn.optimizers import Optimizer
 from anynet.tracing.trees import leaves
 from anynet.training.state import SharedState, State, first_rate, first_slots, state_of, step_number
+
+pytestmark = pytest.mark.host
 
 LAYOUT = Layout(Sequential(Linear(2)), (3,))
 ARRAYS = {"0.weight": np.arange(6.0).reshape(3, 2), "0.bias": np.asarray([-1.0, -2.0])}
@@ -313,3 +317,42 @@ def test_a_forked_process_is_told_that_a_step_was_cut_in_two(shared: SharedState
         shared._forked()
         assert shared.in_training
         assert first_number(shared.read()) == 0
+
+
+def test_copies_are_made_only_for_those_who_ask(shared: SharedState, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[State] = []
+    copied = shared._copied
+
+    def counted() -> State:
+        made.append(copied())
+        return made[-1]
+
+    monkeypatch.setattr(shared, "_copied", counted)
+    with shared.training():
+        assert len(made) == 1
+        shared.change(added(1.0))
+        assert shared.read() is shared.state
+        assert len(made) == 1
+        in_another_thread(shared.read)
+        assert len(made) == 2
+    assert shared.read() is made[2]
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize("interruptible", [True, False])
+def test_an_interrupt_waits_for_the_end_of_a_step_whose_old_state_is_gone(
+    shared: SharedState, monkeypatch: pytest.MonkeyPatch, interruptible: bool
+) -> None:
+    monkeypatch.setattr(type(shared._backend), "interruptible", interruptible)
+    ended: list[bool] = []
+
+    def step(state: State) -> tuple[State, None]:
+        os.kill(os.getpid(), signal.SIGINT)
+        ended.append(True)
+        return added(1.0)(state)[0], None
+
+    with shared.training():
+        with pytest.raises(KeyboardInterrupt):
+            shared.change(step)
+        assert ended == ([] if interruptible else [True])
+        assert first_number(shared.read()) == (0 if interruptible else 1)

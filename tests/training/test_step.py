@@ -173,3 +173,13 @@ def test_numbers_become_floats_in_the_step_unless_the_network_takes_bytes(librar
             assert as_floats(backend, network)(backend.xp, floats) is floats
         assert as_floats(backend, Rescale(2.0))(backend.xp, whole) is whole
         library.assert_equal(as_floats(backend, Linear(1))(backend.xp, whole), np.asarray([[1.0, 2.0]]))
+
+
+def test_measuring_uses_the_statistics_that_predicting_uses() -> None:
+    model = Model(NETWORK, MSELoss(), SGD(0.1), dtype="float64")
+    model.fit(X, Y, epochs=2)
+    expected = ((model.predict(X) - Y) ** 2).mean()
+    assert model.evaluate(X, Y)["loss"] == pytest.approx(expected, rel=1e-12)
+    assert model.evaluate(X, Y, SHARES)["loss"] == pytest.approx(
+        (SHARES @ (model.predict(X) - Y) ** 2).mean(), rel=1e-12
+    )
