@@ -133,6 +133,12 @@ def test_what_is_streamed_comes_in_stretches_of_as_many_bytes_as_fit() -> None:
     assert [chunk.batch_size for chunk in batches_of(StreamedSource(backend(), (X, Y)))] == [4, 1]
 
 
+def test_resident_batches_come_in_stretches_of_no_more_steps_than_asked_for() -> None:
+    source = ResidentSource(backend(), (X, Y))
+    assert [chunk.steps for chunk in batches_of(source)] == [4, 1]
+    assert [chunk.steps for chunk in batches_of(source, most_steps=3)] == [3, 1, 1]
+
+
 def test_the_next_rows_are_read_while_the_device_works_on_those_before() -> None:
     read: list[int] = []
 

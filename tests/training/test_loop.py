@@ -197,14 +197,14 @@ def test_a_loss_that_the_policy_refuses_ends_training_at_once() -> None:
 def test_a_training_goes_on_from_any_batch_as_if_it_had_never_stopped() -> None:
     whole, expected = Adder(), new_fit(3)
     loop_of(whole, expected).run()
-    for rows in (0, 4, 8):
+    for rows in (0, 4, 8, 10):
         model = Adder()
         model.epoch = 1
         first = {**expected.history[0]}
-        losses = [np.asarray(losses_of(1)[: rows // 4])]
+        losses = [np.asarray(losses_of(1)[: -(-rows // 4)])]
         fit = new_fit(3, rows=rows, losses=losses, history=[first])
         assert loop_of(model, fit).run() is True
-        assert model.trained == BATCHES[rows // 4 :] + BATCHES
+        assert model.trained == BATCHES[-(-rows // 4) :] + BATCHES
         assert [r["loss"] for r in fit.history] == pytest.approx([r["loss"] for r in expected.history], rel=1e-12)
 
 
@@ -255,6 +255,17 @@ def test_a_record_tells_seconds_and_rows_a_second(monkeypatch: pytest.MonkeyPatc
     fit = new_fit(1)
     loop_of(Adder(), fit).run()
     assert (fit.history[0]["seconds"], fit.history[0]["samples_per_second"]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("most_steps", "told"), [(None, ["8 rows", "2 rows"]), (1, TOLD), (64, ["8 rows", "2 rows"])])
+def test_between_two_moments_are_no_more_steps_than_asked_for(most_steps: int | None, told: list[str]) -> None:
+    backend, heard, fit = select("numpy", "float64"), Heard(), new_fit(1)
+    source = ResidentSource(backend, (np.arange(ROWS),))
+    model = Adder()
+    model.backend = backend
+    Loop(model, fit, source, InOrder(), Callbacks([heard]), most_steps=most_steps).run()
+    assert heard.events == [*told, "epoch 1"]
+    assert fit.history[0]["loss"] == pytest.approx(mean_of(0), rel=1e-12)
 
 
 def test_what_saves_is_called_where_nothing_is_half_done() -> None:

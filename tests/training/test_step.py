@@ -183,3 +183,10 @@ def test_measuring_uses_the_statistics_that_predicting_uses() -> None:
     assert model.evaluate(X, Y, SHARES)["loss"] == pytest.approx(
         (SHARES @ (model.predict(X) - Y) ** 2).mean(), rel=1e-12
     )
+
+
+def test_bytes_are_measured_as_the_numbers_that_they_are() -> None:
+    model = Model(NETWORK, MSELoss(), SGD(0.1), dtype="float64").build(SHAPE)
+    whole = np.arange(15, dtype=np.uint8).reshape(5, 3)
+    assert model.evaluate(whole, Y) == pytest.approx(model.evaluate(whole.astype(float), Y), rel=1e-12)
+    np.testing.assert_allclose(model.predict(whole), model.predict(whole.astype(float)), rtol=1e-12)
