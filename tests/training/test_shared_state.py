@@ -85,6 +85,13 @@ def test_a_state_begins_with_copies_of_the_arrays_and_an_optimizer_that_begins(b
     assert int(state_of(backend, LAYOUT, SGD(0.1), ARRAYS).step) == 0
 
 
+def test_blocks_that_are_parameters_by_themselves_are_copies_too(backend: Any) -> None:
+    state = state_of(backend, Layout(Sequential(Linear(2)), (3,), pack_limit=0), SGD(0.1), ARRAYS)
+    for block, array in zip(state.parameters, ARRAYS.values(), strict=True):
+        np.testing.assert_array_equal(block, array)
+        assert not np.shares_memory(block, array)
+
+
 def test_a_schedule_leaves_no_rate_in_the_state(backend: Any) -> None:
     assert float(first_rate(backend, SGD(0.5))) == 0.5
     assert float(first_rate(backend, SGD(LinearDecay(0.5, 10)))) == 0.0

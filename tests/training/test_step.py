@@ -190,3 +190,22 @@ def test_bytes_are_measured_as_the_numbers_that_they_are() -> None:
     whole = np.arange(15, dtype=np.uint8).reshape(5, 3)
     assert model.evaluate(whole, Y) == pytest.approx(model.evaluate(whole.astype(float), Y), rel=1e-12)
     np.testing.assert_allclose(model.predict(whole), model.predict(whole.astype(float)), rtol=1e-12)
+
+
+def test_buffers_that_a_step_does_not_change_stay() -> None:
+    model = Model(Sequential(Rescale(2.0, 1.0), BatchNorm()), MSELoss(), SGD(0.1), dtype="float64")
+    model.fit(X, X, batch_size=5)
+    assert (float(model.parameters["0.scale"]), float(model.parameters["0.shift"])) == (2.0, 1.0)
+    np.testing.assert_allclose(model.parameters["1.running_mean"], 0.1 * (2 * (X - 1)).mean(axis=0), rtol=1e-9)
+
+
+def test_no_gradient_of_the_data_is_computed() -> None:
+    asked: list[Any] = []
+
+    class Asked(Linear):
+        def backward(self, xp: Any, p: Any, saved: Any, dy: Any, need_dx: bool = True) -> Any:
+            asked.append(need_dx)
+            return super().backward(xp, p, saved, dy, need_dx)
+
+    Model(Asked(2), MSELoss(), SGD(0.1)).fit(X, Y)
+    assert set(asked) == {False}
