@@ -199,7 +199,9 @@ def test_every_command_is_there_and_has_the_options_that_are_named(command: str)
     if program.startswith("ci/"):
         assert os.access(CHECKOUT / program, os.X_OK)
     if program == "ci/test":
-        assert {*arguments} <= {*EXTRAS, "pretended-gpu"}
+        assert {*arguments} <= {*EXTRAS, "pretended-gpu", "--coverage"}
+    elif program == "ci/mutants":
+        assert all((CHECKOUT / "anynet" / room).is_dir() for room in arguments)
     elif program in PROGRAMS:
         options = {word for word in arguments if word.startswith("--")}
         assert options <= options_of(*PROGRAMS[program], *arguments[: program == "anynet"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import anynet
 from anynet import nn
 from anynet.checks import cases
+from anynet.errors import UsageError
+from anynet.nn.losses import binary_cross_entropy_with_logits, cross_entropy
 
 ROWS = 6
 
@@ -126,3 +129,124 @@ def test_gradient_agrees_with_jax_grad(case: cases.LossCase) -> None:
 
 def test_every_loss_of_the_package_has_a_case() -> None:
     assert {type(case.loss) for case in cases.LOSSES} == set(nn.LOSSES)
+
+
+# Two samples of two outputs and uneven weights, and what comes of them.
+LOGS = [[math.log(0.25), math.log(0.5)], [math.log(0.75), math.log(0.9)]]
+BY_HAND: list[tuple[Any, Any, Any, float, Any]] = [
+    (
+        nn.MSELoss(),
+        [[1.0, 2.0], [3.0, 5.0]],
+        [[0.0, 4.0], [3.0, 2.0]],
+        0.25 * (1 + 4) / 2 + 0.75 * (0 + 9) / 2,
+        [[0.25, -0.5], [0.0, 2.25]],
+    ),
+    (
+        nn.HalfMSELoss(),
+        [[1.0, 2.0], [3.0, 5.0]],
+        [[0.0, 4.0], [3.0, 2.0]],
+        (0.25 * (1 + 4) + 0.75 * (0 + 9)) / 2,
+        [[0.25, -0.5], [0.0, 2.25]],
+    ),
+    (
+        nn.BCELoss(),
+        [[0.25, 0.5], [0.25, 0.1]],
+        [[1.0, 0.0], [0.0, 0.0]],
+        -0.25 * sum(LOGS[0]) / 2 - 0.75 * sum(LOGS[1]) / 2,
+        [[-0.5, 0.25], [0.5, 0.375 / 0.9]],
+    ),
+    (
+        nn.BCEWithLogitsLoss(),
+        [[math.log(1 / 3), 0.0], [math.log(1 / 3), math.log(1 / 9)]],
+        [[1.0, 0.0], [0.0, 0.0]],
+        -0.25 * sum(LOGS[0]) / 2 - 0.75 * sum(LOGS[1]) / 2,
+        [[-0.125 * 0.75, 0.125 * 0.5], [0.375 * 0.25, 0.375 * 0.1]],
+    ),
+    (
+        nn.CrossEntropyLoss(),
+        [[0.0, math.log(3.0)], [5.0, 5.0]],
+        [0, 1],
+        0.25 * math.log(4) + 0.75 * math.log(2),
+        [[0.25 * (0.25 - 1), 0.25 * 0.75], [0.375, -0.375]],
+    ),
+]
+
+
+@pytest.mark.parametrize(("loss", "prediction", "target", "value", "gradient"), BY_HAND, ids=lambda v: repr(v)[:20])
+def test_value_and_gradient_are_those_worked_out_by_hand(
+    library: Any, loss: Any, prediction: Any, target: Any, value: float, gradient: Any
+) -> None:
+    target = np.asarray(target, np.int32) if loss.target_kind == "class" else np.asarray(target)
+    batch = [library.given(array) for array in (np.asarray(prediction), target, np.asarray([0.25, 0.75]))]
+    found = library.call(lambda *batch: loss(library.xp, *batch), *batch)
+    for actual, expected in zip(found, (value, gradient), strict=True):
+        library.assert_equal(actual, np.asarray(expected))
+
+
+def test_every_loss_of_the_package_is_worked_out_by_hand() -> None:
+    assert {type(loss) for loss, *_ in BY_HAND} == set(nn.LOSSES)
+
+
+@pytest.mark.parametrize(
+    ("loss", "prediction", "probabilities", "classes"),
+    [
+        (nn.BCELoss(), [[0.5], [0.75], [0.49]], [[0.5], [0.75], [0.49]], [[1], [1], [0]]),
+        (
+            nn.BCEWithLogitsLoss(),
+            [[0.0], [math.log(3)], [-0.1]],
+            [[0.5], [0.75], [1 / (1 + math.exp(0.1))]],
+            [[1], [1], [0]],
+        ),
+        (nn.CrossEntropyLoss(), [[0.0, math.log(3)], [math.log(4), 0.0]], [[0.25, 0.75], [0.8, 0.2]], [1, 0]),
+        (nn.CrossEntropyLoss(), [[[0.0, 0.0, 1e4], [0.0, 1e4, 1e4]]], [[[0.0, 0.0, 1.0], [0.0, 0.5, 0.5]]], [[2, 1]]),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_prediction_means_probabilities_and_a_class(
+    library: Any, loss: Any, prediction: Any, probabilities: Any, classes: Any
+) -> None:
+    given = library.given(np.asarray(prediction))
+    found = library.call(lambda given: (loss.probabilities(library.xp, given), loss.classify(library.xp, given)), given)
+    library.assert_equal(found[0], np.asarray(probabilities))
+    library.assert_equal(found[1], np.asarray(classes, np.int32))
+
+
+def test_no_sample_counts_for_more_than_the_largest_loss(library: Any) -> None:
+    weight = library.given(np.asarray([0.5, 0.5]))
+    logits, classes = library.given(np.asarray([[0.0, 40.0], [0.0, 0.0]])), library.given(np.asarray([0, 0], np.int32))
+    yes, ones = library.given(np.asarray([[-40.0], [0.0]])), library.given(np.ones((2, 1)))
+    for loss, batch in ((cross_entropy, (logits, classes)), (binary_cross_entropy_with_logits, (yes, ones))):
+
+        def capped(*batch: Any, loss: Any = loss) -> Any:
+            return loss(library.xp, *batch, weight), loss(library.xp, *batch, weight, 3.0)
+
+        (whole, gradient), (value, same) = library.call(capped, *batch)
+        library.assert_equal(whole, np.asarray((40 + math.log(2)) / 2))
+        library.assert_equal(value, np.asarray((3 + math.log(2)) / 2))
+        np.testing.assert_array_equal(library.backend.to_numpy(gradient), library.backend.to_numpy(same))
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1.0, -0.1, 1.5, math.nan, "1e-15"], ids=repr)
+def test_what_keeps_probabilities_from_0_is_between_0_and_1(epsilon: Any) -> None:
+    with pytest.raises(UsageError, match="BCELoss: epsilon must be above 0 and below 1, but is"):
+        nn.BCELoss(epsilon)
+
+
+def test_probabilities_are_kept_as_far_from_0_and_1_as_asked(library: Any) -> None:
+    batch = [library.given(np.asarray(rows)) for rows in ([[0.0], [1.0]], [[1.0], [0.0]], [0.5, 0.5])]
+    value, gradient = library.call(lambda *batch: nn.BCELoss(0.125)(library.xp, *batch), *batch)
+    library.assert_equal(value, np.asarray(math.log(8)))
+    library.assert_equal(gradient, np.asarray([[-4.0], [4.0]]))
+
+
+@pytest.mark.parametrize("name", ["MSELoss", "HalfMSELoss", "BCELoss", "BCEWithLogitsLoss"])
+def test_how_outputs_are_arranged_changes_nothing(library: Any, name: str) -> None:
+    loss = getattr(nn, name)()
+    generator = np.random.default_rng(6)
+    prediction = cases.draw_input(generator, loss, (ROWS, 2, 1, 3))
+    batch = prediction, cases.draw_target(generator, loss, (ROWS, 2, 1, 3)), cases.draw_weight(generator, ROWS)
+    value, gradient = library.call(lambda *batch: loss(library.xp, *batch), *map(library.given, batch))
+    rows = [array.reshape(ROWS, -1) for array in batch[:2]]
+    expected = loss(np, *rows, batch[2])
+    library.assert_equal(value, expected[0])
+    library.assert_equal(gradient, expected[1].reshape(ROWS, 2, 1, 3))

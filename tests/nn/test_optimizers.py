@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -141,21 +142,160 @@ def test_every_optimizer_of_the_package_has_a_case() -> None:
     assert {type(case.optimizer) for case in cases.OPTIMIZERS} == set(nn.OPTIMIZERS)
 
 
+def steps_of_sgd(settings: dict[str, Any], all_gradients: Any) -> list[float]:
+    """What the docstring of SGD says, with Python's numbers."""
+    w, v, momentum = 1.0, 0.0, settings.get("momentum", 0.0)
+    weights = []
+    for g in map(float, all_gradients):
+        v = momentum * v + g
+        w -= settings["lr"] * (g + momentum * v if settings.get("nesterov") else v)
+        weights.append(w)
+    return weights
+
+
+def steps_of_adam(settings: dict[str, Any], all_gradients: Any) -> list[float]:
+    """What the docstring of Adam says, with Python's numbers."""
+    w, m, s = 1.0, 0.0, 0.0
+    (beta1, beta2), eps = settings.get("betas", (0.9, 0.999)), settings.get("eps", 1e-8)
+    weights = []
+    for t, g in enumerate(map(float, all_gradients), start=1):
+        m = beta1 * m + (1 - beta1) * g
+        s = beta2 * s + (1 - beta2) * g**2
+        w -= settings["lr"] * (m / (1 - beta1**t)) / (math.sqrt(s / (1 - beta2**t)) + eps)
+        weights.append(w)
+    return weights
+
+
+BY_THE_BOOK: list[tuple[Any, Any, dict[str, Any]]] = [
+    (SGD, steps_of_sgd, {"lr": 0.1}),
+    (SGD, steps_of_sgd, {"lr": 0.1, "momentum": 0.9}),
+    (SGD, steps_of_sgd, {"lr": 0.3, "momentum": 0.5, "nesterov": True}),
+    (Adam, steps_of_adam, {"lr": 0.1}),
+    (Adam, steps_of_adam, {"lr": 0.1, "betas": (0.5, 0.75), "eps": 0.25}),
+    (Adam, steps_of_adam, {"lr": 0.1, "betas": (0, 0.75), "eps": 0.25}),
+    (Adam, steps_of_adam, {"lr": 0.1, "betas": [0.5, 0], "eps": 0.25}),
+]
+
+
+@pytest.mark.parametrize(("rule", "by_the_book", "settings"), BY_THE_BOOK, ids=str)
+def test_each_step_is_the_one_that_the_docstring_tells(
+    library: Any, rule: Any, by_the_book: Any, settings: dict[str, Any]
+) -> None:
+    drawn, optimizer = gradients(()), rule(**settings)
+
+    def steps(block: Any, rate: Any, owned: list[Any]) -> list[Any]:
+        slots, weights = optimizer.init(library.xp, block), []
+        for gradient in owned:
+            block, slots = optimizer.update(library.xp, block, gradient, slots, rate)
+            weights.append(library.xp.asarray(block, copy=True))
+        return weights
+
+    given = library.owned(np.ones(())), library.given(np.asarray(settings["lr"]))
+    found = library.call(steps, *given, [library.owned(gradient) for gradient in drawn])
+    for weight, expected in zip(found, by_the_book(settings, drawn), strict=True):
+        library.assert_equal(weight, np.asarray(expected), tolerance=1e-12 if library.dtype == "float64" else 1e-4)
+
+
 @pytest.mark.parametrize(
-    ("rule", "settings", "words"),
+    ("optimizer", "names"),
     [
-        (SGD, {"lr": 0.0}, "lr must be above 0"),
-        (SGD, {"lr": float("nan")}, "lr must be above 0"),
-        (SGD, {"lr": 0.1, "momentum": 1.0}, "momentum must be at least 0 and below 1"),
-        (SGD, {"lr": 0.1, "momentum": -0.1}, "momentum must be at least 0"),
-        (SGD, {"lr": 0.1, "nesterov": True}, "nesterov needs a momentum"),
-        (SGD, {"lr": 0.1, "weight_decay": -1.0}, "weight_decay must be 0 or more"),
-        (Adam, {"lr": -0.1}, "lr must be above 0"),
-        (Adam, {"betas": (0.9, 1.0)}, "betas must be two numbers"),
-        (Adam, {"betas": (0.9,)}, "betas must be two numbers"),
-        (Adam, {"eps": 0.0}, "eps must be above 0"),
+        (SGD(0.1), set()),
+        (SGD(0.1, momentum=0.5), {"velocity"}),
+        (Adam(0.1), {"mean", "square", "step"}),
+    ],
+    ids=str,
+)
+def test_slots_have_names_and_begin_with_zeros(library: Any, optimizer: Any, names: set[str]) -> None:
+    block = library.owned(np.ones((2, 3)))
+    slots = library.call(lambda block: optimizer.init(library.xp, block), block)
+    assert slots.keys() == names
+    for name, slot in slots.items():
+        library.assert_equal(slot, np.zeros(() if name == "step" else (2, 3), library.dtype))
+
+
+def test_the_slots_after_a_step_have_the_names_of_those_before(library: Any, optimizer: Any) -> None:
+    def before_and_after(block: Any, gradient: Any, rate: Any) -> Any:
+        slots = optimizer.init(library.xp, block)
+        return list(slots), list(optimizer.update(library.xp, block, gradient, slots, rate)[1])
+
+    given = library.owned(np.ones(3)), library.owned(np.ones(3)), library.given(np.asarray(0.1))
+    with library.backend.scope():
+        before, after = before_and_after(*given)
+    assert sorted(before) == sorted(after)
+
+
+def test_weights_decay_by_the_rate_where_they_are_marked(library: Any) -> None:
+    block, marks = library.owned(np.asarray([2.0, 4.0, -2.0])), library.given(np.asarray([1.0, 0.0, 1.0]))
+    decayed = library.call(decay_weights, block, marks, library.given(np.asarray(0.25)))
+    library.assert_equal(decayed, np.asarray([1.5, 4.0, -1.5]))
+
+
+def test_a_gradient_within_the_norm_is_left_as_it_is_and_one_beyond_it_keeps_its_direction(library: Any) -> None:
+    small, large = library.given(np.asarray([0.3, -0.4])), library.given(np.asarray([30.0, -40.0]))
+    for gradient, expected in ((small, [0.3, -0.4]), (large, [0.6, -0.8])):
+        (clipped,) = library.call(lambda gradient: clip_grad_norm(library.xp, (gradient,), 1.0), gradient)
+        library.assert_equal(clipped, np.asarray(expected), tolerance=1e-6)
+
+
+def test_a_gradient_far_smaller_than_the_small_number_is_not_made_larger(library: Any) -> None:
+    (clipped,) = library.call(
+        lambda gradient: clip_grad_norm(library.xp, (gradient,), 1e-7), library.given(np.asarray([1e-7]))
+    )
+    # As PyTorch has it: 1e-7 / (1e-7 + 1e-6) of it.
+    np.testing.assert_allclose(library.backend.to_numpy(clipped), [1e-7 / 11], rtol=1e-5)
+
+
+def test_an_optimizer_of_ones_own_that_has_no_update_says_so() -> None:
+    class Nothing(nn.Optimizer):
+        lr = 0.1
+
+    assert Nothing().init(np, np.ones(2)) == {}
+    assert (Nothing().weight_decay, Nothing().elementwise) == (0.0, True)
+    with pytest.raises(NotImplementedError):
+        Nothing().update(np, np.ones(2), np.ones(2), {}, np.asarray(0.1))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: SGD(0),
+            r"SGD: lr must be above 0 and finite, or a schedule such as LinearDecay\(0.1, 1000\), but is 0",
+        ),
+        (lambda: SGD(LinearDecay), "SGD: lr must be above 0 and finite, or .*, but is the class LinearDecay"),
+        (lambda: SGD(math.nan), "SGD: lr must be above 0 and finite"),
+        (lambda: Adam(-0.1), "Adam: lr must be above 0 and finite, or .*, but is -0.1"),
+        (lambda: SGD(math.inf), "SGD: lr must be above 0 and finite"),
+        (lambda: SGD(0.1, weight_decay=-1e-9), "SGD: weight_decay must be 0 or more and finite, but is -1e-09"),
+        (lambda: SGD(0.1, weight_decay=math.inf), "SGD: weight_decay must be 0 or more and finite"),
+        (lambda: SGD(0.1, momentum=1), "SGD: momentum must be at least 0 and below 1, but is 1"),
+        (lambda: SGD(0.1, momentum=-1e-9), "SGD: momentum must be at least 0 and below 1, but is -1e-09"),
+        (lambda: SGD(0.1, 0.9, nesterov=1), "SGD: nesterov must be True or False, but is 1"),
+        (lambda: SGD(0.1, 0.9, nesterov=None), "SGD: nesterov must be True or False, but is None"),
+        (lambda: SGD(0.1, nesterov=True), "nesterov needs a momentum above 0, such as momentum=0.9"),
+        (lambda: Adam(weight_decay=-1), "Adam: weight_decay must be 0 or more and finite, but is -1"),
+        (lambda: Adam(betas=0.9), r"Adam: betas must be two numbers, .*such as \(0.9, 0.999\), but are 0.9"),
+        (lambda: Adam(betas=(0.9, 0.99, 0.999)), r"Adam: betas must be two numbers.*but are \(0.9, 0.99, 0.999\)"),
+        (lambda: Adam(betas=(0.9,)), "Adam: betas must be two numbers"),
+        (lambda: Adam(betas=(0.9, 0.99, None)), "Adam: betas must be two numbers"),
+        (lambda: Adam(betas=("0.9", 0.99)), "Adam: betas must be two numbers"),
+        (lambda: Adam(betas=(-1e-9, 0.99)), "Adam: betas must be two numbers"),
+        (lambda: Adam(betas=(1, 0.99)), "Adam: betas must be two numbers"),
+        (lambda: Adam(eps=0), "Adam: eps must be above 0 and finite, but is 0"),
+        (lambda: LinearDecay(0.0, 10), "LinearDecay: initial must be above 0 and finite, but is 0.0"),
+        (lambda: LinearDecay(0.1, 0), "LinearDecay: steps must be a whole number, 1 or more, but is 0"),
+        (lambda: LinearDecay(0.1, 2.5), "LinearDecay: steps must be a whole number, 1 or more, but is 2.5"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(rule: Any, settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        rule(**settings)
+def test_what_is_refused_is_told_in_full(make: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=f"^{words}"):
+        make()
+
+
+def test_the_least_and_the_most_that_can_be_are_taken() -> None:
+    assert Adam(betas=[0, np.float32(0.5)]).betas == (0.0, 0.5)
+    assert all(type(beta) is float for beta in Adam(betas=[0, np.float32(0.5)]).betas)
+    assert SGD(1e-9, momentum=0, weight_decay=0).momentum == 0
+    assert type(SGD(np.float64(0.1)).lr) is float
+    assert LinearDecay(1, 1).steps == 1
+    assert SGD(LinearDecay(1, 1)).lr == LinearDecay(1, 1)

@@ -112,6 +112,12 @@ EXPRESSIONS = {
     "zeros by default": lambda xp, s, x: xp.zeros(4, dtype=None),
     "an array that is one already": changed_by_another_name,
     "no axes": lambda xp, s, x: xp.sum(x, axis=()),
+    "its own namespace": lambda xp, s, x: x.__array_namespace__(api_version=None).tanh(x),
+    "length and magnitude": lambda xp, s, x: abs(x) * len(x),
+    "axes of length 1": lambda xp, s, x: xp.squeeze(x[:, None, :, None], axis=(1, 3)) + xp.squeeze(x[None], axis=0),
+    "a length left open": lambda xp, s, x: xp.reshape(x, (-1, 2)) + xp.reshape(x, (2, -1))[0, 0] + xp.reshape(x, -1)[0],
+    "one array, joined": lambda xp, s, x: xp.concat([x]),
+    "a function of a number": lambda xp, s, x: xp.exp(1) * x + xp.sqrt(2.0),
     "negative zero": lambda xp, s, x: 1 / (x * 0 + xp.where(x > 0, 0.0, -0.0)),
 }
 
@@ -156,6 +162,17 @@ def view_after_its_base(xp: Any, s: Any, x: Any) -> Any:
     return first
 
 
+def changed_to_another_shape(xp: Any, s: Any, x: Any) -> Any:
+    y = x[0] * 1.0
+    y += x
+    return y
+
+
+def changed_batch(xp: Any, s: Any, x: Any) -> Any:
+    x += 1
+    return x
+
+
 REFUSED = {
     "a value on the host": lambda xp, s, x: x * float(x[0, 0]),
     "a choice by value": lambda xp, s, x: x if x[0, 0] > 0 else -x,
@@ -169,6 +186,14 @@ REFUSED = {
     "what is no array": lambda xp, s, x: x + "1",
     "a list of numbers": lambda xp, s, x: x + [1.0] * 4,
     "a metric that is a number": lambda xp, s, x: 1.0,
+    "another shape in place": changed_to_another_shape,
+    "a change of the batch": changed_batch,
+    "a shape of another size": lambda xp, s, x: xp.reshape(x, (5,)),
+    "a maximum of another dtype": lambda xp, s, x: xp.max(x, dtype=xp.float32),
+    "a place among all axes that keeps them": lambda xp, s, x: xp.argmax(x, keepdims=True),
+    "a product with a vector": lambda xp, s, x: xp.matmul(x, x[0]),
+    "a mean in half precision": lambda xp, s, x: xp.mean(xp.astype(x, xp.float16)),
+    "integers that have no common dtype": lambda xp, s, x: xp.astype(x, xp.int64) + xp.astype(x, xp.uint64),
 }
 
 
@@ -176,6 +201,12 @@ REFUSED = {
 def test_what_is_no_program_is_refused_in_words(name: str) -> None:
     with pytest.raises(NotTraceable, match=r"\w{4}"):
         trace(of(REFUSED[name]), np, (), (np.ones((3, 4)),))
+
+
+def test_an_array_set_to_another_shape_is_told_with_both_shapes_and_dtypes() -> None:
+    words = r"^add -> float64\[3, 4\] assigned to multiply -> float64\[4\]"
+    with pytest.raises(NotTraceable, match=words):
+        trace(of(changed_to_another_shape), np, (), (np.ones((3, 4)),))
 
 
 @pytest.mark.parametrize("after", [lambda s: (s[0],), lambda s: (s[0], s[1][0]), lambda s: {"a": s[0], "b": s[1]}])
