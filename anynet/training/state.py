@@ -85,12 +85,12 @@ def first_slots(
 
 def first_rate(backend: Backend, optimizer: Optimizer) -> Array:
     """The first learning rate as a 0-d array; 0 for a schedule, which does not use it."""
-    return backend.asarray(np.asarray(0.0 if callable(optimizer.lr) else optimizer.lr), copy=True)
+    return backend.asarray(np.asarray(0.0 if callable(optimizer.lr) else optimizer.lr))
 
 
 def step_number(backend: Backend, step: int) -> Array:
     """A step count as a 0-d array of int32."""
-    return backend.asarray(np.asarray(step, dtype=np.int32), copy=True)
+    return backend.asarray(np.asarray(step, dtype=np.int32))
 
 
 class SharedState:

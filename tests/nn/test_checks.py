@@ -174,7 +174,7 @@ def test_a_layer_needs_two_methods_and_has_no_parameters_if_it_names_none() -> N
     check_layer(layer, "it")
     assert layer.parameters((2, 3)) == ({}, (2, 3))
     assert layer.update_buffers(np, {}, None) == {}
-    told = layer.trainable, layer.takes_bytes, layer.stochastic, layer.updates_buffers
+    told = layer.trainable, layer.accepts_uint8, layer.stochastic, layer.updates_buffers
     assert told == (False, False, False, False)
     for method in (nn.Layer.forward, nn.Layer.backward):
         with pytest.raises(NotImplementedError):

@@ -117,7 +117,7 @@ def test_a_container_is_what_the_layers_in_it_are() -> None:
         Frozen(Sequential(Rescale(), Linear(1), BatchNorm(), Dropout(0.5))): (False, True, False, False),
     }
     for network, expected in told.items():
-        found = network.trainable, network.takes_bytes, network.stochastic, network.updates_buffers
+        found = network.trainable, network.accepts_uint8, network.stochastic, network.updates_buffers
         assert found == expected, network
 
 

@@ -309,7 +309,7 @@ def test_a_forked_process_is_told_that_a_step_was_cut_in_two(shared: SharedState
         # As in a child whose parent was here, in a thread that the child does not have.
         trainer, lock, waiting = shared._trainer, shared._lock, shared._waiting
         shared._trainer = threading.Thread()
-        shared._forked()
+        shared.reset_after_fork()
         assert not shared.in_training
         assert shared._lock is not lock
         for attempt in (shared.read, lambda: shared.replace(lambda state: state), shared.training().__enter__):
@@ -321,7 +321,7 @@ def test_a_forked_process_is_told_that_a_step_was_cut_in_two(shared: SharedState
     with shared.training():
         shared.change(step)
         # A child that is forked in a callback goes on as the trainer that it is.
-        shared._forked()
+        shared.reset_after_fork()
         assert shared.in_training
         assert first_number(shared.read()) == 0
 

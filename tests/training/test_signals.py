@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anynet.training.signals import held, noted
+from anynet.training.signals import blocked, deferred
 
 pytestmark = pytest.mark.host
 BOTH = [signal.SIGINT, signal.SIGTERM]
@@ -37,7 +37,7 @@ def the_usual_handlers() -> Iterator[None]:
 @pytest.mark.parametrize("number", BOTH)
 def test_the_first_signal_is_noted_down_and_nothing_else_happens(number: int) -> None:
     usual = handlers()
-    with noted() as came:
+    with deferred() as came:
         assert came == []
         send(number)
         assert came == [number]
@@ -50,7 +50,7 @@ def test_the_second_signal_interrupts_at_once(first: int, second: int) -> None:
     usual, came = handlers(), []
 
     def twice() -> None:
-        with noted() as noticed:
+        with deferred() as noticed:
             send(first)
             came.extend(noticed)
             send(second)
@@ -67,7 +67,7 @@ def test_a_signal_that_somebody_else_handles_is_left_to_them(number: int) -> Non
     heard: list[int] = []
     mine = lambda number, frame: heard.append(number)  # noqa: E731
     signal.signal(number, mine)
-    with noted() as came:
+    with deferred() as came:
         assert signal.getsignal(number) is mine
         send(number)
     assert came == []
@@ -77,7 +77,7 @@ def test_a_signal_that_somebody_else_handles_is_left_to_them(number: int) -> Non
 def test_signals_that_are_ignored_stay_ignored() -> None:
     for number in BOTH:
         signal.signal(number, signal.SIG_IGN)
-    with noted() as came, held():
+    with deferred() as came, blocked():
         assert handlers() == [signal.SIG_IGN] * 2
         for number in BOTH:
             send(number)
@@ -93,7 +93,7 @@ def test_whoever_handles_signals_is_told_of_all_of_them_in_order_when_they_are_n
 
     for number in BOTH:
         signal.signal(number, mine)
-    with held():
+    with blocked():
         assert mine not in handlers()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
             send(number)
@@ -107,7 +107,7 @@ def test_they_are_told_even_if_what_was_not_to_be_interrupted_fails() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
 
     def fail() -> None:
-        with held():
+        with blocked():
             send(signal.SIGTERM)
             raise ZeroDivisionError
 
@@ -120,7 +120,7 @@ def test_in_another_thread_nothing_is_handled_since_python_handles_signals_in_th
     found: list[Any] = []
 
     def run() -> None:
-        with noted() as came, held():
+        with deferred() as came, blocked():
             found.append((came, handlers()))
 
     usual = handlers()

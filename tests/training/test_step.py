@@ -129,7 +129,6 @@ def test_an_optimizer_that_is_not_elementwise_sees_each_parameter_by_itself(
     assert counted == [ARRAYS[name].size for name in PARAMETERS]
 
 
-@pytest.mark.xfail(raises=IndexError, strict=True, reason="the step splits marks of weight decay that are not there")
 def test_an_optimizer_that_is_not_elementwise_needs_no_weight_decay() -> None:
     Model(NETWORK, MSELoss(), ByNorm()).fit(X, Y)
 
