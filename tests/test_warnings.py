@@ -35,7 +35,7 @@ WARNINGS: dict[str, tuple[type[Warning], str, Callable[[], Any]]] = {
     ),
     "targets of one class": (
         UserWarning,
-        "a network only learns to say so always",
+        "a network can only learn to predict that always",
         lambda: Model(Linear(2), CrossEntropyLoss(), SGD(0.1)).fit(X, 0 * Y),
     ),
     "a batch size above the number of rows": (

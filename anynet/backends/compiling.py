@@ -67,7 +67,7 @@ def compiled(
         reason = str(error)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-    return None, f"this step runs operation by operation, which is slower, for it cannot be compiled ({reason})"
+    return None, f"this step cannot be compiled ({reason}), so it runs operation by operation, which is slower"
 
 
 class _Like(NamedTuple):
@@ -118,7 +118,7 @@ def verify(
         if not _agree(backend.xp, found, reference, share):
             if not backend.xp.all(backend.xp.isfinite(reference)):
                 raise Diverged("its steps give what is not finite")
-            raise ResultMismatch("its steps give other numbers each time, as where a layer draws with numpy.random")
+            raise ResultMismatch("its steps give different numbers each time, as when a layer draws with numpy.random")
 
 
 def _agree(xp: Any, found: Array, expected: Array, share: float) -> bool:

@@ -24,7 +24,7 @@ MOST_LAYERS = 200
 LARGEST_FILE = 8 << 10
 DATA_HELP = (
     "mnist or circles, which come with anynet; table.csv with a header; data.npz holding x and y (and x_test, y_test); "
-    "x.npy,y.npy, where a pattern as 'x-*.npy' stands for many; or images,labels in the IDX format, plain or gzipped"
+    "x.npy,y.npy, where a pattern such as 'x-*.npy' means many; or images,labels in the IDX format, plain or gzipped"
 )
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
@@ -125,8 +125,8 @@ class TrainConfig:
     validation: float | None = _option(
         None,
         _SHARE,
-        "share of the training data held out and measured after each epoch (default: 0 where the data bring a test "
-        "part, which is then measured, else 0.2)",
+        "share of the training data held out and measured after each epoch (default: 0 if the data have a test "
+        "part, which is measured instead; else 0.2)",
         "F",
         float,
     )

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend, --checkpoint-seconds, --debug and --json",
     )
     parser.add_argument(
-        "--debug", action="store_true", default=False, help="look after each step whether the loss is finite"
+        "--debug", action="store_true", default=False, help="check after each step that the loss is finite"
     )
     parser.add_argument(
         "--tensorboard", action="store_true", default=False, help="write what TensorBoard shows into the run folder too"
@@ -114,7 +114,7 @@ def _config_of(resumed: Path, arguments: argparse.Namespace) -> TrainConfig:
     allowed = {"backend", "resume", "json", "command", "checkpoint_seconds", "debug", "tensorboard"}
     if others := [name for name in vars(arguments) if name not in allowed]:
         option = others[0].replace("_", "-")
-        raise UsageError(f"a run that is resumed has its settings; leave away {option}")
+        raise UsageError(f"a run that is resumed has its settings; leave out {option}")
     return resolve({"config": str(resumed / CONFIG), **vars(arguments)})
 
 

@@ -129,7 +129,9 @@ class Classification(ClassifierMixin, NetEstimator):
 
     def _check_known(self, y: Any, multilabel: bool, first: bool) -> None:
         if multilabel != self._multilabel or (multilabel and y.shape[1] != len(self.classes_)):
-            raise ValueError(f"`y` has the shape {y.shape}, but fit saw {len(self.classes_)} classes of another kind.")
+            raise ValueError(
+                f"`y` has the shape {y.shape}, but fit saw {len(self.classes_)} classes in another format."
+            )
         known = set(self.classes_.tolist())
         labels = self.classes_ if multilabel else np.unique(y)
         if self.warm_start and not first and not hasattr(self, "_announced") and set(labels.tolist()) != known:

@@ -26,7 +26,7 @@ def check_parts(estimator: Any, validation: Any, callbacks: tuple[Callback, ...]
         beyond = {"X_val": validation, "callbacks": callbacks}
         beyond |= {name: getattr(estimator, name) for name in ("clip_norm", "dropout", "batch_norm")}
         if given := [name for name, value in beyond.items() if value]:
-            raise ValueError(f"solver='lbfgs' takes all rows at once, and knows no {given[0]}")
+            raise ValueError(f"solver='lbfgs' takes all rows at once and does not support {given[0]}")
 
 
 def check_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:

@@ -154,7 +154,7 @@ class Checkpoint:
             and self._arrays["losses"].shape == (batches,)
             and np.isfinite(self._arrays["losses"]).all()
         ):
-            raise ValueError("it tells of a training that cannot be")
+            raise ValueError("its record of the training contradicts itself")
         return there
 
     def _checked(self, model: BaseModel, shape: Shape) -> dict[str, Any]:

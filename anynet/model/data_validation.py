@@ -149,7 +149,7 @@ def warn_of_one_class(target: Any, loss: Loss) -> None:
     only = target.min()
     if loss.target_kind == "class" or only in (0, 1):
         same = f"all {len(target)} targets are class {int(only)}"
-        warn(f"{same}: a network only learns to say so always; are rows of other classes missing?")
+        warn(f"{same}: a network can only learn to predict that always; are rows of other classes missing?")
 
 
 def _masked(values: Any) -> int:

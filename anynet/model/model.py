@@ -106,8 +106,8 @@ class Model(BaseModel):
             Where and how often to write checkpoints, for `resume`.
         resume : str or Path, optional
             A checkpoint to continue from, also in the middle of an epoch. With the same data and settings, the result
-            has the same bytes as without the interruption (on another backend, up to rounding). The history begins
-            with the epochs before it.
+            has the same bytes as without the interruption; on another backend, or in float64 on JAX, it is the same
+            up to rounding. The history begins with the epochs before it.
         debug : bool
             Check that the loss is finite after each step, instead of after several steps; this is slower.
 
@@ -214,7 +214,7 @@ class Model(BaseModel):
         state = self.read_state()
         arrays = named_arrays(self.layout, self.backend, state)
         if bad := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
-            raise DataError(f"{bad[0]} is not finite, and a file of it could not be loaded: train anew, more slowly")
+            raise DataError(f"{bad[0]} is not finite, so no file is written: train again, with a smaller learning rate")
         model_file.write(Path(path), arrays, self.description(state))
 
     @classmethod

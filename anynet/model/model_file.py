@@ -95,7 +95,7 @@ def write(path: Path, arrays: Mapping[str, Any], description: dict[str, Any]) ->
         # The checksum must be that of the description as JSON will read it.
         description = json.loads(json.dumps(description))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"the model's metadata must be what JSON can hold: {error}") from None
+        raise UsageError(f"the model's metadata must be values that JSON can hold: {error}") from None
     _check_header(description)
     # safetensors writes wrong values for an array that is not C-contiguous.
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}

@@ -48,7 +48,7 @@ class Array:
 
     def read(self) -> Value:
         if self._changes != self.memory.changes:
-            raise NotTraceable("a view of an array that was changed in place, or an array whose view was")
+            raise NotTraceable("a view of an array that was changed in place, or an array with a view that was")
         return self._value
 
     def become(self, value: Value) -> Array:

@@ -47,7 +47,7 @@ def trace(
     described = _described(program, xp)
     again = _described(_traced(step, xp, state, batch, device), xp)
     if described[0] != again[0] or not all(map(partial(_same, xp), described[1], again[1])):
-        raise NotTraceable("a step that does something else each time, as where a layer draws with numpy.random")
+        raise NotTraceable("a step that does something else each time, as when a layer draws with numpy.random")
     return program
 
 

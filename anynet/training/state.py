@@ -129,7 +129,7 @@ class SharedState:
             if not self._changing:
                 return self.state if self._is_mine() else self._copied()
             if self._is_mine():
-                raise UsageError("in the middle of a training step there is no state to read")
+                raise UsageError("the state cannot be read in the middle of a training step")
             answer: Future[State] = Future()
             self._waiting.append(answer)
         return answer.result()

@@ -162,5 +162,7 @@ class EarlyStopping(Callback):
             return
         fits = shapes == self._shapes and all(np.isfinite(array).all() for array in arrays.values())
         if not isinstance(best, (int, float)) or type(epoch) is not int or not fits:
-            raise ValueError(f"EarlyStopping cannot go on from best={best!r} in epoch {epoch!r}, and such weights")
+            raise ValueError(
+                f"EarlyStopping cannot continue from best={best!r}, best_epoch={epoch!r} and these weights"
+            )
         self._best.value, self.best_epoch, self._arrays = float(best), epoch, arrays

@@ -127,7 +127,7 @@ def test_a_state_of_names_keeps_each_under_its_own(backend_name: str) -> None:
 
 
 @compiling
-@pytest.mark.filterwarnings("ignore:this step runs operation by operation")
+@pytest.mark.filterwarnings("ignore:this step cannot be compiled")
 def test_a_batch_that_the_step_changes_is_changed_for_it_alone(backend_name: str) -> None:
     backend = select(backend_name, "float64")
 

@@ -41,7 +41,7 @@ def assert_equal_weights(model: Model, reference: Model) -> None:
         np.testing.assert_allclose(model.parameters[name], array, rtol=1e-11, atol=1e-13)
 
 
-uncompiled = pytest.mark.filterwarnings("ignore:this step runs operation by operation")
+uncompiled = pytest.mark.filterwarnings("ignore:this step cannot be compiled")
 
 
 @on_a_gpu
@@ -122,7 +122,7 @@ class TestGraphs:
 
         arguments = step, gpu.asarray(np.asarray(0.0)), (gpu.asarray(np.arange(3.0)),)
         gpu.run(*arguments)
-        with pytest.warns(UserWarning, match="other numbers each time, as where a layer draws with numpy.random"):
+        with pytest.warns(UserWarning, match="different numbers each time, as when a layer draws with numpy.random"):
             gpu.run(*arguments)
 
     @uncompiled

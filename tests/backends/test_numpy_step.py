@@ -36,7 +36,7 @@ def test_the_state_that_is_given_is_left_as_it_is() -> None:
         np.testing.assert_array_equal(metrics["total"][:, 0], [start + 1, start + 2, start + 3])
 
 
-@pytest.mark.filterwarnings("ignore:this step runs operation by operation")
+@pytest.mark.filterwarnings("ignore:this step cannot be compiled")
 def test_an_array_that_the_step_changes_itself_is_read_as_it_is_then() -> None:
     def step(xp: Any, state: Any, batch: Any) -> Any:
         constant = np.ones(2)

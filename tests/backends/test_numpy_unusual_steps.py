@@ -80,7 +80,7 @@ UNUSUAL = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning", "default:this step runs operation by operation")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "default:this step cannot be compiled")
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_whatever_a_step_does_comes_out_as_in_the_plain_loop_and_is_said_once(
     name: str, recwarn: pytest.WarningsRecorder

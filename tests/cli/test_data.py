@@ -129,6 +129,6 @@ def test_data_of_one_class_are_warned_of_in_one_plain_line(capsys: Any) -> None:
     assert anynet("train", "data.npz", "--backend", BACKEND, "--hidden", "4", "--epochs", "1", "--validation", "0") == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "warn" in line.lower()]
     assert lines == [
-        "anynet train: warning: all 60 targets are class 1: a network only learns to say so always; "
+        "anynet train: warning: all 60 targets are class 1: a network can only learn to predict that always; "
         "are rows of other classes missing?"
     ]

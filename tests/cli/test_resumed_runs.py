@@ -74,7 +74,7 @@ def test_a_run_that_is_finished_or_is_none_has_nothing_to_go_on_with(capsys: Any
         assert words in capsys.readouterr().err
     Path("run/model.safetensors").unlink()
     assert anynet("train", "--resume", "run", "--lr", "0.1") == 2
-    assert "a run that is resumed has its settings; leave away lr" in capsys.readouterr().err
+    assert "a run that is resumed has its settings; leave out lr" in capsys.readouterr().err
 
 
 def test_of_two_processes_in_one_folder_the_second_is_refused(capsys: Any) -> None:

@@ -86,9 +86,17 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
         (lambda: MLPClassifier(class_weight={"yes": -2}).fit(X, TWO), ValueError, "finite numbers, 0 or more"),
         (lambda: MLPClassifier(class_weight={"yes": np.inf}).fit(X, TWO), ValueError, "finite numbers, 0 or more"),
         (lambda: MLPClassifier(class_weight={"yes": "2"}).fit(X, TWO), ValueError, "finite numbers, 0 or more"),
-        (lambda: MLPRegressor(solver="lbfgs", dropout=0.1).fit(X, VALUES), ValueError, "lbfgs.* knows no dropout"),
-        (lambda: MLPRegressor(solver="lbfgs", batch_norm=True).fit(X, VALUES), ValueError, "knows no batch_norm"),
-        (lambda: MLPRegressor(solver="lbfgs", clip_norm=1).fit(X, VALUES), ValueError, "knows no clip_norm"),
+        (
+            lambda: MLPRegressor(solver="lbfgs", dropout=0.1).fit(X, VALUES),
+            ValueError,
+            "lbfgs.* does not support dropout",
+        ),
+        (
+            lambda: MLPRegressor(solver="lbfgs", batch_norm=True).fit(X, VALUES),
+            ValueError,
+            "does not support batch_norm",
+        ),
+        (lambda: MLPRegressor(solver="lbfgs", clip_norm=1).fit(X, VALUES), ValueError, "does not support clip_norm"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(make: Any, error: type[Exception], words: str) -> None:

@@ -37,7 +37,7 @@ def test_the_learning_rate_that_diverged_is_that_of_the_step(debug: bool, backen
         model.fit(X, X[:, :1], batch_size=16, debug=debug)
 
 
-@pytest.mark.filterwarnings("ignore:steps are taken one by one", "ignore:this step runs operation by operation")
+@pytest.mark.filterwarnings("ignore:steps are launched one by one", "ignore:this step cannot be compiled")
 def test_a_layer_that_draws_elsewhere_is_not_frozen() -> None:
     class Noise(nn.Layer):
         def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:

@@ -357,6 +357,6 @@ def test_metadata_comes_back_as_json_has_it(path: Path) -> None:
 def test_metadata_that_could_not_be_read_again_is_refused(path: Path, metadata: Any) -> None:
     before, model = path.read_bytes(), small_model()
     model.metadata = metadata
-    with pytest.raises((UsageError, DataError), match=r"metadata (must be what JSON can hold: |is )"):
+    with pytest.raises((UsageError, DataError), match=r"metadata (must be values that JSON can hold: |is )"):
         model.save(path)
     assert path.read_bytes() == before

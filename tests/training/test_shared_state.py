@@ -253,7 +253,7 @@ def test_who_trains_cannot_read_or_replace_the_state_in_the_middle_of_a_step(sha
         shared.replace(lambda before: before)
 
     with shared.training():
-        with pytest.raises(UsageError, match=r"^in the middle of a training step there is no state to read$"):
+        with pytest.raises(UsageError, match=r"^the state cannot be read in the middle of a training step$"):
             shared.change(reading)
         with pytest.raises(UsageError, match=r"^the model is being trained in another thread, which would overwrite"):
             shared.change(replacing)

@@ -178,7 +178,7 @@ class CuPyBackend(Backend):
                 graph = self._captured(known, fused or step, state, batches, data, kept=fused)
             except Exception as error:
                 known.is_refused = True
-                reason = f"steps are taken one by one, for no CUDA graph holds them ({_named(error)})"
+                reason = f"steps are launched one by one, since no CUDA graph can hold them ({_named(error)})"
                 warn(reason)
         _keep(known.graphs, kind, graph)
         return graph
