@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
@@ -14,9 +13,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from anynet.backends import Backend, select
-from anynet.errors import UsageError, warn
+from anynet.errors import warn
 from anynet.estimators.array_library import ArrayLibrary, host
 from anynet.estimators.epoch_policy import EpochPolicy, Settings, run_epochs, start_curves
+from anynet.estimators.guards import alone, restored_on_error
 from anynet.estimators.penalty import penalized
 from anynet.estimators.quasi_newton import minimize_loss, warn_unless_converged
 from anynet.estimators.samples import Samples, hold_back
@@ -146,8 +146,8 @@ class Fitting(BaseEstimator):
     ) -> Self:
         self._validate_params()
         check_parts(self, validation, callbacks)
-        with self._alone():
-            with self._as_it_was_if_it_fails():
+        with alone(self):
+            with restored_on_error(self):
                 train = self._prepared(X, y, sample_weight, validation, callbacks, first, incremental)
             try:
                 train()
@@ -161,29 +161,6 @@ class Fitting(BaseEstimator):
         if lost or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
             raise ValueError(NOT_FINITE)
         return self
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """A context in which no other call can train this estimator."""
-        call = object()
-        if self.__dict__.setdefault("_training", call) is not call:
-            raise UsageError("this estimator is being fitted already, in a callback or in another thread: fit a clone")
-        try:
-            yield
-        finally:
-            del self._training
-
-    @contextmanager
-    def _as_it_was_if_it_fails(self) -> Iterator[None]:
-        """A context that restores all attributes after an error; code in it replaces objects, but changes none."""
-        before = self.__dict__.copy()
-        try:
-            yield
-        except BaseException:
-            for name in self.__dict__.keys() - before.keys():
-                delattr(self, name)
-            self.__dict__.update(before)
-            raise
 
     def _prepared(
         self,

@@ -15,17 +15,10 @@ from anynet.backends.base import Step
 from anynet.errors import UsageError
 from anynet.model import host_state, model_file
 from anynet.model.part import Part
-from anynet.model.validation import (
-    check_arrays,
-    check_clip_norm,
-    check_loss,
-    check_metrics,
-    check_optimizer,
-    check_whole,
-)
+from anynet.model.validation import check_arrays, check_assigned, check_metrics
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_shape
-from anynet.nn.layer import Shape, check_layer
+from anynet.nn.layer import Shape
 from anynet.training.batches import Chunk
 from anynet.training.fit_state import FitState
 from anynet.training.metrics import Metric, default_metrics
@@ -236,23 +229,9 @@ class BaseModel:
         self._make_steps()
         self.state = host_state.from_host(self.layout, self.backend, self.optimizer, kept)
 
-    @staticmethod
-    def _checked(name: str, part: Any) -> Any:
-        if name == "seed":
-            return check_whole("seed", part, least=0)
-        if name == "network":
-            check_layer(part, "the network")
-        elif name == "loss":
-            check_loss(part)
-        elif name == "optimizer":
-            check_optimizer(part)
-        elif name == "clip_norm":
-            return check_clip_norm(part)
-        return part
-
     def _assign(self, name: str, part: Any) -> None:
         """Check and assign a part, for the next call; network and backend cannot change once there are weights."""
-        part = self._checked(name, part)
+        part = check_assigned(name, part)
         with self._building:
             if name == "metrics":
                 part = check_metrics(part, self.loss)

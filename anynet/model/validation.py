@@ -12,9 +12,25 @@ from anynet.backends import to_numpy
 from anynet.errors import DataError, ShapeError, UsageError, shown, unknown
 from anynet.nn import LOSSES, OPTIMIZERS, Layout, Loss, Optimizer
 from anynet.nn.checks import check_part, is_finite, python_number
+from anynet.nn.layer import check_layer
 from anynet.nn.losses import TargetKind
 from anynet.training.callbacks import Callback
 from anynet.training.metrics import Metric
+
+
+def check_assigned(name: str, part: Any) -> Any:
+    """Check what is assigned to a model, by the name of the attribute, and return it as the model keeps it."""
+    if name == "seed":
+        return check_whole("seed", part, least=0)
+    if name == "clip_norm":
+        return check_clip_norm(part)
+    if name == "network":
+        check_layer(part, "the network")
+    elif name == "loss":
+        check_loss(part)
+    elif name == "optimizer":
+        check_optimizer(part)
+    return part
 
 
 def check_loss(loss: Any) -> None:
