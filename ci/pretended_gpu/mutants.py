@@ -22,7 +22,7 @@ TESTS = (
     "tests/backends/test_cuda_fusion.py",
     "tests/backends/test_compiled_steps.py",
     "tests/backends/test_compiled_expressions.py",
-    "tests/model/test_checkpoints.py::test_on_every_backend_each_checkpoint_leads_to_the_same_bytes",
+    "tests/model/test_resuming.py::test_on_every_backend_each_checkpoint_leads_to_the_same_bytes",
 )
 
 

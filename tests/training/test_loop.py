@@ -1,107 +1,22 @@
-"""The loop by itself: what it trains on, what it tells of it, and where it stops and goes on."""
+"""The loop by itself: what it trains on, and what it tells of it."""
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from training.adding_rows import BATCHES, ROWS, TOLD, Adder, Heard, InOrder, loop_of, losses_of, mean_of, new_fit
 
 from anynet.backends import select
 from anynet.errors import UsageError
-from anynet.training import Callback, StopTraining
+from anynet.training import Callback
 from anynet.training import loop as loop_module
-from anynet.training.batches import Chunk
 from anynet.training.callbacks import Callbacks
-from anynet.training.fit_state import FitState
 from anynet.training.loop import Loop, Policy
 from anynet.training.sources import ResidentSource
 
 pytestmark = pytest.mark.host
-
-ROWS, SIZE = 10, 4
-BACKEND = type("OneByOne", (type(select("numpy", "float64")),), {"steps_at_once": 1})(dtype="float64")
-
-
-class Adder:
-    """Its loss for a batch is the sum of the numbers of the rows, and 100 for each epoch that is over."""
-
-    def __init__(self) -> None:
-        self.epoch, self.backend = 0, BACKEND
-        self.trained: list[list[int]] = []
-        self.steps: list[Any] = []
-
-    def train_on(self, batches: Chunk, data: Any, step: Any = None) -> Any:
-        rows = data[0][batches.arrays[0]]
-        self.trained += rows.tolist()
-        self.steps.append(step)
-        return rows.sum(axis=1) + 100.0 * self.epoch
-
-
-class InOrder(Policy):
-    """Rows as they are; batches count by their rows."""
-
-    def __init__(self) -> None:
-        self.checked: list[float] = []
-        self.asked: list[int] = []
-
-    def order(self, epoch: int) -> Any:
-        self.asked.append(epoch)
-        return np.arange(ROWS)
-
-    def weights(self, order: Any) -> Any:
-        return (np.ones(ROWS),), np.asarray([4.0, 4.0, 2.0])
-
-    def check_losses(self, losses: Any) -> None:
-        self.checked += losses.tolist()
-
-    def end_epoch(self, record: dict[str, float]) -> bool:
-        record["measured"] = record["epoch"] / 2
-        return True
-
-
-class Heard(Callback):
-    """Notes what it is told, and raises what it was given for an event."""
-
-    def __init__(self, raises: dict[str, Any] | None = None) -> None:
-        self.events: list[str] = []
-        self.raises = raises or {}
-
-    def _note(self, event: str) -> None:
-        self.events.append(event)
-        if event in self.raises:
-            raise self.raises[event]
-
-    def on_batches_end(self, model: Any, samples: int) -> None:
-        self._note(f"{samples} rows")
-
-    def on_epoch_end(self, model: Any, record: dict[str, float]) -> None:
-        assert model.epoch == record["epoch"]
-        self._note(f"epoch {record['epoch']}")
-
-
-def new_fit(epochs: int = 2, **there: Any) -> FitState:
-    return FitState(first_epoch=0, epochs=epochs, last_epoch=epochs, samples=ROWS, batch_size=SIZE, **there)
-
-
-def loop_of(model: Adder, fit: FitState, *callbacks: Callback, policy: Policy | None = None, **options: Any) -> Loop:
-    source = ResidentSource(BACKEND, (np.arange(ROWS),))
-    return Loop(model, fit, source, policy or InOrder(), Callbacks(callbacks), **options)
-
-
-def losses_of(epoch: int) -> list[float]:
-    return [6.0 + 100 * epoch, 22.0 + 100 * epoch, 17.0 + 100 * epoch]
-
-
-def mean_of(epoch: int) -> float:
-    return (4 * 6 + 4 * 22 + 2 * 17) / 10 + 100 * epoch
-
-
-BATCHES = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-TOLD = ["4 rows", "4 rows", "2 rows"]
 
 
 def test_every_epoch_trains_on_every_batch_and_is_told_and_recorded() -> None:
@@ -128,38 +43,6 @@ def test_a_policy_may_bring_a_step_of_its_own() -> None:
     assert model.steps == [Stepping.step] * 3
 
 
-@pytest.mark.parametrize("stops", ["policy", "callback"])
-def test_after_the_epoch_in_which_somebody_has_had_enough_there_is_no_other(stops: str) -> None:
-    class Enough(InOrder):
-        def end_epoch(self, record: dict[str, float]) -> bool:
-            return record["epoch"] < 2
-
-    model, fit, heard = Adder(), new_fit(9), Heard({"epoch 2": StopTraining()} if stops == "callback" else None)
-    policy = Enough() if stops == "policy" else InOrder()
-    assert loop_of(model, fit, heard, policy=policy).run() is False
-    assert heard.events == [*TOLD, "epoch 1", *TOLD, "epoch 2"]
-    assert len(fit.history) == model.epoch == fit.last_epoch == 2
-
-
-def test_an_epoch_that_a_callback_ends_in_the_middle_leaves_no_record() -> None:
-    class Stopping(Callback):
-        def on_batches_end(self, model: Any, samples: int) -> None:
-            if len(model.trained) == 5:
-                raise StopTraining
-
-    model, fit, heard = Adder(), new_fit(9), Heard()
-    assert loop_of(model, fit, Stopping(), heard).run() is False
-    assert heard.events == [*TOLD, "epoch 1", *TOLD[:2]]
-    assert (model.epoch, len(fit.history), fit.rows, fit.last_epoch) == (1, 1, 8, 9)
-
-
-def test_an_epoch_that_a_callback_ends_at_its_last_batch_is_whole() -> None:
-    model, fit, heard = Adder(), new_fit(9), Heard({"2 rows": StopTraining()})
-    assert loop_of(model, fit, heard).run() is False
-    assert heard.events == [*TOLD, "epoch 1"]
-    assert (model.epoch, len(fit.history), fit.rows, fit.last_epoch) == (1, 1, 0, 1)
-
-
 def test_losses_are_looked_at_while_the_device_works_on_the_next_batches() -> None:
     seen: list[tuple[int, int]] = []
 
@@ -178,41 +61,6 @@ def test_losses_are_looked_at_while_the_device_works_on_the_next_batches() -> No
     fit, policy = new_fit(1), InOrder()
     loop_of(Adder(), fit, Looking(), policy=policy, most_steps=2).run()
     assert seen == [(0, 1), (1, 1), (2, 1)]
-
-
-def test_a_loss_that_the_policy_refuses_ends_training_at_once() -> None:
-    class Strict(InOrder):
-        def check_losses(self, losses: Any) -> None:
-            if losses[0] == 22:
-                raise UsageError("too much")
-
-    model, fit = Adder(), new_fit(9)
-    with pytest.raises(UsageError, match="too much"):
-        loop_of(model, fit, policy=Strict()).run()
-    # It is seen when the next batch has been given to the device.
-    assert model.trained == BATCHES
-    assert fit.history == []
-
-
-def test_a_training_goes_on_from_any_batch_as_if_it_had_never_stopped() -> None:
-    whole, expected = Adder(), new_fit(3)
-    loop_of(whole, expected).run()
-    for rows in (0, 4, 8, 10):
-        model = Adder()
-        model.epoch = 1
-        first = {**expected.history[0]}
-        losses = [np.asarray(losses_of(1)[: -(-rows // 4)])]
-        fit = new_fit(3, rows=rows, losses=losses, history=[first])
-        assert loop_of(model, fit).run() is True
-        assert model.trained == BATCHES[-(-rows // 4) :] + BATCHES
-        assert [r["loss"] for r in fit.history] == pytest.approx([r["loss"] for r in expected.history], rel=1e-12)
-
-
-def test_nothing_is_trained_where_the_last_epoch_is_over() -> None:
-    model, fit = Adder(), new_fit(1)
-    model.epoch = 1
-    assert loop_of(model, fit).run() is True
-    assert model.trained == fit.history == []
 
 
 def test_what_callbacks_add_to_a_record_is_kept_as_pythons_numbers() -> None:
@@ -266,42 +114,6 @@ def test_between_two_moments_are_no_more_steps_than_asked_for(most_steps: int | 
     Loop(model, fit, source, InOrder(), Callbacks([heard]), most_steps=most_steps).run()
     assert heard.events == [*told, "epoch 1"]
     assert fit.history[0]["loss"] == pytest.approx(mean_of(0), rel=1e-12)
-
-
-def test_what_saves_is_called_where_nothing_is_half_done() -> None:
-    saved: list[tuple[int, int, int]] = []
-    fit = new_fit(2)
-
-    def save(read_all: Callable[[], None], interrupted: bool) -> None:
-        assert interrupted is False
-        read_all()
-        assert fit.pending == []
-        saved.append((len(fit.history), fit.rows, len(fit.all_losses())))
-
-    loop_of(Adder(), fit, save=save).run()
-    an_epoch = [(4, 1), (8, 2), (10, 3), (0, 0)]
-    assert saved == [(over + (not rows), rows, losses) for over in (0, 1) for rows, losses in an_epoch]
-
-
-@pytest.mark.parametrize(("number", "ends"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
-@pytest.mark.parametrize("saves", [True, False])
-def test_a_signal_ends_training_once_the_batch_at_hand_is_done(number: int, ends: Any, saves: bool) -> None:
-    told: list[bool] = []
-
-    class Interrupting(Callback):
-        def on_batches_end(self, model: Any, samples: int) -> None:
-            if len(model.trained) == 2:
-                os.kill(os.getpid(), number)
-
-    model, fit = Adder(), new_fit(9)
-    options = {"save": lambda read_all, interrupted: told.append(interrupted)} if saves else {}
-    with pytest.raises(ends) as ended:
-        loop_of(model, fit, Interrupting(), **options).run()
-    assert model.trained == BATCHES[:2]
-    assert fit.rows == 8
-    assert told == ([False, True] if saves else [])
-    if ends is SystemExit:
-        assert ended.value.code == 128 + signal.SIGTERM
 
 
 def test_a_fit_knows_the_losses_that_are_on_the_host() -> None:
