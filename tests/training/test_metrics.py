@@ -119,6 +119,12 @@ def test_samples_without_weight_count_for_nothing() -> None:
     assert some == pytest.approx(rest)
 
 
+def test_roc_auc_of_scores_that_are_no_numbers_is_no_number_either() -> None:
+    weight = np.asarray([[0.5], [0.0]])
+    means = {"scores": np.asarray([[np.nan], [1.0]]), "positive": weight, "negative": 0.5 - weight}
+    assert np.isnan(ROCAUC().compute(means))
+
+
 def test_roc_auc_of_one_class_alone_is_no_number_and_f1_of_none_is_zero() -> None:
     model = passing(1, BCEWithLogitsLoss(), [ROCAUC(), F1Score()])
     measured = model.evaluate(-np.ones((5, 1)), np.zeros((5, 1)))
