@@ -86,6 +86,13 @@ def test_a_mode_decides_before_what_is_known() -> None:
     assert [higher_is_better(name, known, mode="max") for name in known] == [True, True]
 
 
+def test_of_a_measure_that_nobody_knows_a_mode_is_asked_for() -> None:
+    words = 'give mode="min" or mode="max" for a measure that a callback adds'
+    with pytest.raises(UsageError) as caught:
+        higher_is_better("mine", {"loss": False, "val_loss": False})
+    assert str(caught.value) == f"unknown measure 'mine' (known: loss, val_loss); {words}"
+
+
 def test_what_is_left_out_is_the_validation_loss_ten_epochs_and_any_improvement() -> None:
     stopping = EarlyStopping()
     assert (stopping.monitor, stopping.patience, stopping.min_delta, stopping.mode) == ("val_loss", 10, 0.0, "auto")
@@ -137,6 +144,7 @@ def test_the_best_weights_are_put_back_once_and_only_if_there_are_any() -> None:
         stopping.on_epoch_end(model, {"val_loss": value})
     for _ in range(2):
         stopping.on_fit_end(model)
+        assert stopping.state_dict() == {"best": 1.0, "best_epoch": 2, "arrays": {}}
     (arrays,) = model.was_put
     np.testing.assert_array_equal(arrays["weight"], WEIGHTS["weight"] + 2)
 
