@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -95,21 +96,30 @@ def model(epoch: int = 2, rows: int | None = None) -> Any:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second goes by whenever the bar asks for the time, so that it draws each time."""
+def progress_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Progress]]:
+    """Makes progress bars, for which a second goes by whenever they ask for the time, so that they draw each time."""
     monkeypatch.setattr("tqdm.std.time", itertools.count(1.0).__next__)
     monkeypatch.setenv("COLUMNS", "60")
+    made: list[Progress] = []
+
+    def make(*stream: Any) -> Progress:
+        made.append(Progress(*stream))
+        return made[-1]
+
+    yield make
+    # A bar that is left open moves the next one down.
+    for progress in made:
+        progress.on_fit_end(model())
 
 
 def bars(terminal: Terminal) -> list[str]:
     return [line for line in re.split("[\r\n]", terminal.getvalue()) if "%|" in line]
 
 
-@pytest.mark.usefixtures("clock")
 class TestProgress:
-    def test_a_bar_names_the_epoch_and_shows_its_share_and_rate(self) -> None:
+    def test_a_bar_names_the_epoch_and_shows_its_share_and_rate(self, progress_on: Any) -> None:
         terminal = Terminal()
-        progress = Progress(terminal)
+        progress = progress_on(terminal)
         progress.on_fit_begin(model(), 5, 60_000)
         assert terminal.getvalue() == "each step: forward, loss, backward, update\n"
         progress.on_batches_end(model(), 15_000)
@@ -121,11 +131,10 @@ class TestProgress:
             "epoch 3/7  50%|k samples/s",
         ]
         assert {len(bar) for bar in found} == {60}
-        progress.on_fit_end(model())
 
-    def test_a_training_that_goes_on_begins_where_it_was_and_the_next_epoch_at_nothing(self) -> None:
+    def test_a_training_that_goes_on_begins_where_it_was_and_the_next_epoch_at_nothing(self, progress_on: Any) -> None:
         terminal = Terminal()
-        progress = Progress(terminal)
+        progress = progress_on(terminal)
         progress.on_fit_begin(model(rows=30), 5, 40)
         progress.on_batches_end(model(), 10)
         progress.on_epoch_end(model(3), RECORD)
@@ -136,11 +145,10 @@ class TestProgress:
             "epoch 4/7   0%",
             "epoch 4/7  25%",
         ]
-        progress.on_fit_end(model(3))
 
-    def test_a_bar_makes_room_for_the_line_of_its_epoch(self) -> None:
+    def test_a_bar_makes_room_for_the_line_of_its_epoch(self, progress_on: Any) -> None:
         terminal = Terminal()
-        progress = Progress(terminal)
+        progress = progress_on(terminal)
         progress.on_fit_begin(model(), 5, 40)
         progress.on_batches_end(model(), 40)
         progress.on_epoch_end(model(3), RECORD)
@@ -148,24 +156,24 @@ class TestProgress:
         assert wiped.strip() == ""
         assert line == "epoch 3/7: loss 0.5000, val_loss 1.2500 (2.3 s)\n"
 
-    def test_a_bar_does_not_stay_after_an_epoch_that_was_broken_off(self) -> None:
+    def test_a_bar_does_not_stay_after_an_epoch_that_was_broken_off(self, progress_on: Any) -> None:
         terminal = Terminal()
-        progress = Progress(terminal)
+        progress = progress_on(terminal)
         progress.on_fit_begin(model(), 5, 40)
         progress.on_batches_end(model(), 10)
         for _ in range(2):
             progress.on_fit_end(model())
             assert terminal.getvalue().endswith(f"\r{' ' * 60}\r")
 
-    def test_a_file_gets_nothing_but_a_line_for_each_epoch_at_once(self) -> None:
+    def test_a_file_gets_nothing_but_a_line_for_each_epoch_at_once(self, progress_on: Any) -> None:
         raw = io.BytesIO()
-        progress = Progress(io.TextIOWrapper(raw, encoding="utf-8"))
+        progress = progress_on(io.TextIOWrapper(raw, encoding="utf-8"))
         progress.on_fit_begin(model(), 5, 40)
         progress.on_batches_end(model(), 40)
         progress.on_epoch_end(model(3), RECORD)
         assert raw.getvalue().decode() == "epoch 3/7: loss 0.5000, val_loss 1.2500 (2.3 s)\n"
 
-    def test_on_a_terminal_what_a_step_does_is_said_at_once(self) -> None:
+    def test_on_a_terminal_what_a_step_does_is_said_at_once(self, progress_on: Any) -> None:
         class Slow(io.TextIOWrapper):
             def isatty(self) -> bool:
                 return True
@@ -173,18 +181,20 @@ class TestProgress:
         raw = io.BytesIO()
         # The terminal has to live as long as its bytes are looked at.
         terminal = Slow(raw, encoding="utf-8")
-        Progress(terminal).on_fit_begin(model(), 5, 40)
+        progress_on(terminal).on_fit_begin(model(), 5, 40)
         assert raw.getvalue().decode() == "each step: forward, loss, backward, update\n"
 
-    def test_it_is_last_and_prints_to_stderr_if_nothing_else_is_said(self, capsys: Any) -> None:
-        progress = Progress()
+    def test_it_is_last_and_prints_to_stderr_if_nothing_else_is_said(self, progress_on: Any, capsys: Any) -> None:
+        progress = progress_on()
         progress.on_fit_begin(model(), 5, 40)
         progress.on_epoch_end(model(3), RECORD)
         assert capsys.readouterr().err == "epoch 3/7: loss 0.5000, val_loss 1.2500 (2.3 s)\n"
         assert progress.last
 
     @pytest.mark.parametrize(("columns", "width"), [(44, 44), (0, 60)])
-    def test_a_bar_is_as_wide_as_its_terminal(self, columns: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_bar_is_as_wide_as_its_terminal(
+        self, columns: int, width: int, progress_on: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         class Numbered(Terminal):
             def fileno(self) -> int:
                 return 77
@@ -194,11 +204,10 @@ class TestProgress:
 
         monkeypatch.setattr(os, "get_terminal_size", size)
         terminal = Numbered()
-        progress = Progress(terminal)
+        progress = progress_on(terminal)
         progress.on_fit_begin(model(), 5, 40)
         progress.on_batches_end(model(), 40)
         assert {len(bar) for bar in bars(terminal)} == {width}
-        progress.on_fit_end(model())
 
 
 class Writer:
