@@ -13,8 +13,10 @@ from model.small_model import X, Y, contents, new_model
 
 from anynet import Model, nn
 from anynet.backends import select
+from anynet.errors import UsageError
 from anynet.model import Checkpoints
 from anynet.model.checkpoints import latest
+from anynet.training import Accuracy
 
 
 def test_a_model_that_is_built_again_begins_with_the_first_epoch_and_its_first_weights() -> None:
@@ -74,3 +76,22 @@ def test_a_training_that_goes_on_takes_seed_and_metadata_of_its_checkpoint(tmp_p
     resumed.fit(X, Y, epochs=2, resume=latest(tmp_path))
     assert (resumed.seed, resumed.metadata, resumed.epoch) == (5, {"name": "first"}, 2)
     np.testing.assert_array_equal(resumed.predict(X), first.predict(X))
+
+
+def test_a_network_or_backend_that_is_the_same_may_be_assigned_to_a_model_with_weights() -> None:
+    model = new_model().build((6,))
+    before = contents(model)
+    model.network, model.backend = copy.deepcopy(model.network), model.backend
+    assert contents(model) == before
+    for name, other in (("network", nn.Linear(2)), ("backend", select("numpy", "float64"))):
+        with pytest.raises(UsageError, match=f"the model has weights, so its {name} stays: "):
+            setattr(model, name, other)
+
+
+def test_a_loss_that_the_metrics_do_not_fit_is_refused_and_another_is_taken() -> None:
+    model = Model(nn.Linear(2), nn.CrossEntropyLoss(), nn.SGD(0.1), metrics=[Accuracy()])
+    with pytest.raises(UsageError, match=r"Accuracy\(\) measures a target of class or probability, but MSELoss\(\)"):
+        model.loss = nn.MSELoss()
+    assert model.loss == nn.CrossEntropyLoss()
+    model.loss = nn.BCEWithLogitsLoss()
+    assert model.measured == (Accuracy(),)
