@@ -95,3 +95,10 @@ def test_a_loss_that_the_metrics_do_not_fit_is_refused_and_another_is_taken() ->
     assert model.loss == nn.CrossEntropyLoss()
     model.loss = nn.BCEWithLogitsLoss()
     assert model.measured == (Accuracy(),)
+
+
+def test_the_learning_rate_of_another_optimizer_counts_from_the_next_step_on(backend_name: str) -> None:
+    model, reference = (new_model(backend_name, nn.SGD(rate)).build((6,)) for rate in (0.1, 0.5))
+    model.optimizer = nn.SGD(0.5)
+    assert float(model.backend.to_numpy(model.state.learning_rate)) == 0.5
+    assert model.snapshot()["numbers"] == reference.snapshot()["numbers"]
