@@ -100,6 +100,8 @@ def progress_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Progr
     """Makes progress bars, for which a second goes by whenever they ask for the time, so that they draw each time."""
     monkeypatch.setattr("tqdm.std.time", itertools.count(1.0).__next__)
     monkeypatch.setenv("COLUMNS", "60")
+    # No thread that looks after bars that stand still.
+    monkeypatch.setattr("tqdm.tqdm.monitor_interval", 0)
     made: list[Progress] = []
 
     def make(*stream: Any) -> Progress:
