@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as sklearn
 
 from anynet import Model
-from anynet.nn import SGD, CrossEntropyLoss, Linear, MSELoss, Values
+from anynet.nn import SGD, BCEWithLogitsLoss, CrossEntropyLoss, Linear, MSELoss, Values
 from anynet.training import Accuracy, F1Score, Metric, R2Score
 from anynet.training.batches import EVALUATION_BATCH
 from anynet.training.metrics import default_metrics
@@ -74,3 +74,10 @@ def test_r2_of_an_error_that_is_no_number_is_none_either() -> None:
 def test_only_a_loss_that_can_classify_is_measured_by_accuracy() -> None:
     assert default_metrics(CrossEntropyLoss()) == (Accuracy(),)
     assert default_metrics(MSELoss()) == ()
+
+
+@pytest.mark.parametrize(("target", "expected"), [(0.5, 1.0), (0.75, 1.0), (0.499, 0.0), (1.0, 1.0), (0.0, 0.0)])
+def test_a_probability_counts_as_class_1_from_a_half_on(target: float, expected: float, backend_name: str) -> None:
+    for metric in (Accuracy(), F1Score()):
+        found = measured(metric, BCEWithLogitsLoss(), backend_name, np.ones((3, 1)), np.full((3, 1), target))
+        assert found == expected
