@@ -203,7 +203,7 @@ def test_a_best_value_that_is_a_whole_number_becomes_a_float() -> None:
 )
 def test_a_state_that_cannot_be_is_refused_and_changes_nothing(change: dict[str, Any]) -> None:
     stopping = begun(EarlyStopping())
-    with pytest.raises(ValueError, match="EarlyStopping cannot go on from best="):
+    with pytest.raises(ValueError, match="EarlyStopping cannot continue from best="):
         stopping.load_state_dict({"best": 2.0, "best_epoch": 1, "arrays": WEIGHTS, **change})
     assert (stopping.best, stopping.best_epoch) == (None, None)
     model = Watched()
