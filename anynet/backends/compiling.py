@@ -25,7 +25,7 @@ class ResultMismatch(ValueError):
     """The compiled steps give other numbers than the plain ones."""
 
 
-class Diverged(ResultMismatch):
+class NotFinite(ResultMismatch):
     """The numbers differ, but some are not finite, and these may depend on the order of sums."""
 
 
@@ -61,7 +61,7 @@ def compiled(
         after, metrics = run(made, state, first_of(batches), data)
         verify(backend, metrics, step, state, batches, data, after)
         return made, ""
-    except Diverged:
+    except NotFinite:
         return None, ""
     except (NotTraceable, NotCompilable, ResultMismatch) as error:
         reason = str(error)
@@ -117,7 +117,7 @@ def verify(
     for found, reference, share in pairs:
         if not _agree(backend.xp, found, reference, share):
             if not backend.xp.all(backend.xp.isfinite(reference)):
-                raise Diverged("its steps give what is not finite")
+                raise NotFinite("its steps give what is not finite")
             raise ResultMismatch("its steps give different numbers each time, as when a layer draws with numpy.random")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from anynet.backends import BACKENDS, auto, select
 from anynet.backends.numpy.blas import advice
+from anynet.cli.json_output import as_json
 from anynet.cli.options import add_json
-from anynet.cli.printing import as_json
 from anynet.errors import BackendError
 
 

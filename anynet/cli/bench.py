@@ -13,9 +13,9 @@ from anynet.backends import select
 from anynet.cli.backends import usable
 from anynet.cli.config import TrainConfig, resolve
 from anynet.cli.data import data_of
+from anynet.cli.json_output import as_json
 from anynet.cli.network import network_for
 from anynet.cli.options import NETWORK, add_data, add_json, add_options
-from anynet.cli.printing import as_json
 from anynet.cli.task import task_of
 from anynet.errors import AnynetError, UsageError
 from anynet.model import Model

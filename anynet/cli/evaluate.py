@@ -9,8 +9,8 @@ from anynet import datasets
 from anynet.cli.backends import say_backend
 from anynet.cli.config import DATA_HELP
 from anynet.cli.data import check_data
+from anynet.cli.json_output import as_json
 from anynet.cli.options import add_json, add_options, add_run
-from anynet.cli.printing import as_json
 from anynet.cli.run_folder import find_model
 from anynet.cli.task import measure, task_in
 from anynet.errors import DataError

@@ -8,8 +8,8 @@ import dataclasses
 from anynet.checks import cases
 from anynet.checks.gradient_check import GradientCheck, gradcheck
 from anynet.cli.backends import say_backend
+from anynet.cli.json_output import as_json
 from anynet.cli.options import add_json, add_options
-from anynet.cli.printing import as_json
 
 TOLERANCE = 1e-7
 

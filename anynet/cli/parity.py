@@ -7,8 +7,8 @@ import argparse
 from anynet.backends import select
 from anynet.checks.parity import TOLERANCES, Difference, parity
 from anynet.cli.backends import usable
+from anynet.cli.json_output import as_json
 from anynet.cli.options import add_json
-from anynet.cli.printing import as_json
 from anynet.errors import UsageError
 
 

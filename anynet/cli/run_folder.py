@@ -18,7 +18,7 @@ import numpy as np
 from anynet import __version__
 from anynet.backends import BACKENDS
 from anynet.cli.config import TrainConfig, to_toml
-from anynet.cli.printing import as_json
+from anynet.cli.json_output import as_json
 from anynet.errors import UsageError, WriteError
 from anynet.model import atomic_files
 from anynet.training import Callback

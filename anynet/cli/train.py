@@ -14,9 +14,9 @@ from anynet.cli import EXIT_CODES_HELP, INTERRUPTED
 from anynet.cli.backends import say_backend
 from anynet.cli.config import FIELDS, TrainConfig, resolve
 from anynet.cli.data import data_of, split
+from anynet.cli.json_output import as_json
 from anynet.cli.network import check_split, imprecise_columns, network_for
 from anynet.cli.options import add_data, add_json, add_options
-from anynet.cli.printing import as_json
 from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFolder
 from anynet.cli.task import Task, measure, task_of
 from anynet.datasets import Dataset

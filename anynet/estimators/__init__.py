@@ -9,9 +9,9 @@ try:
 except ImportError:
     raise UsageError("anynet.estimators needs scikit-learn: pip install '.[sklearn]'") from None
 
-from anynet.estimators.convert import from_sklearn, to_sklearn
 from anynet.estimators.mlp import MLPClassifier, MLPRegressor
 from anynet.estimators.net import NetClassifier, NetRegressor
+from anynet.estimators.sklearn_conversion import from_sklearn, to_sklearn
 
 __all__ = ["MLPClassifier", "MLPRegressor", "NetClassifier", "NetRegressor", "from_sklearn", "to_sklearn"]
 

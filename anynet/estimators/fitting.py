@@ -16,7 +16,7 @@ from anynet.backends import Backend, select
 from anynet.errors import warn
 from anynet.estimators.array_library import ArrayLibrary, host
 from anynet.estimators.epoch_policy import EpochPolicy, Settings, run_epochs, start_curves
-from anynet.estimators.guards import alone, restored_on_error
+from anynet.estimators.fit_guards import alone, restored_on_error
 from anynet.estimators.penalty import penalized
 from anynet.estimators.quasi_newton import minimize_loss, warn_unless_converged
 from anynet.estimators.samples import Samples, hold_back

@@ -10,8 +10,8 @@ from sklearn.neural_network import MLPClassifier as TheirClassifier
 from sklearn.neural_network import MLPRegressor as TheirRegressor
 from sklearn.utils._param_validation import Interval
 
-from anynet.estimators.losses import PoissonLoss, SoftmaxLogLoss
 from anynet.estimators.perceptron import Perceptron
+from anynet.estimators.sklearn_losses import PoissonLoss, SoftmaxLogLoss
 from anynet.estimators.tasks import Classification, Regression
 from anynet.nn import HalfMSELoss, Loss
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from anynet.estimators.array_library import host
 from anynet.estimators.base import NetEstimator
-from anynet.estimators.optimizers import SklearnAdam, SklearnSGD
+from anynet.estimators.sklearn_optimizers import SklearnAdam, SklearnSGD
 from anynet.nn import (
     BatchNorm,
     Dropout,

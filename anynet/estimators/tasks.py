@@ -16,7 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from anynet.estimators.array_library import host
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.fitting import quiet
-from anynet.estimators.losses import LogLoss, PoissonLoss
+from anynet.estimators.sklearn_losses import LogLoss, PoissonLoss
 from anynet.nn import CrossEntropyLoss, Loss
 
 

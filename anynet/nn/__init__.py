@@ -7,13 +7,13 @@ from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
 from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Ones, Values, Zeros
-from anynet.nn.inputs import Flatten, Rescale
 from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
 from anynet.nn.normalization import BatchNorm, LayerNorm
 from anynet.nn.optimizers import SGD, Adam, Optimizer
+from anynet.nn.preprocessing import Flatten, Rescale
 from anynet.nn.schedules import LinearDecay, Schedule
 
 LAYERS = (

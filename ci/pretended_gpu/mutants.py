@@ -91,12 +91,15 @@ MUTANTS = (
     Mutant("plain steps before fused ones", "cupy/backend", "super().run(fused or step,", "super().run(step,"),
     Mutant(
         "a cast left out",
-        "cupy/kernels",
+        "cupy/cuda_code",
         "else self._named(x, code)",
         "else code if x.op == 'astype' else self._named(x, code)",
     ),
     Mutant(
-        "no barrier before a reduction's tree", "cupy/kernels", "shared[tid] = a; __syncthreads();", "shared[tid] = a;"
+        "no barrier before a reduction's tree",
+        "cupy/cuda_code",
+        "shared[tid] = a; __syncthreads();",
+        "shared[tid] = a;",
     ),
     Mutant(
         "a state overwritten beside who reads it",

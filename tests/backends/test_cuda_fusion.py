@@ -14,7 +14,7 @@ from anynet import nn
 from anynet.backends import select
 from anynet.backends.compiling import NotCompilable
 from anynet.backends.cupy.fusion import Kernel, Plan
-from anynet.backends.cupy.lowering import ONE_BLOCK
+from anynet.backends.cupy.fusion_rules import ONE_BLOCK
 from anynet.checks import cases
 from anynet.tracing import trace
 

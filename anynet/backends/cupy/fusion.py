@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from anynet.backends.compiling import NotCompilable
-from anynet.backends.cupy.kernels import (
+from anynet.backends.cupy.cuda_code import (
     THREADS,
     TYPES,
     Expressions,
@@ -25,7 +25,7 @@ from anynet.backends.cupy.kernels import (
     map_loop,
     reduce_loop,
 )
-from anynet.backends.cupy.lowering import (
+from anynet.backends.cupy.fusion_rules import (
     ONE_BLOCK,
     behind_views,
     ends_of_chains,

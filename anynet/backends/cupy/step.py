@@ -7,9 +7,9 @@ from typing import Any
 from anynet.backends.base import Array
 from anynet.backends.compiling import NotCompilable
 from anynet.backends.cupy.cublas import Products, is_product
+from anynet.backends.cupy.cuda_code import THREADS
 from anynet.backends.cupy.fusion import Kernel, Plan
-from anynet.backends.cupy.kernels import THREADS
-from anynet.backends.cupy.lowering import behind_views
+from anynet.backends.cupy.fusion_rules import behind_views
 from anynet.tracing import Program, Value
 from anynet.tracing.program import VIEWS, compute
 from anynet.tracing.trees import leaves

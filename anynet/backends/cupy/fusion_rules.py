@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from anynet.backends.cupy.kernels import Grid, operation, reduction
+from anynet.backends.cupy.cuda_code import Grid, operation, reduction
 from anynet.tracing import Program, Value
 from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, in_order, rewritten
 
