@@ -110,7 +110,7 @@ class TestGraphs:
 
         batches = (gpu.asarray(np.arange(3.0)),)
         state, _ = gpu.run(step, gpu.asarray(np.asarray(0.0)), batches)
-        with pytest.warns(UserWarning, match="one by one, for no CUDA graph holds them"):
+        with pytest.warns(UserWarning, match="one by one, since no CUDA graph can hold them"):
             state, _ = gpu.run(step, state, batches)
         state, metrics = gpu.run(step, state, batches)
         np.testing.assert_array_equal(gpu.to_numpy(metrics["sum"]), [6, 7, 9])
