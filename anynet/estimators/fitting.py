@@ -63,6 +63,7 @@ class Fitting(BaseEstimator):
     """
 
     loss: Any = None
+    optimizer: Optimizer | None = None
     batch_size: Any = "auto"
     max_iter: int = 200
     shuffle: bool = True

@@ -69,9 +69,6 @@ class MLPClassifier(Classification, Perceptron):
     True
     """
 
-    hidden_layer_sizes: Any = (100,)
-    activation: Any = "relu"
-
     loss_of_many: ClassVar[Loss] = SoftmaxLogLoss()
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **TheirClassifier._parameter_constraints,
@@ -115,8 +112,6 @@ class MLPRegressor(Regression, Perceptron):
     """
 
     loss: str | Loss = "squared_error"
-    hidden_layer_sizes: Any = (100,)
-    activation: Any = "relu"
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **TheirRegressor._parameter_constraints,

@@ -23,12 +23,11 @@ def one_hidden_layer(outputs: int) -> Layer:
     return Sequential(Linear(100), ReLU(), Linear(outputs))
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(eq=False, repr=False)
 class CustomNetwork(NetEstimator):
     """The base of `NetClassifier` and `NetRegressor`."""
 
     network: Network | None = None
-    optimizer: Optimizer | None = None
 
     def _network(self, outputs: int) -> Layer:
         made_by: Any = one_hidden_layer if self.network is None else self.network
@@ -99,8 +98,6 @@ class NetClassifier(Classification, CustomNetwork):
     True
     """
 
-    network: Network | None = None
-
     _parameter_constraints: ClassVar[dict[str, Any]] = {**_CONSTRAINTS, "class_weight": [dict, str, None]}
 
     def _outputs_for_two(self) -> int:
@@ -137,8 +134,6 @@ class NetRegressor(Regression, CustomNetwork):
     >>> net.fit(X, np.sin(2 * X[:, 0])).score(X, np.sin(2 * X[:, 0])) > 0.9
     True
     """
-
-    network: Network | None = None
 
     _parameter_constraints: ClassVar[dict[str, Any]] = _CONSTRAINTS
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from numbers import Integral
 from typing import Any
 
@@ -28,12 +28,13 @@ ACTIVATIONS: dict[str, Layer | None] = {"identity": None, "logistic": Sigmoid(),
 SMALLEST_LEARNING_RATE = 1e-6
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
+@dataclass(eq=False, repr=False)
 class Perceptron(NetEstimator):
     """Base class of the two multi-layer perceptrons: layers, an optimizer, and scikit-learn's learned attributes."""
 
     hidden_layer_sizes: Any = (100,)
     activation: Any = "relu"
+    _: KW_ONLY
     solver: str = "adam"
     alpha: float = 0.0001
     learning_rate: str = "constant"
@@ -45,7 +46,6 @@ class Perceptron(NetEstimator):
     beta_2: float = 0.999
     epsilon: float = 1e-8
     max_fun: int = 15000
-    optimizer: Optimizer | None = None
     dropout: float = 0.0
     batch_norm: bool = False
     layer_norm: bool = False

@@ -14,10 +14,10 @@ from anynet.training import Callback
 def check_parts(estimator: Any, validation: Any, callbacks: tuple[Callback, ...]) -> None:
     """Raise a ValueError if a loss, optimizer or callback is invalid, or if L-BFGS cannot use a part."""
     for name, needs in (("loss", "target_kind"), ("optimizer", "update")):
-        part = getattr(estimator, name, None)
+        part = getattr(estimator, name)
         if part is not None and not isinstance(part, str) and (isinstance(part, type) or not hasattr(part, needs)):
             raise ValueError(f"{name} must be one of anynet.nn, made with its settings, but is {part!r}")
-    if isinstance(getattr(estimator, "optimizer", None), str):
+    if isinstance(estimator.optimizer, str):
         raise ValueError(f"optimizer must be one of anynet.nn, such as Adam(0.01), but is {estimator.optimizer!r}")
     for callback in callbacks:
         if not isinstance(callback, Callback):

@@ -25,9 +25,9 @@ def evaluate(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
         _, found = model.backend.run(step, state, chunk.arrays, donate=False)
         totals = {key: model.backend.to_numpy(total).astype(np.float64) for key, total in found.items()}
         loss += float(totals.pop("loss").sum())
-        split = [(*key.split("/", 1), total) for key, total in totals.items()]
         for i, metric in enumerate(metrics):
-            mine = {name: total for of, name, total in split if of == str(i)}
+            prefix = f"{i}/"
+            mine = {key.removeprefix(prefix): total for key, total in totals.items() if key.startswith(prefix)}
             parts[i].append(metric.reduce([{name: mine[name][j] for name in mine} for j in range(chunk.steps)]))
     # Divide on the host, in float64, so that an accuracy of 1 is exactly 1.
     weights = float(weight.sum())

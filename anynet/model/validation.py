@@ -80,13 +80,8 @@ def check_metrics(metrics: Any, loss: Loss) -> tuple[Metric, ...] | None:
     """
     if metrics is None:
         return None
-    if isinstance(metrics, (Metric, str)) or not isinstance(metrics, Iterable):
-        raise UsageError(f"metrics must be a list, such as [Accuracy()], but is {shown(metrics)}")
-    listed = tuple(metrics)
+    listed = tuple(_check_list("metrics", metrics, Metric, "Accuracy()"))
     for metric in listed:
-        if not isinstance(metric, Metric):
-            hint = f"; make one, as in {metric.__name__}()" if isinstance(metric, type) else ""
-            raise UsageError(f"metrics must hold objects of the class Metric, but hold {shown(metric)}{hint}")
         for member in ("name", "higher_is_better", "update", "compute"):
             if getattr(type(metric), member, None) is getattr(Metric, member, None) and member not in vars(metric):
                 raise UsageError(f"{shown(metric)} is a metric that has no {member}")
@@ -157,13 +152,18 @@ def check_callbacks(callbacks: Any) -> list[Callback]:
     UsageError
         When it is not a list, such as a single callback, or holds something else than callbacks.
     """
-    if isinstance(callbacks, (Callback, str)) or not isinstance(callbacks, Iterable):
-        raise UsageError(f"callbacks must be a list, such as [Progress()], but is {shown(callbacks)}")
-    listed = list(callbacks)
-    for callback in listed:
-        if not isinstance(callback, Callback):
-            hint = f"; make one, as in {callback.__name__}(...)" if isinstance(callback, type) else ""
-            raise UsageError(f"callbacks must hold objects of the class Callback, but hold {shown(callback)}{hint}")
+    return _check_list("callbacks", callbacks, Callback, "Progress()")
+
+
+def _check_list(name: str, given: Any, kind: type, such_as: str) -> list[Any]:
+    """The elements of an iterable, which must all be of one class."""
+    if isinstance(given, (kind, str)) or not isinstance(given, Iterable):
+        raise UsageError(f"{name} must be a list, such as [{such_as}], but is {shown(given)}")
+    listed = list(given)
+    for one in listed:
+        if not isinstance(one, kind):
+            hint = f"; make one, as in {one.__name__}()" if isinstance(one, type) else ""
+            raise UsageError(f"{name} must hold objects of the class {kind.__name__}, but hold {shown(one)}{hint}")
     return listed
 
 

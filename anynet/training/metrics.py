@@ -121,17 +121,14 @@ class F1Score(Metric):
         actual = _one_hot(xp, loss, _labels(xp, loss, target), prediction)
         sums = {"both": predicted & actual, "predicted": predicted, "actual": actual}
         share = weight[:, None]
-        # Of classes that exclude each other only those count that occur; a label counts in any case.
-        counted = share if loss.target_kind != "class" else share * 0.0
-        return {
-            "counted": xp.sum(counted),
-            **{name: xp.sum(share * xp.astype(marks, weight.dtype), axis=0) for name, marks in sums.items()},
-        }
+        totals = {name: xp.sum(share * xp.astype(marks, weight.dtype), axis=0) for name, marks in sums.items()}
+        # Labels count in the mean even if they never occur; classes that exclude each other do not.
+        return totals if loss.target_kind == "class" else {**totals, "labels": xp.sum(weight)}
 
     def compute(self, means: Totals) -> float:
         count = means["predicted"] + means["actual"]
         score = np.divide(2 * means["both"], count, out=np.zeros_like(count), where=count > 0)
-        counted = (count > 0) | (means["counted"] > 0)
+        counted = (count > 0) | ("labels" in means)
         return float(np.mean(score[counted])) if counted.any() else 0.0
 
 
@@ -172,7 +169,10 @@ class ROCAUC(Metric):
 
 
 def _area(scores: Any, positive: Any, negative: Any) -> float | None:
-    """The area under the ROC curve of one class, from weights of samples that are of it, and that are not; or None."""
+    """The area under the ROC curve of one class, None if every sample is of it, or none.
+
+    Each sample has one of its two weights in `positive` if it is of the class, else in `negative`.
+    """
     if np.isnan(scores).any():
         return np.nan
     _, place = np.unique(scores, return_inverse=True)

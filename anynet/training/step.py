@@ -40,6 +40,11 @@ def training_step(
         If the L2 norm of the gradient, over all parameters, is larger, it is scaled down to this value.
     """
 
+    marks = decays
+    if decays and not optimizer.elementwise:
+        with backend.scope():
+            marks = layout.split(backend.xp, decays)
+
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         value, gradients, buffers = differentiate(xp, state, batch)
         if clip_norm is not None:
@@ -48,10 +53,9 @@ def training_step(
         if callable(optimizer.lr):
             learning_rate = optimizer.lr(xp, xp.astype(number, backend.dtype))
         number += 1
-        blocks, marks = state.parameters, decays
+        blocks = state.parameters
         if not optimizer.elementwise:
             blocks, gradients = layout.split(xp, blocks), layout.split(xp, gradients)
-            marks = layout.split(xp, marks) if marks else ()
         parameters, slots = [], []
         for i, gradient in enumerate(gradients):
             block = blocks[i]
