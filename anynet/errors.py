@@ -61,6 +61,10 @@ class TrainingDiverged(AnynetError, ArithmeticError):
     """A loss or a weight that is no longer a finite number."""
 
 
+class RankError(AnynetError, RuntimeError):
+    """Another of the processes that train together has failed."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """Say that `name` is not one of `known`, and which one was probably meant.
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import accumulate, pairwise
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+from anynet.distributed import Communicator, is_silent
 from anynet.errors import BackendError, shortened, shown
+from anynet.tracing import Namespace
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -191,6 +195,33 @@ class Backend:
                 state, metrics = step(self.xp, state, self.take_rows(batch, data))
                 collected.append(metrics)
             return state, {key: self.xp.stack([metrics[key] for metrics in collected]) for key in collected[0]}
+
+    def total(self, comm: Communicator, xp: Any, *arrays: Array) -> tuple[Array, ...]:
+        """Inside a step: the sums over all ranks of arrays of one dtype, in one message."""
+        flat = xp.concat([xp.reshape(x, (-1,)) for x in arrays])
+        add_up = partial(self._add_up, comm)
+        summed = xp.all_reduce(add_up, flat) if isinstance(xp, Namespace) else add_up(flat, xp.empty_like(flat))
+        ends = list(accumulate(math.prod(x.shape) for x in arrays))
+        parts = (summed[start:end] for start, end in pairwise([0, *ends]))
+        return tuple(xp.reshape(part, x.shape) for part, x in zip(parts, arrays, strict=True))
+
+    def _add_up(self, comm: Communicator, x: Array, out: Array) -> Array:
+        if not is_silent():
+            return self.all_reduce(comm, x, out)
+        out[...] = x
+        return out
+
+    def rank_of(self, comm: Communicator) -> Any:
+        """Inside a step: which part of the batch it has."""
+        return comm.rank
+
+    def all_reduce(self, comm: Communicator, x: Array, out: Array) -> Array:
+        """Write the sum of a vector over all ranks to `out`, and return `out`; here through the host."""
+        import numpy
+
+        mine = numpy.array(self.to_numpy(x))
+        out[...] = self.asarray(comm.total(mine, mine))
+        return out
 
     def iterate(self, batches: tuple[Array, ...]) -> Iterator[tuple[Array, ...]]:
         """One batch after the other."""

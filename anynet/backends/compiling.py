@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from anynet.backends.base import Array, Backend, Step
+from anynet.distributed import silent
 from anynet.tracing import NotTraceable, Program, trace
 from anynet.tracing.trees import leaves, rebuilt
 
@@ -58,8 +59,9 @@ def compiled(
     try:
         program = trace(step, backend.xp, state, _one_of(batches, data), backend.device)
         made = compile_program(program)
-        after, metrics = run(made, state, first_of(batches), data)
-        verify(backend, metrics, step, state, batches, data, after)
+        with silent():
+            after, metrics = run(made, state, first_of(batches), data)
+            verify(backend, metrics, step, state, batches, data, after)
         return made, ""
     except NotFinite:
         return None, ""

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from anynet.backends.base import Array, Backend, Step
+from anynet.distributed import Communicator
 from anynet.errors import BackendError
 from anynet.tracing.trees import leaves
 
@@ -92,6 +93,12 @@ class TorchBackend(Backend):
         few = 3 * math.prod(batches[0].shape[1:2]) * numbers < FEW_MULTIPLICATIONS
         with _one_thread() if few else nullcontext():
             return super().run(step, state, batches, data, donate=donate)
+
+    def all_reduce(self, comm: Communicator, x: Array, out: Array) -> Array:
+        if self.device.type != "cpu":
+            return super().all_reduce(comm, x, out)
+        comm.total(x.numpy(), out.numpy())
+        return out
 
     def synchronize(self) -> None:
         import torch

@@ -15,7 +15,7 @@ from anynet.estimators.validation import dense
 from anynet.training import Callback
 
 # Attributes that only training needs; they are neither copied nor pickled.
-_OF_ONE_CALL = ("_step", "_training")
+_OF_ONE_CALL = ("_steps", "_training")
 
 
 class NetEstimator(Fitting):

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from anynet.backends.base import Step
 from anynet.errors import warn
 from anynet.estimators.samples import Samples
 from anynet.model import Model, evaluation
@@ -19,6 +18,7 @@ from anynet.training.callbacks import Callbacks
 from anynet.training.fit_state import FitState, Record
 from anynet.training.loop import Loop, Policy
 from anynet.training.sources import make_source
+from anynet.training.step import Steps
 from anynet.training.stopping import Best
 
 
@@ -82,7 +82,7 @@ class EpochPolicy(Policy):
     Parameters
     ----------
     model : Model
-    step : callable
+    steps : Steps
     settings : Settings
     curves : Curves
         Updated after each epoch.
@@ -97,7 +97,7 @@ class EpochPolicy(Policy):
     def __init__(
         self,
         model: Model,
-        step: Step,
+        steps: Steps,
         settings: Settings,
         curves: Curves,
         samples: Samples,
@@ -108,7 +108,7 @@ class EpochPolicy(Policy):
         incremental: bool,
     ) -> None:
         self.model = model
-        self.step = step
+        self.steps = steps
         self.settings = settings
         self.curves = curves
         self.samples = samples
@@ -241,7 +241,7 @@ def run_epochs(policy: EpochPolicy, callbacks: Callbacks, max_iter: int, *, must
     directions = {"loss": False, **({"val_loss": False, "val_score": True} if policy.held_out else {})}
     sizes = len(samples.x), policy.settings.batch_size
     fit = FitState(model.epoch, max_iter, model.epoch + max_iter, *sizes, directions)
-    source = make_source(model.backend, (samples.x, samples.target))
+    source = make_source(model.backend, (samples.x, samples.target), model.comm)
     policy.curves.n_iter_ = 0
     goes_on = False
     with model.training(fit), callbacks.until_the_end(model), policy.best_in_the_end():

@@ -13,6 +13,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
 from anynet.backends import Backend, select
+from anynet.backends.base import Step
+from anynet.distributed import Communicator
 from anynet.errors import warn
 from anynet.estimators.array_library import ArrayLibrary, host
 from anynet.estimators.epoch_policy import EpochPolicy, Settings, run_epochs, start_curves
@@ -26,7 +28,7 @@ from anynet.model import Model
 from anynet.nn import Layer, Loss, Optimizer
 from anynet.training import Callback
 from anynet.training.callbacks import Callbacks
-from anynet.training.step import loss_and_gradient, training_step
+from anynet.training.step import loss_and_gradient, training_step, training_steps
 
 # Parameters that may change between two calls without a new training step.
 _OF_THE_LOOP = frozenset(
@@ -156,7 +158,7 @@ class Fitting(BaseEstimator):
                 if not incremental:
                     # A step may hold many times the memory of the weights.
                     self._model.backend.clear_cache()
-                    del self._step
+                    del self._steps
         # If the loss is nan, L-BFGS keeps the initial weights, which are finite.
         lost = self._minimizes() and np.isnan(self.loss_)
         if lost or not all(np.isfinite(array).all() for array in self._model.parameters.values()):
@@ -198,7 +200,7 @@ class Fitting(BaseEstimator):
         if self.early_stopping and held_out is None:
             samples, held_out = hold_back(samples, self.validation_fraction, self._strata(samples.target), random)
         settings = self._loop_settings(len(samples.x))
-        parts = self._model, self._step, settings, self, samples, held_out, random
+        parts = self._model, self._steps, settings, self, samples, held_out, random
         policy = EpochPolicy(*parts, first=first, incremental=incremental)
         epochs = 1 if incremental else self.max_iter
         return partial(run_epochs, policy, Callbacks(callbacks), epochs, must_converge=not incremental)
@@ -237,17 +239,20 @@ class Fitting(BaseEstimator):
         backend = self._backend(x.dtype.name)
         settings = self._settings()
         same = incremental and not first and settings == self._made_of
-        if same and repr(backend) == repr(self._model.backend) and hasattr(self, "_step"):
+        if same and repr(backend) == repr(self._model.backend) and hasattr(self, "_steps"):
             return
         self._model = self._model.on(backend) if same else self._new_model(backend, x.shape[1], random, first)
         self._made_of = settings
         if not same:
             self._rate = self._model.optimizer.lr
-        model = self._model
-        differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, model.seed)
-        decays = self._decays()
-        differentiate = penalized(differentiate, decays, self._l2)
-        self._step = training_step(backend, differentiate, model.optimizer, model.layout, decays, self.clip_norm)
+        model, decays = self._model, self._decays()
+
+        def train(comm: Communicator | None) -> Step:
+            differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, model.seed, comm)
+            differentiate = penalized(differentiate, decays, self._l2)
+            return training_step(backend, differentiate, model.optimizer, model.layout, decays, self.clip_norm)
+
+        self._steps = training_steps(train, model.comm)
 
     def _settings(self) -> dict[str, Any]:
         """The parameters that a training step depends on."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from anynet.backends import Backend, select
 from anynet.backends.base import Step
+from anynet.distributed import Communicator
 from anynet.errors import UsageError
 from anynet.model import host_state, model_file
 from anynet.model.part import Part
@@ -24,7 +25,14 @@ from anynet.training.fit_state import FitState
 from anynet.training.metrics import Metric, default_metrics
 from anynet.training.rng import generator
 from anynet.training.state import SharedState, State, first_rate, first_slots, resets_after_fork, state_of, step_number
-from anynet.training.step import evaluation_step, loss_and_gradient, prediction_step, training_step
+from anynet.training.step import (
+    Steps,
+    evaluation_step,
+    loss_and_gradient,
+    prediction_step,
+    training_step,
+    training_steps,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -45,6 +53,7 @@ class BaseModel:
     backend: Part[Backend] = Part()
     metrics: Part[tuple[Metric, ...] | None] = Part()
     clip_norm: Part[float | None] = Part()
+    comm: Part[Communicator] = Part()
     seed: Part[int] = Part()
 
     def __init__(
@@ -58,6 +67,7 @@ class BaseModel:
         backend: str | Backend = "numpy",
         dtype: DTypeLike = "float32",
         seed: int = 0,
+        comm: Any = None,
     ) -> None:
         self.input_shape: Shape | None = None
         self._shared: SharedState
@@ -70,6 +80,7 @@ class BaseModel:
         self.optimizer = optimizer
         self.metrics = metrics
         self.clip_norm = clip_norm
+        self.comm = comm
         self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
         self.seed = seed
         self.epoch = 0
@@ -121,8 +132,12 @@ class BaseModel:
         backend, parts = self.backend, (self.network, self.loss)
         decays = self.layout.decays(np) if self.optimizer.weight_decay else ()
         decays = tuple(backend.asarray(decay) for decay in decays)
-        differentiate = loss_and_gradient(backend, *parts, self.layout, self.seed)
-        self._train = training_step(backend, differentiate, self.optimizer, self.layout, decays, self.clip_norm)
+
+        def train(comm: Communicator | None) -> Step:
+            differentiate = loss_and_gradient(backend, *parts, self.layout, self.seed, comm)
+            return training_step(backend, differentiate, self.optimizer, self.layout, decays, self.clip_norm)
+
+        self._train = training_steps(train, self.comm)
         metrics = self.measured
         self._evaluation = evaluation_step(backend, *parts, metrics, self.layout), metrics
         self._predict = prediction_step(backend, self.network, self.layout)
@@ -275,11 +290,14 @@ class BaseModel:
             self.fit_state = fit
             yield
 
-    def train_on(self, batches: Chunk, data: tuple[Any, ...], step: Step | None = None) -> Any:
+    def train_on(self, batches: Chunk, data: tuple[Any, ...], steps: Steps | None = None) -> Any:
         """Take a step for each batch, inside `training`; return the losses, which the device may still compute."""
 
-        def steps(state: State) -> tuple[State, Any]:
-            state, metrics = self.backend.run(step or self._train, state, batches.arrays, data)
+        whole, part = steps or self._train
+        step = part if batches.is_shared else whole
+
+        def run(state: State) -> tuple[State, Any]:
+            state, metrics = self.backend.run(step, state, batches.arrays, data)
             return state, metrics["loss"]
 
-        return self._shared.change(steps)
+        return self._shared.change(run)

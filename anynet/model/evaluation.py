@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ def evaluate(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
     step, metrics = model._evaluation
     loss = 0.0
     parts: list[list[Totals]] = [[] for _ in metrics]
-    for chunk in chunks(model.backend, (x, target, weight), EVALUATION_BATCH):
+    for chunk in chunks(model.backend, (x, target, weight), EVALUATION_BATCH, rows=model.comm.part(len(x))):
         _, found = model.backend.run(step, state, chunk.arrays, donate=False)
         totals = {key: model.backend.to_numpy(total).astype(np.float64) for key, total in found.items()}
         loss += float(totals.pop("loss").sum())
@@ -29,6 +30,9 @@ def evaluate(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
             prefix = f"{i}/"
             mine = {key.removeprefix(prefix): total for key, total in totals.items() if key.startswith(prefix)}
             parts[i].append(metric.reduce([{name: mine[name][j] for name in mine} for j in range(chunk.steps)]))
+    if model.comm.ranks > 1:
+        losses, of_ranks = zip(*model.comm.gather((loss, parts)), strict=True)
+        loss, parts = sum(losses), [list(chain(*of_metric)) for of_metric in zip(*of_ranks, strict=True)]
     # Divide on the host, in float64, so that an accuracy of 1 is exactly 1.
     weights = float(weight.sum())
     measured = (_measure(metric, of_chunks, weights) for metric, of_chunks in zip(metrics, parts, strict=True))
@@ -47,9 +51,9 @@ def predict(model: BaseModel, x: Any, meaning: Callable[[Any, Any], Any]) -> Any
     """``meaning(xp, output)`` of the network's output for each sample, as a NumPy array."""
     state = model.read_state()
     found = []
-    for chunk in chunks(model.backend, (x,), EVALUATION_BATCH):
+    for chunk in chunks(model.backend, (x,), EVALUATION_BATCH, rows=model.comm.part(len(x))):
         _, result = model.backend.run(model._predict, state, chunk.arrays, donate=False)
         with model.backend.scope():
             output = model.backend.to_numpy(meaning(model.backend.xp, result["prediction"]))
         found.append(output.reshape(chunk.rows, *output.shape[2:]))
-    return np.concatenate(found)
+    return np.concatenate([output for part in model.comm.gather(found) for output in part])

@@ -18,6 +18,7 @@ from anynet.model.data_validation import check_inputs, check_samples, warn_of_on
 from anynet.model.evaluation import evaluate, predict
 from anynet.model.fit_policy import FitPolicy
 from anynet.model.host_state import named_arrays
+from anynet.model.ranks import check_divides, check_same_everywhere
 from anynet.model.summary import Summary, short, summary
 from anynet.model.validation import check_callbacks, check_validation, check_whole
 from anynet.nn import Layout
@@ -55,6 +56,9 @@ class Model(BaseModel):
         Ignored if `backend` is a Backend, which has its own.
     seed : int
         For the initial weights, the order of samples, and layers that draw random numbers, such as Dropout.
+    comm : communicator of mpi4py, optional
+        Such as ``MPI.COMM_WORLD``: its processes train the model together, each on its part of every batch. Each makes
+        the same model, and makes the same calls of `fit`, `evaluate` and `predict`, with the same data.
 
     Attributes
     ----------
@@ -126,31 +130,35 @@ class Model(BaseModel):
         TrainingDiverged
             When a loss or a weight is not finite.
         """
-        epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
-        told = Callbacks(check_callbacks(callbacks))
-        shape, x, target, weight = self._checked_samples(self.input_shape, x, y, sample_weight)
-        warn_of_one_class(target, self.loss)
-        validation = None
-        if validation_data is not None:
-            validation = self._checked_samples(shape, *check_validation(validation_data))[1:]
-        directions = {"loss": False}
-        if validation:
-            directions |= {"val_loss": False, **{f"val_{one.name}": one.higher_is_better for one in self.measured}}
-        fit = FitState(self.epoch, epochs, self.epoch + epochs, len(x), batch_size, directions)
-        checkpoint = None
-        if resume is not None:
-            checkpoint = Checkpoint(Path(resume), self, shape, fit)
-            fit = checkpoint.fit
-        self._ensure_built(shape)
+        with self.comm.together():
+            epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
+            check_divides(batch_size, self.comm.ranks)
+            told = Callbacks(check_callbacks(callbacks))
+            shape, x, target, weight = self._checked_samples(self.input_shape, x, y, sample_weight)
+            warn_of_one_class(target, self.loss)
+            validation = None
+            if validation_data is not None:
+                validation = self._checked_samples(shape, *check_validation(validation_data))[1:]
+            directions = {"loss": False}
+            if validation:
+                directions |= {"val_loss": False, **{f"val_{one.name}": one.higher_is_better for one in self.measured}}
+            fit = FitState(self.epoch, epochs, self.epoch + epochs, len(x), batch_size, directions)
+            checkpoint = None
+            if resume is not None:
+                checkpoint = Checkpoint(Path(resume), self, shape, fit)
+                fit = checkpoint.fit
+            self._ensure_built(shape)
         with ExitStack() as stack:
-            stack.enter_context(self.training(fit))
             writer = None
-            if checkpoints:
-                step = checkpoint.step if checkpoint else int(self.backend.to_numpy(self.state.step))
-                writer = stack.enter_context(checkpoints.writer(self, fit, told, step, resumed=checkpoint))
-            if checkpoint:
-                checkpoint.restore(self)
-            source = make_source(self.backend, (x, target))
+            with self.comm.together():
+                stack.enter_context(self.training(fit))
+                if checkpoints and self.comm.rank == 0:
+                    step = checkpoint.step if checkpoint else int(self.backend.to_numpy(self.state.step))
+                    writer = stack.enter_context(checkpoints.writer(self, fit, told, step, resumed=checkpoint))
+                if checkpoint:
+                    checkpoint.restore(self)
+                source = make_source(self.backend, (x, target), self.comm)
+            check_same_everywhere(self, fit, x, target, weight)
             stack.enter_context(told.until_the_end(self))
             go_on = told.tell("on_fit_begin", self, fit.last_epoch - self.epoch, len(x))
             if checkpoint:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 
 from anynet.backends import to_numpy
+from anynet.distributed import select
 from anynet.errors import DataError, ShapeError, UsageError, shown, unknown
 from anynet.nn import LOSSES, OPTIMIZERS, Layout, Loss, Optimizer
 from anynet.nn.checks import check_part, is_finite, python_number
@@ -24,6 +25,8 @@ def check_assigned(name: str, part: Any) -> Any:
         return check_whole("seed", part, least=0)
     if name == "clip_norm":
         return check_clip_norm(part)
+    if name == "comm":
+        return select(part)
     if name == "network":
         check_layer(part, "the network")
     elif name == "loss":

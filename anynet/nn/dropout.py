@@ -54,14 +54,16 @@ class Dropout(Layer):
 def random_bits(xp: Namespace, like: Array, ctx: Context) -> Array:
     """31 random bits for each number of an array, as int32 of its shape.
 
-    The bits are a hash of the number's position, the step and the context's seed: `lowbias32` of C. Wellons,
-    "Prospecting for hash functions" (2018). It needs only arithmetic modulo 2^32, which every library has.
+    The bits are a hash of the number's position in the whole batch, the step and the context's seed: `lowbias32` of
+    C. Wellons, "Prospecting for hash functions" (2018). It needs only arithmetic modulo 2^32, which every library has.
     """
     count = 1
     for length in like.shape:
         count *= length
     bits = xp.arange(count, dtype=xp.int32, device=device_of(like))
-    bits = _hashed(bits + _signed(ctx.seed * _GOLDEN_RATIO))
+    first, seed = ctx.rank * count, ctx.seed * _GOLDEN_RATIO
+    # Inside JAX's shard_map, the rank is an array.
+    bits = _hashed(bits + (_signed(first + seed) if isinstance(first, int) else first + _signed(seed)))
     if ctx.step is not None:
         bits = _hashed(bits + xp.reshape(xp.astype(ctx.step, xp.int32), (1,)) * _signed(_GOLDEN_RATIO))
     return xp.reshape(bits & 0x7FFFFFFF, like.shape)

@@ -62,11 +62,18 @@ class Context:
         Seed of all random numbers.
     step : 0-d array of int, optional
         The number of the training step.
+    rank, ranks : int
+        The batch is part `rank`, from 0, of `ranks` equal parts of a larger batch; other processes have the others.
+    total : callable
+        ``(xp, *arrays) -> arrays``: the sums over all parts, in one message. The arrays have one dtype.
     """
 
     training: bool = False
     seed: int = 0
     step: Array = None
+    rank: Any = 0
+    ranks: int = 1
+    total: Callable[..., tuple[Array, ...]] = lambda xp, *arrays: arrays
 
     def at(self, place: int) -> Context:
         """The context of the layer at this position, with a seed of its own."""
@@ -97,6 +104,9 @@ class Layer:
 
     Draw random numbers from the context only, and set ``stochastic = True``. Numbers from elsewhere, such as np.random,
     would stay the same in all steps that JAX has compiled, while other libraries would draw new ones in each step.
+
+    If many processes train one network, x has this process's part of the batch. What a layer computes over the whole
+    batch, it sums with the context's ``total``.
 
     A layer overrides these as class attributes or properties:
 

@@ -119,39 +119,43 @@ class BatchNorm(Layer):
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         mean, variance = p["running_mean"], p["running_var"]
         rows = rows_of(xp, x)
-        count = rows.shape[0]
+        count = rows.shape[0] * ctx.ranks
         # One row has no variance.
         of_batch = ctx.training and count > 1
         if of_batch:
-            mean = xp.sum(rows, axis=0) / count
+            (total,) = ctx.total(xp, xp.sum(rows, axis=0))
+            mean = total / count
             centred = x - mean
-            variance = xp.sum(rows_of(xp, centred * centred), axis=0) / count
+            (total,) = ctx.total(xp, xp.sum(rows_of(xp, centred * centred), axis=0))
+            variance = total / count
         else:
             centred = x - mean
         inverse = 1.0 / xp.sqrt(variance + self.eps)
         centred *= inverse
-        return centred * p["weight"] + p["bias"], (centred, inverse, p["weight"], mean, variance, of_batch)
+        batch = ctx if of_batch else None
+        return centred * p["weight"] + p["bias"], (centred, inverse, p["weight"], mean, variance, batch)
 
     def backward(
         self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
     ) -> tuple[Array | None, Parameters]:
-        normal, inverse, weight, _, _, of_batch = saved
+        normal, inverse, weight, _, _, batch = saved
         gradients = _of_weight_and_bias(xp, normal, dy)
         if not need_dx:
             return None, gradients
-        if of_batch:
-            count = rows_of(xp, dy).shape[0]
-            dy -= gradients["bias"] / count
-            dy -= normal * (gradients["weight"] / count)
+        if batch:
+            count = rows_of(xp, dy).shape[0] * batch.ranks
+            total_of_bias, total_of_weight = batch.total(xp, gradients["bias"], gradients["weight"])
+            dy -= total_of_bias / count
+            dy -= normal * (total_of_weight / count)
         dy *= weight * inverse
         return dy, gradients
 
     def update_buffers(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
         """The running statistics after a training step."""
-        normal, _, _, mean, variance, of_batch = saved
-        if not of_batch:
+        normal, _, _, mean, variance, batch = saved
+        if not batch:
             return {"running_mean": mean, "running_var": variance}
-        count = rows_of(xp, normal).shape[0]
+        count = rows_of(xp, normal).shape[0] * batch.ranks
         unbiased = variance * (count / (count - 1))
         new = {"running_mean": mean, "running_var": unbiased}
         return {name: (1.0 - self.momentum) * p[name] + self.momentum * new[name] for name in new}

@@ -39,7 +39,8 @@ class Value:
     ----------
     op : str
         ``input`` (of the step), ``captured`` (an array from outside the step), ``constant`` (a number), ``arange``, a
-        function of `ELEMENTWISE`, `VIEWS` or `REDUCTIONS`, ``matmul``, ``concat`` or ``take``.
+        function of `ELEMENTWISE`, `VIEWS` or `REDUCTIONS`, ``matmul``, ``concat`` or ``take``; or ``all_reduce``, the
+        sum over processes, whose attribute `function` writes it: ``function(x, out)``.
     inputs : tuple of Value
         Elementwise operations broadcast inputs of one dtype; a cast is a separate operation, ``astype``.
     shape : tuple of int
@@ -107,7 +108,8 @@ def rewritten(program: Program, stages: Callable[[Value, Mapping[Value, Value]],
         new[x] = values[-1]
     after = [new[x] for x in program.new_state]
     metrics = {name: new[x] for name, x in program.metrics.items()}
-    needed = needed_for([*after, *metrics.values()])
+    sums = [x for x in values if x.op == "all_reduce"]
+    needed = needed_for([*after, *metrics.values(), *sums])
     state, batch = ([new.get(x, x) for x in given] for given in (program.state, program.batch))
     return Program([x for x in values if x in needed], state, batch, after, metrics)
 
@@ -147,6 +149,10 @@ def compute(xp: Any, value: Value, inputs: list[Any]) -> Any:
     return getattr(xp, value.op)(*inputs, **told)
 
 
+def _all_reduced(xp: Any, value: Value, x: Any) -> Any:
+    return value.attributes["function"](x, xp.empty_like(x))
+
+
 def _sliced(xp: Any, value: Value, x: Any) -> Any:
     starts, steps = value.attributes["starts"], value.attributes["steps"]
     stops = (start + length * step for start, length, step in zip(starts, value.shape, steps, strict=True))
@@ -162,5 +168,6 @@ _IN_OTHER_WORDS: dict[str, Callable[..., Any]] = {
     "permute_dims": lambda xp, value, x: xp.permute_dims(x, value.attributes["axes"]),
     "slice": _sliced,
     "astype": lambda xp, value, x: xp.astype(x, value.dtype),
+    "all_reduce": _all_reduced,
     "concat": lambda xp, value, *arrays: xp.concat(arrays, axis=value.attributes["axis"]),
 }

@@ -205,6 +205,14 @@ class Namespace:
     def take(self, x: Any, indices: Any, *, axis: int = 0) -> Array:
         return Array(self, self.recorder.take(self.read(x), self.read(indices), axis))
 
+    def all_reduce(self, function: Any, x: Any) -> Array:
+        """The sum of a vector over processes, which ``function(x, out)`` writes; not of the standard."""
+        value = self.read(x)
+        # Each is recorded, even of equal vectors, so that all processes make the same calls.
+        place = len(self.recorder.values)
+        told = {"function": function, "place": place}
+        return Array(self, self.recorder.add("all_reduce", (value,), value.shape, value.dtype, **told))
+
     def reshape(self, x: Any, shape: Any, *, copy: bool | None = None) -> Array:
         return self._view(x, self.recorder.reshape(self.read(x), shape))
 

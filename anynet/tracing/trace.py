@@ -68,7 +68,8 @@ def _traced(step: Callable[..., Any], xp: Any, state: Any, batch: tuple[Any, ...
     if structure(after) != structure(stand_ins) or next(kinds) != next(kinds):
         raise NotTraceable("a state that changes its structure, a shape or a dtype")
     outputs = {name: x.read() for name, x in metrics.items()}
-    needed = needed_for([*new, *outputs.values()])
+    sums = [value for value in recording.recorder.values if value.op == "all_reduce"]
+    needed = needed_for([*new, *outputs.values(), *sums])
     return Program([value for value in recording.recorder.values if value in needed], old, given, new, outputs)
 
 

@@ -15,11 +15,15 @@ EVALUATION_BATCH = 1024
 
 
 class Chunk(NamedTuple):
-    """Batches of one size, stacked: each array is on the device and has shape (steps, batch_size, ...)."""
+    """Batches of one size, stacked: each array is on the device and has shape (steps, batch_size, ...).
+
+    If `is_shared`, the arrays have this rank's part of each batch, and so fewer rows.
+    """
 
     arrays: tuple[Array, ...]
     steps: int
     batch_size: int
+    is_shared: bool = False
 
     @property
     def rows(self) -> int:
@@ -27,19 +31,23 @@ class Chunk(NamedTuple):
 
 
 def chunks(
-    backend: Backend, arrays: tuple[Any, ...], batch_size: int, most_steps: int | None = None
+    backend: Backend,
+    arrays: tuple[Any, ...],
+    batch_size: int,
+    most_steps: int | None = None,
+    rows: slice = slice(None),
 ) -> Generator[Chunk]:
-    """Yield the rows of host arrays, in their order, as chunks of batches; the last batch may be shorter.
+    """Yield `rows` of host arrays, in their order, as chunks of batches; the last batch may be shorter.
 
     >>> from anynet.backends import select
     >>> [(c.steps, c.batch_size) for c in chunks(select("numpy"), (np.zeros((70, 2)),), batch_size=32)]
     [(2, 32), (1, 6)]
     """
-    count = len(arrays[0])
+    first, end, _ = rows.indices(len(arrays[0]))
     row_bytes = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in arrays)
-    for start, steps, size in cuts(backend, count, batch_size, row_bytes, most_steps):
-        rows = slice(start, start + steps * size)
-        stacked = (array[rows].reshape(steps, size, *array.shape[1:]) for array in arrays)
+    for start, steps, size in cuts(backend, end - first, batch_size, row_bytes, most_steps):
+        part = slice(first + start, first + start + steps * size)
+        stacked = (array[part].reshape(steps, size, *array.shape[1:]) for array in arrays)
         yield Chunk(tuple(backend.asarray(array) for array in stacked), steps, size)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from signal import SIGINT
 from typing import Any, Protocol, TypeAlias, cast
 
 from anynet.backends import Backend
-from anynet.backends.base import Array, Step
+from anynet.backends.base import Array
+from anynet.distributed import Communicator
 from anynet.errors import UsageError
 from anynet.nn.checks import python_number
 from anynet.training import signals
@@ -17,6 +18,7 @@ from anynet.training.batches import Chunk
 from anynet.training.callbacks import Callbacks
 from anynet.training.fit_state import FitState, Record
 from anynet.training.sources import Source
+from anynet.training.step import Steps
 
 # Called with a function that copies all losses to the host, and whether a signal is about to end training.
 Save: TypeAlias = Callable[[Callable[[], None], bool], None]
@@ -30,7 +32,10 @@ class Trainable(Protocol):
     @property
     def backend(self) -> Backend: ...
 
-    def train_on(self, batches: Chunk, data: tuple[Array, ...], step: Step | None = None) -> Array:
+    @property
+    def comm(self) -> Communicator: ...
+
+    def train_on(self, batches: Chunk, data: tuple[Array, ...], steps: Steps | None = None) -> Array:
         """Take a step for each batch; return the losses, which the device may still be computing."""
 
 
@@ -39,11 +44,11 @@ class Policy:
 
     Attributes
     ----------
-    step : callable, optional
-        Replaces the model's own training step.
+    steps : Steps, optional
+        Replace the model's own training steps.
     """
 
-    step: Step | None = None
+    steps: Steps | None = None
 
     def order(self, epoch: int) -> Any:
         """All row numbers, in the order of this epoch."""
@@ -135,18 +140,30 @@ class Loop:
 
     def _train_on(self, batches: Iterable[Chunk]) -> bool:
         fit, model, go_on = self.fit, self.model, True
-        for chunk in batches:
-            fit.pending.append(model.train_on(chunk, self.source.data, self.policy.step))
+        for chunk in self._ready_everywhere(batches):
+            fit.pending.append(model.train_on(chunk, self.source.data, self.policy.steps))
             fit.rows += chunk.rows
-            # Check the losses of the previous chunk while the device works on this one.
-            self._read_losses(but=0 if self.most_steps == 1 else 1)
-            go_on = self.callbacks.tell("on_batches_end", model, chunk.rows)
+            with model.comm.together():
+                # Check the losses of the previous chunk while the device works on this one.
+                self._read_losses(but=0 if self.most_steps == 1 else 1)
+                go_on = self.callbacks.tell("on_batches_end", model, chunk.rows)
+            go_on = not model.comm.any(not go_on)
             if not go_on and fit.rows == fit.samples:
                 fit.last_epoch = model.epoch + 1
             self._pause()
             if not go_on:
                 break
         return go_on
+
+    def _ready_everywhere(self, batches: Iterable[Chunk]) -> Iterator[Chunk]:
+        """Chunks, each after all ranks have read their part of it."""
+        reading = iter(batches)
+        while True:
+            with self.model.comm.together():
+                chunk = next(reading, None)
+            if chunk is None:
+                return
+            yield chunk
 
     def _loss(self) -> float:
         """The mean loss of the epoch's batches; waits for the last batch."""
@@ -159,8 +176,10 @@ class Loop:
         fit.rows, fit.losses = 0, []
         go_on = self.policy.end_epoch(record)
         fit.history.append(record)
-        go_on = self.callbacks.tell("on_epoch_end", model, record) and go_on
-        record.update(_numbers(record))
+        with model.comm.together():
+            go_on = self.callbacks.tell("on_epoch_end", model, record) and go_on
+            record.update(_numbers(record))
+        go_on = not model.comm.any(not go_on)
         if not go_on:
             fit.last_epoch = model.epoch
         return go_on
@@ -174,10 +193,13 @@ class Loop:
 
     def _pause(self) -> None:
         """Save, and act on signals: between two chunks the state is complete."""
-        if self.save:
-            self.save(self._read_losses, bool(self._came))
-        if self._came:
-            raise KeyboardInterrupt if self._came[0] == SIGINT else SystemExit(128 + self._came[0])
+        comm = self.model.comm
+        came = comm.any(self._came[0] if self._came else 0)
+        with comm.together():
+            if self.save:
+                self.save(self._read_losses, bool(came))
+        if came:
+            raise KeyboardInterrupt if came == SIGINT else SystemExit(128 + came)
 
 
 def _numbers(record: Record) -> Record:

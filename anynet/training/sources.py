@@ -12,6 +12,7 @@ import numpy as np
 from anynet.backends import Backend
 from anynet.backends.base import Array
 from anynet.datasets.on_disk import OnDisk
+from anynet.distributed import Communicator
 from anynet.training.batches import Chunk, chunks, cuts
 
 
@@ -59,15 +60,49 @@ class StreamedSource:
         return Chunk(tuple(self.backend.asarray(array) for array in stacked), steps, size)
 
 
-Source: TypeAlias = ResidentSource | StreamedSource
+class SharedSource:
+    """Gives each rank its part of every batch; a batch that cannot be divided equally is given to all ranks whole.
+
+    Parameters
+    ----------
+    source : ResidentSource or StreamedSource
+        Each rank has one, of all rows, and takes only its own from it.
+    comm : Communicator
+    """
+
+    def __init__(self, source: ResidentSource | StreamedSource, comm: Communicator) -> None:
+        self.source = source
+        self.data = source.data
+        self.comm = comm
+
+    def batches(
+        self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
+    ) -> Generator[Chunk]:
+        """Chunks of this rank's parts of batches, and of whole batches."""
+        ranks = self.comm.ranks
+        whole = len(order) - len(order) % batch_size
+        for rows in (slice(whole), slice(whole, None)):
+            size = min(batch_size, len(order[rows]))
+            given = order[rows], *(weight[rows] for weight in weights)
+            if not size:
+                continue
+            if size % ranks:
+                yield from self.source.batches(given[0], given[1:], size, most_steps)
+                continue
+            mine = [array.reshape(-1, ranks, size // ranks)[:, self.comm.rank].reshape(-1) for array in given]
+            for chunk in self.source.batches(mine[0], tuple(mine[1:]), size // ranks, most_steps):
+                yield chunk._replace(batch_size=size, is_shared=True)
 
 
-def make_source(backend: Backend, data: tuple[Any, ...]) -> Source:
+Source: TypeAlias = ResidentSource | StreamedSource | SharedSource
+
+
+def make_source(backend: Backend, data: tuple[Any, ...], comm: Communicator) -> Source:
     """A resident source if the data are in memory and small enough for the device, else a streamed one."""
     on_disk = any(isinstance(array, OnDisk) for array in data)
-    if on_disk or sum(array.nbytes for array in data) > backend.resident_bytes():
-        return StreamedSource(backend, data)
-    return ResidentSource(backend, data)
+    is_streamed = on_disk or sum(array.nbytes for array in data) > backend.resident_bytes()
+    source = StreamedSource(backend, data) if is_streamed else ResidentSource(backend, data)
+    return source if comm.ranks == 1 else SharedSource(source, comm)
 
 
 def _take(array: Any, rows: Any) -> Any:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 from anynet.backends.base import Array, Backend, Step
+from anynet.distributed import Communicator
 from anynet.errors import UsageError, shown
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
 from anynet.nn.layer import Namespace
@@ -15,6 +18,19 @@ from anynet.training.metrics import Metric
 from anynet.training.state import State
 
 Gradient: TypeAlias = Callable[[Namespace, State, tuple[Array, ...]], tuple[Array, Blocks, Blocks]]
+
+
+class Steps(NamedTuple):
+    """The training steps of one rank: for a batch that it has whole, and for its part of a batch."""
+
+    whole: Step
+    part: Step
+
+
+def training_steps(make: Callable[[Communicator | None], Step], comm: Communicator) -> Steps:
+    """Both steps, each made by a call of `make`; a single process has no parts."""
+    whole = make(None)
+    return Steps(whole, make(comm) if comm.ranks > 1 else whole)
 
 
 def training_step(
@@ -79,10 +95,12 @@ def loss_and_gradient(
     loss: Loss,
     layout: Layout,
     seed: int = 0,
+    comm: Communicator | None = None,
 ) -> Gradient:
     """Make the function ``(xp, state, batch) -> (loss, gradient as blocks, new buffers)``.
 
-    A batch is (x, target, weight); its weights sum to 1. `seed` is for layers that draw random numbers.
+    A batch is (x, target, weight); its weights sum to 1. `seed` is for layers that draw random numbers. With a `comm`,
+    a batch is this rank's part of a larger one, and loss and gradient are sums over all ranks.
     """
     floats = as_floats(backend, network)
 
@@ -90,13 +108,16 @@ def loss_and_gradient(
         x, target, weight = batch[:3]
         p = layout.unpack(xp, state.parameters, state.buffers)
         ctx = Context(training=True, seed=seed, step=state.step)
+        if comm:
+            ctx = replace(ctx, rank=backend.rank_of(comm), ranks=comm.ranks, total=partial(backend.total, comm))
         prediction, saved = network.forward(xp, p, floats(xp, x), ctx)
         value, dprediction = loss(xp, prediction, target, weight)
         buffers = state.buffers
         if network.updates_buffers:
             buffers = layout.pack_buffers(xp, network.update_buffers(xp, p, saved), p)
         _, gradients = network.backward(xp, p, saved, dprediction, need_dx=False)
-        return value, layout.pack(xp, gradients), buffers
+        value, *blocks = ctx.total(xp, value, *layout.pack(xp, gradients))
+        return value, tuple(blocks), buffers
 
     return differentiate
 

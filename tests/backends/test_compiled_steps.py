@@ -25,20 +25,20 @@ class TestTraining:
         network = nn.Sequential(nn.Linear(case.shape[-1]), case.layer, nn.Linear(2))
         model, batch = model_and_batch(network, case.shape, rows=rows, dtype=dtype, backend=backend_name)
         assert_compiled_is_the_step(
-            backend_name, model._train, model.state, batch, 1e-12 if dtype == "float64" else 1e-5
+            backend_name, model._train.whole, model.state, batch, 1e-12 if dtype == "float64" else 1e-5
         )
 
     @pytest.mark.parametrize("case", cases.LOSSES, ids=lambda case: case.name)
     def test_with_any_loss(self, backend_name: str, case: Any) -> None:
         layers = [nn.Linear(case.shape[-1]), *([nn.Sigmoid()] if isinstance(case.loss, nn.BCELoss) else [])]
         model, batch = model_and_batch(nn.Sequential(*layers), (3,), case.loss, backend=backend_name)
-        assert_compiled_is_the_step(backend_name, model._train, model.state, batch)
+        assert_compiled_is_the_step(backend_name, model._train.whole, model.state, batch)
 
     @pytest.mark.parametrize("case", cases.OPTIMIZERS, ids=lambda case: case.name)
     def test_with_any_optimizer(self, backend_name: str, case: Any) -> None:
         network = nn.Sequential(nn.Linear(20), nn.ReLU(), nn.Linear(3))
         model, batch = model_and_batch(network, (5,), optimizer=case.optimizer, backend=backend_name)
-        assert_compiled_is_the_step(backend_name, model._train, model.state, batch, reuse=3)
+        assert_compiled_is_the_step(backend_name, model._train.whole, model.state, batch, reuse=3)
 
     def test_measuring_and_predicting(self, backend_name: str) -> None:
         model, batch = model_and_batch(nn.Linear(3), (5,), nn.CrossEntropyLoss(), backend=backend_name)

@@ -53,7 +53,7 @@ def plan_of(layers: Any, optimizer: Any = None, rows: int = 128) -> Plan:
     )
     x, target, weight = batch
     bytes_of_x = x.astype(np.uint8)
-    return Plan(trace(model._train, np, model.state, (bytes_of_x, target, weight)))
+    return Plan(trace(model._train.whole, np, model.state, (bytes_of_x, target, weight)))
 
 
 def dense(*between: Any, width: int = 128, hidden: int = 2) -> list[Any]:
@@ -87,7 +87,7 @@ class TestNodes:
         def counts(hidden: int) -> Any:
             layers = [layer for _ in range(hidden) for layer in (nn.Linear(case.shape[-1]), case.layer)]
             model, batch = model_and_batch(nn.Sequential(*layers, nn.Linear(2)), case.shape, rows=64)
-            plan = Plan(trace(model._train, np, model.state, batch))
+            plan = Plan(trace(model._train.whole, np, model.state, batch))
             assert set(calls(plan)) == {"matmul"}
             return np.asarray([len(plan.nodes), len(calls(plan))])
 

@@ -53,14 +53,14 @@ def model_and_batch(network: Any, shape: Any, loss: Any = None, optimizer: Any =
 def test_training_any_layer(case: Any) -> None:
     network = nn.Sequential(nn.Linear(case.shape[-1]), case.layer, nn.Linear(2))
     model, batch = model_and_batch(network, case.shape)
-    assert_program_is_the_step(model._train, model.state, batch)
+    assert_program_is_the_step(model._train.whole, model.state, batch)
 
 
 @pytest.mark.parametrize("case", cases.LOSSES, ids=lambda case: case.name)
 def test_training_with_any_loss(case: Any) -> None:
     layers = [nn.Linear(case.shape[-1]), *([nn.Sigmoid()] if isinstance(case.loss, nn.BCELoss) else [])]
     model, batch = model_and_batch(nn.Sequential(*layers), (3,), case.loss)
-    assert_program_is_the_step(model._train, model.state, batch)
+    assert_program_is_the_step(model._train.whole, model.state, batch)
 
 
 @pytest.mark.parametrize("case", cases.OPTIMIZERS, ids=lambda case: case.name)
@@ -68,7 +68,7 @@ def test_training_with_any_optimizer(case: Any) -> None:
     model, batch = model_and_batch(
         nn.Sequential(nn.Linear(20), nn.ReLU(), nn.Linear(3)), (5,), optimizer=case.optimizer
     )
-    assert_program_is_the_step(model._train, model.state, batch)
+    assert_program_is_the_step(model._train.whole, model.state, batch)
 
 
 def test_measuring_and_predicting() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from anynet.backends import select
 from anynet.datasets.on_disk import OnDisk
+from anynet.distributed import Communicator
 from anynet.training.batches import Chunk, chunks, cuts, normalize_weights
 from anynet.training.rng import generator
 from anynet.training.sources import ResidentSource, StreamedSource, make_source
@@ -169,11 +170,11 @@ def test_an_error_while_reading_ahead_comes_to_whoever_takes_the_batch() -> None
 
 def test_what_fits_on_the_device_stays_there_and_the_rest_is_streamed(tmp_path: Any) -> None:
     size = X.nbytes + Y.nbytes
-    assert isinstance(make_source(backend(resident=size), (X, Y)), ResidentSource)
-    assert isinstance(make_source(backend(resident=size - 1), (X, Y)), StreamedSource)
+    assert isinstance(make_source(backend(resident=size), (X, Y), Communicator()), ResidentSource)
+    assert isinstance(make_source(backend(resident=size - 1), (X, Y), Communicator()), StreamedSource)
     np.save(tmp_path / "x.npy", X)
     mapped = OnDisk([np.load(tmp_path / "x.npy", mmap_mode="r")])
-    source = make_source(backend(), (mapped, Y))
+    source = make_source(backend(), (mapped, Y), Communicator())
     assert isinstance(source, StreamedSource)
     np.testing.assert_array_equal(np.concatenate([c.arrays[0].reshape(-1, 3) for c in batches_of(source)]), X[ORDER])
 

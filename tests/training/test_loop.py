@@ -15,6 +15,7 @@ from anynet.training import loop as loop_module
 from anynet.training.callbacks import Callbacks
 from anynet.training.loop import Loop, Policy
 from anynet.training.sources import ResidentSource
+from anynet.training.step import Steps
 
 pytestmark = pytest.mark.host
 
@@ -34,13 +35,16 @@ def test_every_epoch_trains_on_every_batch_and_is_told_and_recorded() -> None:
     assert model.steps == [None] * 6
 
 
-def test_a_policy_may_bring_a_step_of_its_own() -> None:
+def test_a_policy_may_bring_steps_of_its_own() -> None:
+    def step(xp: Any, state: Any, batch: Any) -> Any:
+        return state, {}
+
     class Stepping(InOrder):
-        step = staticmethod(lambda xp, state, batch: (state, {}))
+        steps = Steps(step, step)
 
     model = Adder()
     loop_of(model, new_fit(1), policy=Stepping()).run()
-    assert model.steps == [Stepping.step] * 3
+    assert model.steps == [Stepping.steps] * 3
 
 
 def test_losses_are_looked_at_while_the_device_works_on_the_next_batches() -> None:
@@ -129,4 +133,4 @@ def test_a_fit_knows_the_losses_that_are_on_the_host() -> None:
 def test_a_policy_has_to_decide(method: str) -> None:
     with pytest.raises(NotImplementedError):
         getattr(Policy(), method)(0)
-    assert Policy().step is None
+    assert Policy().steps is None

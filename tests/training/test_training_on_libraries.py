@@ -141,7 +141,7 @@ def test_jax_traces_the_whole_training_step(case: cases.OptimizerCase, loss: Any
     model = Model(network, loss, case.optimizer, backend="jax").build((2, 3))
     target = np.zeros(8, np.int32) if loss.target_kind == "class" else np.zeros((8, CLASSES), np.float32)
     batch = (np.zeros((8, 2, 3), np.uint8), target, np.full(8, 1 / 8, np.float32))
-    step = partial(model._train, model.backend.xp)
+    step = partial(model._train.whole, model.backend.xp)
     jaxpr = jax.make_jaxpr(step)(model.state, tuple(map(model.backend.asarray, batch)))
     assert len(jaxpr.out_avals) == len(jax.tree.leaves(model.state)) + 1
 
@@ -150,7 +150,7 @@ def test_jax_traces_the_whole_training_step(case: cases.OptimizerCase, loss: Any
 def test_jax_lets_a_models_compiled_steps_go_with_the_model() -> None:
     model = small_model("jax")
     model.fit(*data())
-    step = weakref.ref(model._train)
+    step = weakref.ref(model._train.whole)
     del model
     gc.collect()
     assert step() is None

@@ -13,6 +13,7 @@ from anynet.backends.base import Array, Backend, Step
 from anynet.backends.compiling import compiled
 from anynet.backends.numpy.blas import threads
 from anynet.backends.numpy.step import CompiledStep
+from anynet.distributed import Communicator
 from anynet.errors import warn
 from anynet.tracing.trees import leaves, structure
 
@@ -110,6 +111,9 @@ class NumPyBackend(Backend):
         # Always with one thread, so that the check does not depend on what other threads compute.
         with threads(one=True):
             return compiled(self, CompiledStep, CompiledStep.run, step, state, batches, data)
+
+    def all_reduce(self, comm: Communicator, x: Array, out: Array) -> Array:
+        return comm.total(x, out)
 
     def clear_cache(self) -> None:
         with self._lock:

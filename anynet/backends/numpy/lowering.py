@@ -104,6 +104,8 @@ def calls_of(x: Value, inputs: list[Any], out: Any) -> list[Call]:
         call = _reduction(x, inputs[0], out)
     elif x.op == "matmul":
         call = _product(inputs[0], inputs[1], out)
+    elif x.op == "all_reduce":
+        call = partial(x.attributes["function"], inputs[0], out)
     elif x.op == "take":
         call = partial(np.take, *inputs, x.attributes["axis"], out, "raise")
     elif x.op == "astype":

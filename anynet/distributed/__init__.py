@@ -1,0 +1,34 @@
+"""Many processes that train one model, and the sums that they make together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anynet.distributed.communicator import Communicator, is_silent, silent
+from anynet.distributed.threads import run_threads
+from anynet.errors import UsageError, shown
+
+__all__ = ["Communicator", "is_silent", "run_threads", "select", "silent"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def select(comm: Any) -> Communicator:
+    """The communicator for what a user gives: None for one process, or one of mpi4py or of this package.
+
+    Raises
+    ------
+    UsageError
+        When it is none of these.
+    """
+    if comm is None:
+        return Communicator()
+    if isinstance(comm, Communicator):
+        return comm
+    if type(comm).__module__.partition(".")[0] == "mpi4py":
+        from anynet.distributed.mpi import MPICommunicator
+
+        return MPICommunicator(comm)
+    raise UsageError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, or None, but is {shown(comm)}")

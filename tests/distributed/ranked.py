@@ -1,0 +1,69 @@
+"""Trainings that ranks do together and one process does alone: one for each layer, loss and optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anynet import Model, nn
+from anynet.checks import cases
+from anynet.distributed import Communicator
+from anynet.training import EarlyStopping
+
+# Two hundred steps: batches of 16 that 2, 4 and 8 ranks share, and a last one of 6 or 5 rows that 4 or 8 do not.
+EPOCHS, BATCH, ROWS = 25, 16, 7 * 16 + 6
+
+
+class Case(NamedTuple):
+    name: str
+    network: nn.Layer
+    loss: nn.Loss
+    optimizer: nn.Optimizer
+    shape: tuple[int, ...]
+
+    @property
+    def tolerance(self) -> float:
+        return 1e-9 if isinstance(self.optimizer, nn.Adam) else 1e-12
+
+
+def each() -> Iterator[Case]:
+    """Each layer between two of weights, and each loss and each optimizer on a network with every kind of trouble."""
+    for name, layer, shape in cases.LAYERS:
+        network = nn.Sequential(nn.Linear(shape[-1]), nn.Tanh(), layer, nn.Flatten(), nn.Dropout(0.3), nn.Linear(3))
+        yield Case(name, network, nn.CrossEntropyLoss(), nn.SGD(0.05, momentum=0.5), shape)
+    troubled = nn.Linear(8), nn.BatchNorm(), nn.ReLU(), nn.Dropout(0.2)
+    for name, loss, (outputs,) in cases.LOSSES:
+        last = (nn.Linear(outputs), nn.Sigmoid()) if isinstance(loss, nn.BCELoss) else (nn.Linear(outputs),)
+        yield Case(name, nn.Sequential(*troubled, *last), loss, nn.SGD(0.05), (4,))
+    for name, optimizer in cases.OPTIMIZERS:
+        usual = replace(optimizer, lr=nn.Adam().lr) if isinstance(optimizer, nn.Adam) else optimizer
+        yield Case(name, nn.Sequential(*troubled, nn.Linear(3)), nn.MSELoss(), usual, (4,))
+
+
+def data_of(case: Case) -> tuple[Any, Any, Any]:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(ROWS, *case.shape))
+    _, outputs = case.network.parameters(case.shape)
+    return x, cases.draw_target(generator, case.loss, (ROWS, *outputs)), cases.draw_weight(generator, ROWS)
+
+
+def trained(case: Case, comm: Communicator | None, backend: str, **options: Any) -> tuple[Model, list[Any]]:
+    """The model of one rank, and its history, after a training with everything that ranks must agree on."""
+    x, y, weight = data_of(case)
+    model = Model(
+        case.network, case.loss, case.optimizer, clip_norm=1.0, backend=backend, dtype="float64", seed=1, comm=comm
+    )
+    history = model.fit(
+        x,
+        y,
+        sample_weight=weight,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        validation_data=(x[:37], y[:37]),
+        callbacks=[EarlyStopping(patience=EPOCHS)],
+        **options,
+    )
+    return model, history
