@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from anynet import __version__
+from anynet.cli.launcher import run_job, started
 from anynet.errors import AnynetError, DataError, UsageError, did_you_mean, unknown
 
 FAILURE = 1
@@ -42,13 +43,20 @@ COMMANDS = {
     "parity": "check that backends agree with each other",
     "gradcheck": "check every gradient against numerical differences",
 }
+ON_MANY_RANKS = ("train", "evaluate", "predict")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; each error and each warning is one line on stderr."""
     _open_what_is_closed()
-    parsed, command = _parse(sys.argv[1:] if arguments is None else arguments)
+    return run_job(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parsed, command = _parse(arguments)
     try:
+        if started() > 1 and parsed.command not in ON_MANY_RANKS:
+            raise UsageError(f"{parsed.command} is for one process, but {started()} were started: leave mpirun out")
         with warnings.catch_warnings():
             warnings.showwarning = lambda text, *_, **__: _say(parsed.command, f"warning: {text}")
             code = int(command.run(parsed))

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from anynet.cli.backends import say_backend
 from anynet.cli.config import FIELDS, TrainConfig, resolve
 from anynet.cli.data import data_of, split
 from anynet.cli.json_output import as_json
+from anynet.cli.launcher import communicator
 from anynet.cli.network import check_split, imprecise_columns, network_for
 from anynet.cli.options import add_data, add_json, add_options
 from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFolder
@@ -24,7 +26,7 @@ from anynet.errors import UsageError
 from anynet.model import Checkpoints, Model, atomic_files
 from anynet.model.checkpoints import latest
 from anynet.nn import SGD, Linear, LinearDecay, Sequential
-from anynet.training import EarlyStopping, Progress, TensorBoard
+from anynet.training import Callback, EarlyStopping, Progress, TensorBoard
 
 Part = tuple[Any, Any] | None
 
@@ -68,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         TensorBoard.library()
     if not arguments.checkpoint_seconds >= 0:
         raise UsageError(f"checkpoint_seconds must be 0 or more, but is {arguments.checkpoint_seconds:g}")
+    comm = communicator()
     resumed = Path(arguments.resume) if "resume" in arguments else None
     config = _config_of(resumed, arguments) if resumed else resolve(_or_mnist(vars(arguments)))
     optimizer = SGD(lr=config.lr, momentum=config.momentum)
@@ -75,7 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     backend = select(config.backend, config.dtype, config.precision)
     path = Path(arguments.out) if "out" in arguments else resumed
     # An error about the folder comes before data are read.
-    folder = RunFolder(path, "", config, "overwrite" in arguments, bool(resumed)) if path else None
+    with comm.together():
+        is_written = comm.rank == 0 and path
+        folder = RunFolder(path, "", config, "overwrite" in arguments, bool(resumed)) if is_written else None
     data = data_of(config)
     task = task_of(data, config.target, config.max_classes)
     test = None if data.y_test is None else (data.x_test, data.y_test)
@@ -86,19 +91,23 @@ def run(arguments: argparse.Namespace) -> int:
     _say_what_is_trained(network, task, data, held_out, test, config.dtype)
     steps = config.epochs * math.ceil(len(data.x) / config.batch_size)
     optimizer = dataclasses.replace(optimizer, lr=LinearDecay(config.lr, steps))
-    model = Model(network, task.loss, optimizer, backend=backend, seed=config.seed)
+    model = Model(network, task.loss, optimizer, backend=backend, seed=config.seed, comm=comm)
     model.metadata = dict(task._asdict())
-    folder = folder or RunFolder(None, data.name, config)
     watched = held_out or test
     if config.patience and not watched:
         raise UsageError("patience needs a part of the data to measure: give --validation a share above 0")
-    folder.begin()
-    try:
-        interrupted = _fit(model, task, data, watched, config, folder, arguments)
-        folder.finish(model, interrupted)
-    finally:
-        folder.abandon()
-    result = _result(model, task, held_out, test, folder)
+    resume = _checkpoint_of(resumed) if resumed else None
+    with ExitStack() as stack:
+        with comm.together():
+            if comm.rank == 0:
+                folder = folder or RunFolder(None, data.name, config)
+                folder.begin()
+                stack.callback(folder.abandon)
+        interrupted = _fit(model, task, data, watched, config, folder, resume, arguments)
+        with comm.together():
+            if folder:
+                folder.finish(model, interrupted)
+    result = _result(model, task, held_out, test, config, folder)
     print(as_json(result) if arguments.json else _summary(result, interrupted))
     return INTERRUPTED if interrupted else 0
 
@@ -155,14 +164,22 @@ def _fit(
     data: Dataset,
     watched: Part,
     config: TrainConfig,
-    folder: RunFolder,
+    folder: RunFolder | None,
+    resume: Path | None,
     arguments: argparse.Namespace,
 ) -> bool:
-    """Train, and return whether Ctrl-C has stopped it; the model then keeps what it has learnt so far."""
+    """Train, and return whether Ctrl-C has stopped it; the model then keeps what it has learnt so far.
+
+    Only rank 0 has a folder, and writes.
+    """
     validation = (watched[0], task.encode(watched[1])) if watched else None
     targets = task.encode(data.y)
-    watchers = [EarlyStopping(patience=config.patience)] if config.patience else []
-    shown = [TensorBoard(folder.writing / TENSORBOARD)] if arguments.tensorboard else []
+    callbacks: list[Callback] = [EarlyStopping(patience=config.patience)] if config.patience else []
+    checkpoints = None
+    if folder:
+        callbacks += [folder, Progress()]
+        callbacks += [TensorBoard(folder.writing / TENSORBOARD)] if arguments.tensorboard else []
+        checkpoints = Checkpoints(folder.checkpoints, every_seconds=arguments.checkpoint_seconds)
     try:
         model.fit(
             data.x,
@@ -170,9 +187,9 @@ def _fit(
             epochs=config.epochs,
             batch_size=config.batch_size,
             validation_data=validation,
-            callbacks=[folder, Progress(), *watchers, *shown],
-            checkpoints=Checkpoints(folder.checkpoints, every_seconds=arguments.checkpoint_seconds),
-            resume=_checkpoint_of(folder) if "resume" in arguments else None,
+            callbacks=callbacks,
+            checkpoints=checkpoints,
+            resume=resume,
             debug=arguments.debug,
         )
     except KeyboardInterrupt:
@@ -182,20 +199,21 @@ def _fit(
     return False
 
 
-def _checkpoint_of(folder: RunFolder) -> Path | None:
+def _checkpoint_of(run: Path) -> Path | None:
     """The checkpoint to resume from; None, with a message, if the run stopped before it wrote one."""
-    found = latest(folder.checkpoints)
+    found = latest(run / CHECKPOINTS)
     if found is None:
-        print(f"{folder.path} has no checkpoint yet, so it begins anew", file=sys.stderr)
+        print(f"{run} has no checkpoint yet, so it begins anew", file=sys.stderr)
     return found
 
 
-def _result(model: Model, task: Task, held_out: Part, test: Part, folder: RunFolder) -> dict[str, Any]:
-    result: dict[str, Any] = {"run": str(folder.path), "backend": folder.config.backend, "epochs": model.epoch}
+def _result(model: Model, task: Task, held_out: Part, test: Part, config: TrainConfig, folder: Any) -> dict[str, Any]:
+    run = str(folder.path) if folder else ""
+    result: dict[str, Any] = {"run": run, "backend": config.backend, "epochs": model.epoch}
     for name, part in (("validation", held_out), ("test", test)):
         if part:
             result |= {f"{name}_{key}": value for key, value in measure(model, task, *part).items()}
-    if folder.history:
+    if folder and folder.history:
         seconds = sum(record["seconds"] for record in folder.history)
         samples = sum(record["seconds"] * record["samples_per_second"] for record in folder.history)
         if seconds > 0:

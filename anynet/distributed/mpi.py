@@ -16,6 +16,11 @@ class MPICommunicator(Communicator):
     ----------
     comm : mpi4py.MPI.Intracomm
         Its messages stay apart from ours, which use a duplicate that all models share.
+
+    Attributes
+    ----------
+    local_rank, local_ranks : int
+        The number of this process among those on the same machine, and how many these are.
     """
 
     def __init__(self, comm: Any) -> None:
@@ -24,6 +29,9 @@ class MPICommunicator(Communicator):
         self._mpi = MPI
         self._comm = _duplicate(comm)
         self.rank, self.ranks = comm.rank, comm.size
+        neighbours = comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self.local_rank, self.local_ranks = neighbours.rank, neighbours.size
+        neighbours.Free()
 
     def total(self, x: Any, out: Any) -> Any:
         self._comm.Allreduce(self._mpi.IN_PLACE if x is out else x, out)

@@ -133,7 +133,7 @@ class Model(BaseModel):
         with self.comm.together():
             epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
             check_divides(batch_size, self.comm.ranks)
-            told = Callbacks(check_callbacks(callbacks))
+            told = Callbacks(check_callbacks(callbacks), self.comm)
             shape, x, target, weight = self._checked_samples(self.input_shape, x, y, sample_weight)
             warn_of_one_class(target, self.loss)
             validation = None
@@ -161,8 +161,9 @@ class Model(BaseModel):
             check_same_everywhere(self, fit, x, target, weight)
             stack.enter_context(told.until_the_end(self))
             go_on = told.tell("on_fit_begin", self, fit.last_epoch - self.epoch, len(x))
-            if checkpoint:
-                checkpoint.restore_callbacks(told, self)
+            with self.comm.together():
+                if checkpoint:
+                    checkpoint.restore_callbacks(told, self)
             if go_on:
                 most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
                 policy = FitPolicy(self, fit, weight, validation)
@@ -226,7 +227,7 @@ class Model(BaseModel):
         model_file.write(Path(path), arrays, self.description(state))
 
     @classmethod
-    def load(cls, path: str | Path, *, backend: str = "numpy", known: Iterable[type] = ()) -> Model:
+    def load(cls, path: str | Path, *, backend: str = "numpy", known: Iterable[type] = (), comm: Any = None) -> Model:
         """Read a model from a file that `save` wrote.
 
         You can continue to train it, but with a new optimizer state: velocities, or Adam's moments and step count, are
@@ -239,6 +240,8 @@ class Model(BaseModel):
             Any backend; it need not be the one on which the model was trained.
         known : iterable of type
             Your own classes of layers, losses, optimizers or metrics that the model uses.
+        comm : communicator of mpi4py, optional
+            As for a new model.
 
         Raises
         ------
@@ -251,7 +254,7 @@ class Model(BaseModel):
             parts = [model_file.build(description[part], known) for part in ("network", "loss", "optimizer")]
             settings = {name: description[name] for name in ("clip_norm", "dtype", "seed")}
             settings["metrics"] = model_file.build(description["metrics"], known)
-            model = cls(*parts, backend=backend, **settings)
+            model = cls(*parts, backend=backend, comm=comm, **settings)
             model.epoch = description["epoch"]
             model.metadata = description["metadata"]
             shape = tuple(description["input_shape"])

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
+from anynet.distributed import Communicator
 from anynet.errors import UsageError
 from anynet.training.fit_state import Record
 
@@ -66,21 +67,30 @@ class Callback:
 
 
 class Callbacks:
-    """All callbacks of one training; those that are `last` are called after the others."""
+    """All callbacks of one training; those that are `last` are called after the others.
 
-    def __init__(self, callbacks: Iterable[Callback]) -> None:
+    Parameters
+    ----------
+    callbacks : iterable of Callback
+        Each rank has its own, and all hear of the same events.
+    comm : Communicator, optional
+    """
+
+    def __init__(self, callbacks: Iterable[Callback], comm: Communicator | None = None) -> None:
         self.given = list(callbacks)
+        self._comm = comm or Communicator()
         self._in_order = sorted(self.given, key=lambda callback: callback.last)
 
     def tell(self, event: str, *what: Any) -> bool:
-        """Call the method `event` of every callback; return False if one of them has raised `StopTraining`."""
+        """Call the method `event` of every callback; return False if one, on any rank, has raised `StopTraining`."""
         go_on = True
-        for callback in self._in_order:
-            try:
-                getattr(callback, event)(*what)
-            except StopTraining:
-                go_on = False
-        return go_on
+        with self._comm.together():
+            for callback in self._in_order:
+                try:
+                    getattr(callback, event)(*what)
+                except StopTraining:
+                    go_on = False
+        return not self._comm.any(not go_on)
 
     @contextmanager
     def until_the_end(self, model: Any) -> Iterator[None]:

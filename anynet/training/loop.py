@@ -143,11 +143,9 @@ class Loop:
         for chunk in self._ready_everywhere(batches):
             fit.pending.append(model.train_on(chunk, self.source.data, self.policy.steps))
             fit.rows += chunk.rows
-            with model.comm.together():
-                # Check the losses of the previous chunk while the device works on this one.
-                self._read_losses(but=0 if self.most_steps == 1 else 1)
-                go_on = self.callbacks.tell("on_batches_end", model, chunk.rows)
-            go_on = not model.comm.any(not go_on)
+            # Check the losses of the previous chunk while the device works on this one.
+            self._read_losses(but=0 if self.most_steps == 1 else 1)
+            go_on = self.callbacks.tell("on_batches_end", model, chunk.rows)
             if not go_on and fit.rows == fit.samples:
                 fit.last_epoch = model.epoch + 1
             self._pause()
@@ -176,10 +174,9 @@ class Loop:
         fit.rows, fit.losses = 0, []
         go_on = self.policy.end_epoch(record)
         fit.history.append(record)
+        go_on = self.callbacks.tell("on_epoch_end", model, record) and go_on
         with model.comm.together():
-            go_on = self.callbacks.tell("on_epoch_end", model, record) and go_on
             record.update(_numbers(record))
-        go_on = not model.comm.any(not go_on)
         if not go_on:
             fit.last_epoch = model.epoch
         return go_on

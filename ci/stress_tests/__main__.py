@@ -7,6 +7,7 @@ claims      small files that claim to hold much: refused, or of use, in less tha
 threads     ten threads read, save and pickle a model while it trains, on each backend
 overwrites  runs that are killed while they replace another, or that two processes replace at once
 kills       training that is killed and interrupted, and resumed to the bytes of one that was not
+ranks       one of two ranks is killed or interrupted: the job ends, and is resumed on 1, 2 or 4
 memory      many steps, and many models, leave no memory in use
 cost        what checkpoints, and looking for what is not finite, add to training
 """
@@ -26,6 +27,7 @@ import kinds
 import memory
 import mutations
 import overwrites
+import ranks
 import report
 import threads
 
@@ -61,6 +63,7 @@ PARTS: dict[str, Part] = {
     "threads": lambda o, root: [threads.attack(name, o.threads_fits, root / name, o.seconds) for name in o.backends],
     "overwrites": lambda o, root: [overwrites.attack(root, o.overwrites, o.seed, o.seconds)],
     "kills": lambda o, root: [kills.attack(root, o.kills, o.interrupts, o.seed, o.seconds)],
+    "ranks": lambda o, root: [ranks.attack(root, o.rank_kills, o.seed, o.seconds)],
     "memory": lambda o, root: memory.attack(
         o.steps, o.models, [name for name in o.backends if name in ("numpy", "torch")]
     ),
@@ -100,6 +103,7 @@ def _options() -> argparse.Namespace:
         ("overwrites", 500, "SIGKILLs of overwrites"),
         ("kills", 300, "SIGKILLs of kills"),
         ("interrupts", 100, "SIGINTs of kills"),
+        ("rank-kills", 100, "signals of ranks"),
         ("steps", 10_000, "steps of memory"),
         ("models", 500, "models of memory"),
         ("turns", 9, "turns of cost"),

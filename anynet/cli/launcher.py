@@ -1,0 +1,116 @@
+"""What a command does when mpirun, or another launcher of MPI, has started it as many processes."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from anynet.distributed import Communicator
+from anynet.errors import UsageError
+
+# How MPICH and Intel MPI, Open MPI, and Slurm say how many processes there are, and which of them this is.
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
+# With one of these, the user has chosen the number of threads.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# How long a rank that has failed waits for the others to fail, too, before it ends them.
+SECONDS_TO_FOLLOW = 1.0
+# How much of what a rank has said is shown when it fails alone.
+LAST_WORDS = 4000
+
+
+def started() -> int:
+    """How many processes a launcher has started; 1 without one."""
+    return int(_told(SIZES, "1"))
+
+
+def run_job(command: Callable[[], int]) -> int:
+    """Run a command as one of the processes that a launcher has started, and return its exit code.
+
+    Only rank 0 prints. If any rank fails, all end.
+    """
+    if started() == 1:
+        return command()
+    said = io.StringIO()
+    if _told(RANKS, "0") != "0":
+        sys.stdout, sys.stderr = io.StringIO(), said
+    try:
+        code = command()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    return _left(code, said)
+
+
+@cache
+def communicator() -> Communicator:
+    """All processes of the job; this one gets its share of the machine's cores.
+
+    Raises
+    ------
+    UsageError
+        When mpi4py is missing, or belongs to another MPI than the launcher.
+    """
+    if started() == 1:
+        return Communicator()
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise UsageError(
+            f"{started()} processes were started, and need mpi4py to train together: pip install mpi4py ({error})"
+        ) from None
+    from anynet.distributed.mpi import MPICommunicator
+
+    if MPI.COMM_WORLD.size != started():
+        raise UsageError(
+            f"{started()} processes were started, but mpi4py sees {MPI.COMM_WORLD.size}: use the mpirun of the MPI "
+            "that mpi4py was installed for"
+        )
+    comm = MPICommunicator(MPI.COMM_WORLD)
+    _share_cores(comm.local_ranks)
+    return comm
+
+
+def _told(names: tuple[str, ...], otherwise: str) -> str:
+    return next((os.environ[name] for name in names if name in os.environ), otherwise)
+
+
+def _share_cores(ranks: int) -> None:
+    """Use as many threads as there are cores for each of the ranks on this machine; more would wait for each other."""
+    if any(name in os.environ for name in THREADS):
+        return
+    from threadpoolctl import threadpool_limits
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // ranks)
+    threadpool_limits(threads)
+    # For a library that is loaded later.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def _left(code: int, said: io.StringIO) -> int:
+    """Wait until all ranks leave, and return the largest exit code; a rank that has failed ends those that stay."""
+    if not communicator.cache_info().currsize:
+        return code
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    mine = np.asarray([code])
+    largest = np.zeros_like(mine)
+    request, deadline = world.Iallreduce(mine, largest, MPI.MAX), time.monotonic() + SECONDS_TO_FOLLOW
+    while not request.Test():
+        if code and time.monotonic() > deadline:
+            words = said.getvalue()[-LAST_WORDS:].strip()
+            print(f"rank {world.rank} ends all ranks\n{words}", file=sys.__stderr__, flush=True)
+            world.Abort(code)
+        time.sleep(0.001)
+    return int(largest[0])
