@@ -130,17 +130,23 @@ class BaseModel:
 
     def _make_steps(self) -> None:
         backend, parts = self.backend, (self.network, self.loss)
-        decays = self.layout.decays(np) if self.optimizer.weight_decay else ()
-        decays = tuple(backend.asarray(decay) for decay in decays)
-
-        def train(comm: Communicator | None) -> Step:
-            differentiate = loss_and_gradient(backend, *parts, self.layout, self.seed, comm)
-            return training_step(backend, differentiate, self.optimizer, self.layout, decays, self.clip_norm)
-
-        self._train = training_steps(train, self.comm)
+        self._train = self._training_steps()
         metrics = self.measured
         self._evaluation = evaluation_step(backend, *parts, metrics, self.layout), metrics
         self._predict = prediction_step(backend, self.network, self.layout)
+
+    def _training_steps(self, most_rows: int | None = None) -> Steps:
+        """The training steps, which compute a batch in pieces of `most_rows` over all ranks."""
+        backend, layout = self.backend, self.layout
+        decays = layout.decays(np) if self.optimizer.weight_decay else ()
+        decays = tuple(backend.asarray(decay) for decay in decays)
+
+        def train(comm: Communicator | None) -> Step:
+            rows = most_rows // comm.ranks if most_rows and comm else most_rows
+            differentiate = loss_and_gradient(backend, self.network, self.loss, layout, self.seed, comm, rows)
+            return training_step(backend, differentiate, self.optimizer, layout, decays, self.clip_norm)
+
+        return training_steps(train, self.comm)
 
     @property
     def measured(self) -> tuple[Metric, ...]:

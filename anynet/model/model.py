@@ -83,6 +83,7 @@ class Model(BaseModel):
         *,
         epochs: int = 1,
         batch_size: int = 32,
+        accumulate: int = 1,
         sample_weight: Any = None,
         validation_data: tuple[Any, ...] | None = None,
         callbacks: Iterable[Callback] = (),
@@ -100,7 +101,10 @@ class Model(BaseModel):
         y : array of shape (samples, ...)
             As the loss needs: class numbers of shape (samples,), or probabilities or values in the output's shape.
         epochs, batch_size : int
-            The last, shorter batch of an epoch is trained on too.
+            The last, shorter batch of an epoch is trained on too. On many ranks, it is the size of the whole batch.
+        accumulate : int
+            Add up the gradients of this many batches for each update of the weights: that of one large batch, in the
+            memory for a small one. Batch normalization still uses each small batch's own statistics.
         sample_weight : array of shape (samples,), optional
             Each batch's loss is the mean over its samples with these weights; all 1 if left out.
         validation_data : (x, y) or (x, y, sample_weight), optional
@@ -132,6 +136,7 @@ class Model(BaseModel):
         """
         with self.comm.together():
             epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
+            accumulate = check_whole("accumulate", accumulate, least=1)
             check_divides(batch_size, self.comm.ranks)
             told = Callbacks(check_callbacks(callbacks), self.comm)
             shape, x, target, weight = self._checked_samples(self.input_shape, x, y, sample_weight)
@@ -142,7 +147,7 @@ class Model(BaseModel):
             directions = {"loss": False}
             if validation:
                 directions |= {"val_loss": False, **{f"val_{one.name}": one.higher_is_better for one in self.measured}}
-            fit = FitState(self.epoch, epochs, self.epoch + epochs, len(x), batch_size, directions)
+            fit = FitState(self.epoch, epochs, self.epoch + epochs, len(x), batch_size * accumulate, directions)
             checkpoint = None
             if resume is not None:
                 checkpoint = Checkpoint(Path(resume), self, shape, fit)
@@ -157,7 +162,7 @@ class Model(BaseModel):
                     writer = stack.enter_context(checkpoints.writer(self, fit, told, step, resumed=checkpoint))
                 if checkpoint:
                     checkpoint.restore(self)
-                source = make_source(self.backend, (x, target), self.comm)
+                source = make_source(self.backend, (x, target), self.comm, batch_size)
             check_same_everywhere(self, fit, x, target, weight)
             stack.enter_context(told.until_the_end(self))
             go_on = told.tell("on_fit_begin", self, fit.last_epoch - self.epoch, len(x))
@@ -167,6 +172,7 @@ class Model(BaseModel):
             if go_on:
                 most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
                 policy = FitPolicy(self, fit, weight, validation)
+                policy.steps = self._training_steps(batch_size) if accumulate > 1 else None
                 Loop(self, fit, source, policy, told, writer.save if writer else None, most_steps).run()
         return fit.history
 

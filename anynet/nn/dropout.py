@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,12 +58,11 @@ def random_bits(xp: Namespace, like: Array, ctx: Context) -> Array:
     The bits are a hash of the number's position in the whole batch, the step and the context's seed: `lowbias32` of
     C. Wellons, "Prospecting for hash functions" (2018). It needs only arithmetic modulo 2^32, which every library has.
     """
-    count = 1
-    for length in like.shape:
-        count *= length
+    width = math.prod(like.shape[1:])
+    count = like.shape[0] * width
     bits = xp.arange(count, dtype=xp.int32, device=device_of(like))
-    first, seed = ctx.rank * count, ctx.seed * _GOLDEN_RATIO
-    # Inside JAX's shard_map, the rank is an array.
+    first, seed = ctx.first_row * width, ctx.seed * _GOLDEN_RATIO
+    # Inside JAX's shard_map, the first row is an array.
     bits = _hashed(bits + (_signed(first + seed) if isinstance(first, int) else first + _signed(seed)))
     if ctx.step is not None:
         bits = _hashed(bits + xp.reshape(xp.astype(ctx.step, xp.int32), (1,)) * _signed(_GOLDEN_RATIO))

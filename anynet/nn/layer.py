@@ -62,8 +62,10 @@ class Context:
         Seed of all random numbers.
     step : 0-d array of int, optional
         The number of the training step.
-    rank, ranks : int
-        The batch is part `rank`, from 0, of `ranks` equal parts of a larger batch; other processes have the others.
+    ranks : int
+        The batch is one of so many equal parts of a larger batch; other processes have the others.
+    first_row : int or 0-d array of int
+        The place of its first row in the larger batch.
     total : callable
         ``(xp, *arrays) -> arrays``: the sums over all parts, in one message. The arrays have one dtype.
     """
@@ -71,8 +73,8 @@ class Context:
     training: bool = False
     seed: int = 0
     step: Array = None
-    rank: Any = 0
     ranks: int = 1
+    first_row: Any = 0
     total: Callable[..., tuple[Array, ...]] = lambda xp, *arrays: arrays
 
     def at(self, place: int) -> Context:

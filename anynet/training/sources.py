@@ -68,12 +68,17 @@ class SharedSource:
     source : ResidentSource or StreamedSource
         Each rank has one, of all rows, and takes only its own from it.
     comm : Communicator
+    most_rows : int, optional
+        The ranks divide each piece of so many rows of a batch, not the batch, as the step computes it.
     """
 
-    def __init__(self, source: ResidentSource | StreamedSource, comm: Communicator) -> None:
+    def __init__(
+        self, source: ResidentSource | StreamedSource, comm: Communicator, most_rows: int | None = None
+    ) -> None:
         self.source = source
         self.data = source.data
         self.comm = comm
+        self.most_rows = most_rows
 
     def batches(
         self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
@@ -89,20 +94,31 @@ class SharedSource:
             if size % ranks:
                 yield from self.source.batches(given[0], given[1:], size, most_steps)
                 continue
-            mine = [array.reshape(-1, ranks, size // ranks)[:, self.comm.rank].reshape(-1) for array in given]
+            places = self._places(size)
+            mine = [array.reshape(-1, size)[:, places].reshape(-1) for array in given]
             for chunk in self.source.batches(mine[0], tuple(mine[1:]), size // ranks, most_steps):
                 yield chunk._replace(batch_size=size, is_shared=True)
+
+    def _places(self, size: int) -> Any:
+        """The places of this rank's rows in a batch."""
+        most_rows = self.most_rows or size
+        starts = range(0, size, most_rows)
+        parts = ((start, self.comm.part(min(most_rows, size - start))) for start in starts)
+        return np.concatenate([np.arange(start + part.start, start + part.stop) for start, part in parts])
 
 
 Source: TypeAlias = ResidentSource | StreamedSource | SharedSource
 
 
-def make_source(backend: Backend, data: tuple[Any, ...], comm: Communicator) -> Source:
-    """A resident source if the data are in memory and small enough for the device, else a streamed one."""
+def make_source(backend: Backend, data: tuple[Any, ...], comm: Communicator, most_rows: int | None = None) -> Source:
+    """A resident source if the data are in memory and small enough for the device, else a streamed one.
+
+    On many ranks, it is a `SharedSource`, with these `most_rows`.
+    """
     on_disk = any(isinstance(array, OnDisk) for array in data)
     is_streamed = on_disk or sum(array.nbytes for array in data) > backend.resident_bytes()
     source = StreamedSource(backend, data) if is_streamed else ResidentSource(backend, data)
-    return source if comm.ranks == 1 else SharedSource(source, comm)
+    return source if comm.ranks == 1 else SharedSource(source, comm, most_rows)
 
 
 def _take(array: Any, rows: Any) -> Any:

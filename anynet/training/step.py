@@ -96,30 +96,61 @@ def loss_and_gradient(
     layout: Layout,
     seed: int = 0,
     comm: Communicator | None = None,
+    most_rows: int | None = None,
 ) -> Gradient:
     """Make the function ``(xp, state, batch) -> (loss, gradient as blocks, new buffers)``.
 
-    A batch is (x, target, weight); its weights sum to 1. `seed` is for layers that draw random numbers. With a `comm`,
-    a batch is this rank's part of a larger one, and loss and gradient are sums over all ranks.
+    Parameters
+    ----------
+    backend, network, loss, layout
+        A batch is (x, target, weight); its weights sum to 1.
+    seed : int
+        For layers that draw random numbers.
+    comm : Communicator, optional
+        If given, a batch is this rank's part of a larger one, and loss and gradient are sums over all ranks.
+    most_rows : int, optional
+        A batch of more rows is computed in pieces of so many, one after the other, whose gradients are added up.
     """
     floats = as_floats(backend, network)
 
-    def differentiate(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
-        x, target, weight = batch[:3]
+    def of_piece(xp: Namespace, state: State, piece: tuple[Array, ...], ctx: Context) -> tuple[Array, Blocks, Blocks]:
+        x, target, weight = piece
         p = layout.unpack(xp, state.parameters, state.buffers)
-        ctx = Context(training=True, seed=seed, step=state.step)
-        if comm:
-            ctx = replace(ctx, rank=backend.rank_of(comm), ranks=comm.ranks, total=partial(backend.total, comm))
         prediction, saved = network.forward(xp, p, floats(xp, x), ctx)
         value, dprediction = loss(xp, prediction, target, weight)
         buffers = state.buffers
         if network.updates_buffers:
             buffers = layout.pack_buffers(xp, network.update_buffers(xp, p, saved), p)
         _, gradients = network.backward(xp, p, saved, dprediction, need_dx=False)
-        value, *blocks = ctx.total(xp, value, *layout.pack(xp, gradients))
-        return value, tuple(blocks), buffers
+        return value, layout.pack(xp, gradients), buffers
+
+    def differentiate(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
+        ctx = Context(training=True, seed=seed, step=state.step)
+        if comm:
+            ctx = replace(ctx, ranks=comm.ranks, total=partial(backend.total, comm))
+        rank = backend.rank_of(comm) if comm else 0
+        done = 0
+        sums: list[Array] = []
+        for piece in _pieces(batch[:3], most_rows):
+            rows = piece[0].shape[0]
+            # Each piece has rows of all ranks: of the first rank, then of the second, and so on.
+            ctx = replace(ctx, first_row=done * ctx.ranks + rank * rows)
+            value, blocks, buffers = of_piece(xp, state, piece, ctx)
+            state, done = state._replace(buffers=buffers), done + rows
+            sums = [a + b for a, b in zip(sums, (value, *blocks), strict=True)] if sums else [value, *blocks]
+        value, *totals = ctx.total(xp, *sums)
+        return value, tuple(totals), state.buffers
 
     return differentiate
+
+
+def _pieces(batch: tuple[Array, ...], most_rows: int | None) -> list[tuple[Array, ...]]:
+    """A batch as pieces of so many rows; the last may have fewer."""
+    rows = batch[0].shape[0]
+    if most_rows is None or rows <= most_rows:
+        return [batch]
+    starts = range(0, rows, most_rows)
+    return [tuple(array[start : min(start + most_rows, rows), ...] for array in batch) for start in starts]
 
 
 def evaluation_step(backend: Backend, network: Layer, loss: Loss, metrics: tuple[Metric, ...], layout: Layout) -> Step:
