@@ -82,6 +82,10 @@ class Communicator:
         """
         return slice(self.rank * count // self.ranks, (self.rank + 1) * count // self.ranks)
 
+    def __deepcopy__(self, memo: Any) -> Communicator:
+        """Itself: a copy of a model or an estimator is trained by the same ranks."""
+        return self
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """A context that ends with an exception on all ranks if it does so on one; no collective calls are made in it.

@@ -101,6 +101,7 @@ class NetEstimator(Fitting):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy on the same library and device."""
         other = object.__new__(type(self))
+        memo[id(self.comm)] = self.comm
         for name, value in vars(self).copy().items():
             if name == "_model":
                 other._model = value.on(value.backend)
@@ -113,4 +114,8 @@ class NetEstimator(Fitting):
         kept = {name: value for name, value in super().__getstate__().items() if name not in _OF_ONE_CALL}
         if "_library" in kept:
             kept["_library"] = ArrayLibrary("numpy")
+        # Where it is read, there may be no MPI.
+        kept["comm"] = None
+        if "_made_of" in kept:
+            kept["_made_of"] = {**kept["_made_of"], "comm": None}
         return kept

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from anynet.errors import warn
 from anynet.estimators.samples import Samples
 from anynet.model import Model, evaluation
+from anynet.model.ranks import check_same_everywhere
 from anynet.training.batches import normalize_weights
 from anynet.training.callbacks import Callbacks
 from anynet.training.fit_state import FitState, Record
@@ -241,10 +242,11 @@ def run_epochs(policy: EpochPolicy, callbacks: Callbacks, max_iter: int, *, must
     directions = {"loss": False, **({"val_loss": False, "val_score": True} if policy.held_out else {})}
     sizes = len(samples.x), policy.settings.batch_size
     fit = FitState(model.epoch, max_iter, model.epoch + max_iter, *sizes, directions)
-    source = make_source(model.backend, (samples.x, samples.target), model.comm)
     policy.curves.n_iter_ = 0
     goes_on = False
     with model.training(fit), callbacks.until_the_end(model), policy.best_in_the_end():
+        source = make_source(model.backend, (samples.x, samples.target), model.comm)
+        check_same_everywhere(model, fit, tuple(array for array in samples if array is not None))
         go_on = callbacks.tell("on_fit_begin", model, max_iter, len(samples.x))
         goes_on = go_on and Loop(model, fit, source, policy, callbacks).run()
     if goes_on and must_converge:

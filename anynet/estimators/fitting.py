@@ -25,6 +25,7 @@ from anynet.estimators.samples import Samples, hold_back
 from anynet.estimators.validation import check_data, check_parts, check_weights
 from anynet.estimators.warm_start import transferred
 from anynet.model import Model
+from anynet.model.ranks import check_divides
 from anynet.nn import Layer, Loss, Optimizer
 from anynet.training import Callback
 from anynet.training.callbacks import Callbacks
@@ -78,6 +79,7 @@ class Fitting(BaseEstimator):
     n_iter_no_change: float = 10
     clip_norm: float | None = None
     backend: str = "auto"
+    comm: Any = None
 
     loss_: float = field(init=False)
     n_outputs_: int = field(init=False)
@@ -203,7 +205,8 @@ class Fitting(BaseEstimator):
         parts = self._model, self._steps, settings, self, samples, held_out, random
         policy = EpochPolicy(*parts, first=first, incremental=incremental)
         epochs = 1 if incremental else self.max_iter
-        return partial(run_epochs, policy, Callbacks(callbacks), epochs, must_converge=not incremental)
+        told = Callbacks(callbacks, self._model.comm)
+        return partial(run_epochs, policy, told, epochs, must_converge=not incremental)
 
     def _minimize(self, samples: Samples) -> None:
         options = {name: getattr(self, name) for name in ("max_iter", "max_fun", "tol")}
@@ -232,6 +235,8 @@ class Fitting(BaseEstimator):
         # Batch normalization cannot use a batch of one row.
         while rows % size == 1 and self._model.network.updates_buffers:
             size += 1
+        if size < rows:
+            check_divides(size, self._model.comm.ranks)
         return size
 
     def _prepare(self, x: Any, random: Any, first: bool, incremental: bool) -> None:
@@ -242,6 +247,7 @@ class Fitting(BaseEstimator):
         if same and repr(backend) == repr(self._model.backend) and hasattr(self, "_steps"):
             return
         self._model = self._model.on(backend) if same else self._new_model(backend, x.shape[1], random, first)
+        self._model.comm = self.comm
         self._made_of = settings
         if not same:
             self._rate = self._model.optimizer.lr

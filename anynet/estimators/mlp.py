@@ -25,6 +25,7 @@ _OURS: dict[str, Any] = {
     "batch_norm": ["boolean"],
     "layer_norm": ["boolean"],
     "backend": [str],
+    "comm": "no_validation",
 }
 
 
@@ -54,6 +55,9 @@ class MLPClassifier(Classification, Perceptron):
         A factor for each class, which multiplies the sample weights.
     backend : str
         ``auto`` uses the library and the device of X; see `anynet.backends.select` for other names.
+    comm : communicator of mpi4py, optional
+        Such as ``MPI.COMM_WORLD``: its processes train one model together, each on its part of every batch. Each makes
+        the same estimator, with a number as `random_state`, and the same calls with the same data.
 
     Attributes
     ----------
@@ -94,7 +98,7 @@ class MLPRegressor(Regression, Perceptron):
     Parameters
     ----------
     loss : {"squared_error", "poisson"} or Loss
-    activation, optimizer, clip_norm, dropout, batch_norm, layer_norm, backend
+    activation, optimizer, clip_norm, dropout, batch_norm, layer_norm, backend, comm
         As in `MLPClassifier`.
 
     Attributes

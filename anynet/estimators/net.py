@@ -64,6 +64,7 @@ _CONSTRAINTS: dict[str, Any] = {
     "optimizer": "no_validation",
     "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
     "backend": [str],
+    "comm": "no_validation",
 }
 
 
@@ -82,7 +83,7 @@ class NetClassifier(Classification, CustomNetwork):
     optimizer : Optimizer, optional
         The default is ``Adam()``.
     batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping, validation_fraction,
-    warm_start, verbose, clip_norm, class_weight, backend
+    warm_start, verbose, clip_norm, class_weight, backend, comm
         As in `MLPClassifier`.
 
     Attributes
@@ -119,7 +120,7 @@ class NetRegressor(Regression, CustomNetwork):
     loss : Loss, optional
         The default is `HalfMSELoss`.
     optimizer, batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping,
-    validation_fraction, warm_start, verbose, clip_norm, backend
+    validation_fraction, warm_start, verbose, clip_norm, backend, comm
         As in `NetClassifier`.
 
     Attributes

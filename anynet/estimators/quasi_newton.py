@@ -31,10 +31,15 @@ def minimize_loss(
     from scipy.optimize import OptimizeResult, minimize
 
     backend = model.backend
-    differentiate = penalized(loss_and_gradient(backend, model.network, model.loss, model.layout), decays, l2)
-    weight = np.ones(len(samples.x)) if samples.weight is None else samples.weight
-    rows = samples.x, samples.target, weight / weight.sum(), np.full(len(weight), 1 / weight.sum())
-    batch = tuple(backend.asarray(array[None]) for array in rows)
+    count = len(samples.x)
+    # As in epochs, each rank has its part of the rows if these can be divided equally, and else all.
+    comm = None if model.comm.ranks == 1 or count % model.comm.ranks else model.comm
+    differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, comm=comm)
+    differentiate = penalized(differentiate, decays, l2)
+    weight = np.ones(count) if samples.weight is None else samples.weight
+    rows = samples.x, samples.target, weight / weight.sum(), np.full(count, 1 / weight.sum())
+    mine = comm.part(count) if comm else slice(None)
+    batch = tuple(backend.asarray(array[mine][None]) for array in rows)
     shapes = [block.shape for block in model.state.parameters]
 
     def step(xp: Any, state: State, batch: tuple[Any, ...]) -> tuple[State, dict[str, Any]]:

@@ -163,7 +163,7 @@ class Model(BaseModel):
                 if checkpoint:
                     checkpoint.restore(self)
                 source = make_source(self.backend, (x, target), self.comm, batch_size)
-            check_same_everywhere(self, fit, x, target, weight)
+            check_same_everywhere(self, fit, (x, target, weight), accumulate)
             stack.enter_context(told.until_the_end(self))
             go_on = told.tell("on_fit_begin", self, fit.last_epoch - self.epoch, len(x))
             with self.comm.together():

@@ -38,8 +38,8 @@ def check_divides(batch_size: int, ranks: int) -> None:
         )
 
 
-def check_same_everywhere(model: BaseModel, fit: FitState, x: Any, target: Any, weight: Any) -> None:
-    """Refuse, on all ranks, to train what is not the same on all of them.
+def check_same_everywhere(model: BaseModel, fit: FitState, data: tuple[Any, ...], accumulate: int = 1) -> None:
+    """Refuse, on all ranks, to train what is not the same on all of them; `data` are arrays of all rows.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def check_same_everywhere(model: BaseModel, fit: FitState, x: Any, target: Any, 
     if comm.ranks == 1:
         return
     with comm.together():
-        rows = np.unique(np.linspace(0, len(x) - 1, COMPARED_ROWS).astype(int))
+        rows = np.unique(np.linspace(0, fit.samples - 1, COMPARED_ROWS).astype(int))
         arrays = named_arrays(model.layout, model.backend, model.state)
         mine = {
             **{name: _without_addresses(repr(getattr(model, name))) for name in PARTS},
@@ -58,8 +58,9 @@ def check_same_everywhere(model: BaseModel, fit: FitState, x: Any, target: Any, 
             "backend": (model.backend.name, model.backend.dtype_name),
             "epochs": (model.epoch, fit.last_epoch),
             "batch_size": fit.batch_size,
+            "accumulate": accumulate,
             "resume": (fit.rows, fit.training_id if fit.history or fit.rows else ""),
-            "data": (len(x), *(_digest(_rows(array, rows)) for array in (x, target, weight))),
+            "data": (fit.samples, *(_digest(_rows(array, rows)) for array in data)),
             "weights": _digest(*arrays.values()),
         }
     everywhere = comm.gather(mine)
