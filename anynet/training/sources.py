@@ -61,7 +61,7 @@ class StreamedSource:
 
 
 class SharedSource:
-    """Gives each rank its part of every batch; a batch that cannot be divided equally is given to all ranks whole.
+    """Gives each device its part of every batch; a batch that cannot be divided equally is given to all whole.
 
     Parameters
     ----------
@@ -72,26 +72,28 @@ class SharedSource:
 
     def __init__(self, source: ResidentSource | StreamedSource, comm: Communicator) -> None:
         self.source = source
-        self.data = source.data
+        self.data = tuple(source.backend.replicate(comm, array) for array in source.data)
         self.comm = comm
 
     def batches(
         self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
     ) -> Generator[Chunk]:
-        """Chunks of this rank's parts of batches, and of whole batches."""
-        ranks = self.comm.ranks
+        """Chunks of parts of batches, for this rank's devices, and of whole batches."""
+        comm, backend = self.comm, self.source.backend
         whole = len(order) - len(order) % batch_size
         for rows in (slice(whole), slice(whole, None)):
             size = min(batch_size, len(order[rows]))
-            given = order[rows], *(weight[rows] for weight in weights)
             if not size:
                 continue
-            if size % ranks:
-                yield from self.source.batches(given[0], given[1:], size, most_steps)
-                continue
-            mine = [array.reshape(-1, ranks, size // ranks)[:, self.comm.rank].reshape(-1) for array in given]
-            for chunk in self.source.batches(mine[0], tuple(mine[1:]), size // ranks, most_steps):
-                yield chunk._replace(batch_size=size, is_shared=True)
+            given = [order[rows], *(weight[rows] for weight in weights)]
+            own, place = size, backend.replicate
+            if is_shared := size % comm.devices == 0:
+                own, place = size // comm.devices * len(comm.own_devices), backend.shard
+                of_devices = (array.reshape(-1, comm.devices, size // comm.devices) for array in given)
+                given = [array[:, comm.own_devices].reshape(-1) for array in of_devices]
+            for chunk in self.source.batches(given[0], tuple(given[1:]), own, most_steps):
+                arrays = tuple(place(comm, array) for array in chunk.arrays)
+                yield chunk._replace(arrays=arrays, batch_size=size, is_shared=is_shared)
 
 
 Source: TypeAlias = ResidentSource | StreamedSource | SharedSource
@@ -102,7 +104,7 @@ def make_source(backend: Backend, data: tuple[Any, ...], comm: Communicator) -> 
     on_disk = any(isinstance(array, OnDisk) for array in data)
     is_streamed = on_disk or sum(array.nbytes for array in data) > backend.resident_bytes()
     source = StreamedSource(backend, data) if is_streamed else ResidentSource(backend, data)
-    return source if comm.ranks == 1 else SharedSource(source, comm)
+    return source if comm.devices == 1 else SharedSource(source, comm)
 
 
 def _take(array: Any, rows: Any) -> Any:
