@@ -37,11 +37,15 @@ class MeshCommunicator(Communicator):
 
         if len(mesh.axis_names) != 1:
             names = ", ".join(map(repr, mesh.axis_names)) or "none"
-            raise UsageError(f"comm must be a mesh of one axis, such as {EXAMPLE}, but the axes of this one are: {names}")
+            raise UsageError(
+                f"comm must be a mesh of one axis, such as {EXAMPLE}, but the axes of this one are: {names}"
+            )
         processes = [device.process_index for device in mesh.devices]
         here, counts = jax.process_index(), Counter(processes)
         if here not in counts:
-            raise UsageError(f"the mesh has no device of process {here}: make it of devices of all processes that train")
+            raise UsageError(
+                f"the mesh has no device of process {here}: make it of devices of all processes that train"
+            )
         if len(set(counts.values())) > 1:
             few, many = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
             raise UsageError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,8 +10,7 @@ import numpy as np
 
 from anynet import Model, nn
 from anynet.checks import cases
-from anynet.distributed import Communicator
-from anynet.training import EarlyStopping
+from anynet.training import Callback, EarlyStopping
 
 # Two hundred steps: batches of 16 that 2, 4 and 8 ranks share, and a last one of 6 or 5 rows that 4 or 8 do not.
 EPOCHS, BATCH, ROWS = 25, 16, 7 * 16 + 6
@@ -50,7 +49,9 @@ def data_of(case: Case) -> tuple[Any, Any, Any]:
     return x, cases.draw_target(generator, case.loss, (ROWS, *outputs)), cases.draw_weight(generator, ROWS)
 
 
-def trained(case: Case, comm: Communicator | None, backend: str, **options: Any) -> tuple[Model, list[Any]]:
+def trained(
+    case: Case, comm: Any, backend: str, *, epochs: int = EPOCHS, callbacks: Iterable[Callback] = (), **options: Any
+) -> tuple[Model, list[Any]]:
     """The model of one rank, and its history, after a training with everything that ranks must agree on."""
     x, y, weight = data_of(case)
     model = Model(
@@ -60,10 +61,15 @@ def trained(case: Case, comm: Communicator | None, backend: str, **options: Any)
         x,
         y,
         sample_weight=weight,
-        epochs=EPOCHS,
+        epochs=epochs,
         batch_size=BATCH,
         validation_data=(x[:37], y[:37]),
-        callbacks=[EarlyStopping(patience=EPOCHS)],
+        callbacks=[EarlyStopping(patience=EPOCHS), *callbacks],
         **options,
     )
     return model, history
+
+
+def farthest(model: Model, other: Model) -> float:
+    """The largest difference between two models' parameters."""
+    return max(float(np.abs(array - other.parameters[name]).max()) for name, array in model.parameters.items())

@@ -13,7 +13,7 @@ from anynet.distributed import run_threads
 TIMES = ("seconds", "samples_per_second")
 
 
-@pytest.mark.parametrize("case", each(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", list(each()), ids=lambda case: case.name)
 @pytest.mark.backends("numpy", "torch")
 def test_ranks_together_come_to_the_numbers_of_one_process(case: Case, backend_name: str) -> None:
     alone, history = trained(case, None, backend_name)
