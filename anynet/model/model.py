@@ -133,7 +133,7 @@ class Model(BaseModel):
         """
         with self.comm.together():
             epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
-            check_divides(batch_size, self.comm.devices)
+            check_divides(batch_size, self.comm.devices, "ranks" if self.comm.devices == self.comm.ranks else "devices")
             told = Callbacks(check_callbacks(callbacks))
             shape, x, target, weight = self._checked_samples(self.input_shape, x, y, sample_weight)
             warn_of_one_class(target, self.loss)

@@ -37,7 +37,7 @@ def differences(mesh: Any) -> dict[str, Any]:
     for case in each():
         alone, history = trained(case, None, "numpy", epochs=EPOCHS)
         same = SameBytes()
-        model, others = trained(case, mesh, "jax", epochs=EPOCHS, callbacks=[same])
+        model, others = trained(case, mesh, "jax", epochs=EPOCHS, callbacks=(same,))
         found[case.name] = {
             "parameters": farthest(alone, model),
             "measures": max(

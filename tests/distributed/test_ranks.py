@@ -16,9 +16,9 @@ TIMES = ("seconds", "samples_per_second")
 @pytest.mark.parametrize("case", list(each()), ids=lambda case: case.name)
 @pytest.mark.backends("numpy", "torch")
 def test_ranks_together_come_to_the_numbers_of_one_process(case: Case, backend_name: str) -> None:
-    alone, history = trained(case, None, backend_name)
+    alone, history = trained(case, None, backend_name, epochs=4)
     for ranks in (2, 8):
-        together = run_threads(ranks, lambda comm: trained(case, comm, backend_name))
+        together = run_threads(ranks, lambda comm: trained(case, comm, backend_name, epochs=4))
         model, others = together[0]
         for name, array in alone.parameters.items():
             np.testing.assert_allclose(model.parameters[name], array, rtol=0, atol=case.tolerance)
