@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,28 @@ import numpy as np
 from distributed.ranked import each, farthest, trained
 
 from anynet import Model, nn
+from anynet.errors import UsageError
 from anynet.training import Callback
 
 EPOCHS = 3
 
 
 class SameBytes(Callback):
-    """Looks after each epoch whether every device has the same bytes."""
+    """Looks after each epoch whether every device has the same bytes, and another thread reads them."""
 
     def __init__(self) -> None:
         self.devices: set[int] = set()
         self.copies: set[int] = set()
+        self.read_elsewhere = True
 
     def on_epoch_end(self, model: Any, record: Any) -> None:
         for array in jax.tree.leaves(model.state):
             shards = [np.asarray(shard.data) for shard in array.addressable_shards]
             self.devices.add(len(shards))
             self.copies.add(len({shard.tobytes() for shard in shards}))
+        with ThreadPoolExecutor(1) as other:
+            read = other.submit(lambda: model.parameters).result()
+        self.read_elsewhere &= all((read[name] == array).all() for name, array in model.parameters.items())
 
 
 def differences(mesh: Any) -> dict[str, Any]:
@@ -48,6 +54,7 @@ def differences(mesh: Any) -> dict[str, Any]:
             ),
             "devices": sorted(same.devices),
             "copies": sorted(same.copies),
+            "read_elsewhere": bool(same.read_elsewhere),
         }
     return found
 
@@ -65,6 +72,20 @@ def streamed_is_the_same(mesh: Any) -> bool:
     return found[0] == found[1]
 
 
+def refusals(mesh: Any) -> list[str]:
+    """What is said of a batch that cannot be divided, and of a mesh without the device that the backend is on."""
+    x = np.zeros((34, 4))
+    others = jax.sharding.Mesh(mesh.devices[1:], ("rows",))
+    found = []
+    for comm in (mesh, others):
+        try:
+            Model(nn.Linear(2), nn.MSELoss(), nn.SGD(0.1), backend="jax", comm=comm).fit(x, x[:, :2], batch_size=17)
+        except UsageError as error:
+            found.append(str(error))
+    return found
+
+
 if __name__ == "__main__":
     mesh = jax.make_mesh((int(sys.argv[1]),), ("rows",))
-    print(json.dumps({"cases": differences(mesh), "streamed": streamed_is_the_same(mesh)}))
+    found = {"cases": differences(mesh), "streamed": streamed_is_the_same(mesh), "refusals": refusals(mesh)}
+    print(json.dumps(found))

@@ -26,8 +26,9 @@ PARTS = nn.Linear(2), nn.MSELoss(), nn.SGD(0.1)
 
 def started(module: str, devices: int, *arguments: str) -> subprocess.Popen[str]:
     """A process with so many virtual devices: JAX asks for their number once, so each number needs its own."""
-    # Compiling takes most of the time, and what it would win for larger networks is not needed here.
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    # Compiling takes most of the time: these make it a third, of code that is slower where networks are large.
+    quick = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    flags = f"--xla_force_host_platform_device_count={devices} {quick}"
     paths = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-m", f"distributed.{module}", *arguments],
@@ -58,12 +59,19 @@ def test_devices_together_come_to_the_numbers_of_one_process(
     found = meshes[devices]["cases"][case.name]
     assert found["parameters"] < case.tolerance
     assert found["measures"] < 1e-9
-    assert (found["devices"], found["copies"]) == ([devices], [1])
+    assert (found["devices"], found["copies"], found["read_elsewhere"]) == ([devices], [1], True)
 
 
 @pytest.mark.parametrize("devices", [2, 4])
 def test_devices_get_their_parts_of_rows_on_disk(devices: int, meshes: Mapping[int, Any]) -> None:
     assert meshes[devices]["streamed"]
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_what_a_mesh_cannot_do_is_refused(devices: int, meshes: Mapping[int, Any]) -> None:
+    odd_batch, without_the_first = meshes[devices]["refusals"]
+    assert odd_batch.startswith(f"a batch of 17 rows cannot be divided equally among {devices} devices: ")
+    assert without_the_first.endswith("alone, cpu:0: give backend='jax:cpu:1', which it has")
 
 
 def test_processes_train_together_and_the_first_writes_checkpoints_from_which_all_resume(tmp_path: Path) -> None:
