@@ -17,6 +17,9 @@ from anynet.errors import UsageError
 class JAXBackend(Backend):
     """`run` is a compiled ``lax.scan`` that reuses the memory of the state it is given.
 
+    Batches that `shard` or `replicate` has put on a mesh are computed there, by ``jax.shard_map``: each device scans
+    its part of them, with a state of its own, and the sums in the step keep these states equal to the last bit.
+
     Each parameter is a block of its own. If they shared one vector, XLA's CPU compiler would fuse the products of
     small layers into the concatenation, and they would run tens of times slower. float64 is switched on for this
     backend's own calls only, so that a program's other uses of JAX keep their default.
@@ -92,8 +95,8 @@ class JAXBackend(Backend):
             if self.device not in (own := [comm.mesh.devices[i] for i in comm.own_devices]):
                 name = _name_of(own[0])
                 raise UsageError(
-                    f"the mesh has not the device that this process computes on alone, {self.device}: "
-                    f"give backend='jax:{name}', which it has"
+                    f"the mesh lacks {_name_of(self.device)}, on which the backend computes what is not divided, "
+                    f"such as predictions: give backend='jax:{name}', which it has"
                 )
         elif comm.ranks > 1:
             raise UsageError(
@@ -179,7 +182,7 @@ class JAXBackend(Backend):
 
 
 def _on_mesh(scan: Any, sharding: Any) -> Any:
-    """A scan that each device of a mesh does on its part of the batches; the step's sums keep their states equal."""
+    """A scan that each device of a mesh does on its part of the batches."""
     import jax
 
     whole = jax.P()

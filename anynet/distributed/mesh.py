@@ -52,7 +52,7 @@ class MeshCommunicator(Communicator):
                 f"the mesh has {counts[few]} devices of process {few} and {counts[many]} of process {many}: "
                 "give it equally many of each"
             )
-        # With the default types of axes: XLA may not ask how each array is divided.
+        # jax.make_mesh gives its axis a type with which JAX wants to know of each operation how to divide the result.
         self.mesh = jax.sharding.Mesh(mesh.devices, mesh.axis_names)
         self.axis = mesh.axis_names[0]
         self.rank, self.ranks = sorted(counts).index(here), len(counts)

@@ -63,7 +63,8 @@ class Context:
     step : 0-d array of int, optional
         The number of the training step.
     rank, ranks : int
-        The batch is part `rank`, from 0, of `ranks` equal parts of a larger batch; other processes have the others.
+        The batch is part `rank`, from 0, of `ranks` equal parts of a larger batch; other processes or
+        devices have the others.
     total : callable
         ``(xp, *arrays) -> arrays``: the sums over all parts, in one message. The arrays have one dtype.
     """

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from distributed.ranked import Case, each, farthest, trained
 
@@ -19,6 +18,8 @@ EPOCHS = 3
 
 
 def results(rank: int, folder: Path) -> dict[str, Any]:
+    import jax
+
     (case,) = (case for case in each() if case.name == "BatchNorm")
     first, second, third, fourth = jax.devices()
     # The devices of a process need not be neighbours.
@@ -47,6 +48,8 @@ def outputs(case: Case, model: Model) -> list[float]:
 
 def refusal(devices: Any) -> str:
     """What a model says of a mesh of these devices; empty where it takes it."""
+    import jax
+
     try:
         Model(nn.Linear(2), nn.MSELoss(), nn.SGD(0.1), backend="jax", comm=jax.sharding.Mesh(devices, ("rows",)))
     except UsageError as error:
@@ -56,5 +59,7 @@ def refusal(devices: Any) -> str:
 
 if __name__ == "__main__":
     rank, port, folder = sys.argv[1:]
+    import jax
+
     jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=int(rank))
     print(json.dumps(results(int(rank), Path(folder))))

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from distributed.ranked import each, farthest, trained
 
 from anynet import Model, nn
 from anynet.errors import UsageError
+from anynet.tracing.trees import leaves
 from anynet.training import Callback
 
 EPOCHS = 3
@@ -29,7 +29,7 @@ class SameBytes(Callback):
         self.read_elsewhere = True
 
     def on_epoch_end(self, model: Any, record: Any) -> None:
-        for array in jax.tree.leaves(model.state):
+        for array in leaves(model.state):
             shards = [np.asarray(shard.data) for shard in array.addressable_shards]
             self.devices.add(len(shards))
             self.copies.add(len({shard.tobytes() for shard in shards}))
@@ -75,7 +75,7 @@ def streamed_is_the_same(mesh: Any) -> bool:
 def refusals(mesh: Any) -> list[str]:
     """What is said of a batch that cannot be divided, and of a mesh without the device that the backend is on."""
     x = np.zeros((34, 4))
-    others = jax.sharding.Mesh(mesh.devices[1:], ("rows",))
+    others = type(mesh)(mesh.devices[1:], ("rows",))
     found = []
     for comm in (mesh, others):
         try:
@@ -86,6 +86,8 @@ def refusals(mesh: Any) -> list[str]:
 
 
 if __name__ == "__main__":
+    import jax
+
     mesh = jax.make_mesh((int(sys.argv[1]),), ("rows",))
     found = {"cases": differences(mesh), "streamed": streamed_is_the_same(mesh), "refusals": refusals(mesh)}
     print(json.dumps(found))
