@@ -10,8 +10,8 @@ from itertools import accumulate, pairwise
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from anynet.distributed import Communicator, is_silent
-from anynet.errors import BackendError, shortened, shown
+from anynet.distributed import Communicator, MeshCommunicator, is_silent
+from anynet.errors import BackendError, UsageError, shortened, shown
 from anynet.tracing import Namespace
 
 if TYPE_CHECKING:
@@ -195,6 +195,26 @@ class Backend:
                 state, metrics = step(self.xp, state, self.take_rows(batch, data))
                 collected.append(metrics)
             return state, {key: self.xp.stack([metrics[key] for metrics in collected]) for key in collected[0]}
+
+    def check_comm(self, comm: Communicator) -> None:
+        """Refuse ranks that this backend cannot sum over."""
+        if isinstance(comm, MeshCommunicator):
+            raise UsageError(
+                f"a mesh of JAX's devices is for backend 'jax', but the backend is {self.name!r}: "
+                "give a communicator of mpi4py"
+            )
+
+    def shard(self, comm: Communicator, x: Array) -> Array:
+        """This rank's part of batches, of shape (steps, rows, ...), divided among the rank's devices."""
+        return x
+
+    def replicate(self, comm: Communicator, x: Array) -> Array:
+        """An array that each of the rank's devices has whole."""
+        return x
+
+    def local(self, x: Array) -> Array:
+        """An array that many devices have whole, on this device."""
+        return x
 
     def total(self, comm: Communicator, xp: Any, *arrays: Array) -> tuple[Array, ...]:
         """Inside a step: the sums over all ranks of arrays of one dtype, in one message."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from anynet.distributed.communicator import Communicator, is_silent, silent
+from anynet.distributed.mesh import MeshCommunicator
 from anynet.distributed.threads import run_threads
 from anynet.errors import UsageError, shown
 
-__all__ = ["Communicator", "is_silent", "run_threads", "select", "silent"]
+__all__ = ["Communicator", "MeshCommunicator", "is_silent", "run_threads", "select", "silent"]
 
 
 def __dir__() -> list[str]:
@@ -16,7 +17,7 @@ def __dir__() -> list[str]:
 
 
 def select(comm: Any) -> Communicator:
-    """The communicator for what a user gives: None for one process, or one of mpi4py or of this package.
+    """The communicator for what a user gives: None for one process, one of mpi4py or of this package, or JAX's mesh.
 
     Raises
     ------
@@ -27,8 +28,14 @@ def select(comm: Any) -> Communicator:
         return Communicator()
     if isinstance(comm, Communicator):
         return comm
-    if type(comm).__module__.partition(".")[0] == "mpi4py":
+    library = type(comm).__module__.partition(".")[0]
+    if library == "jax" and type(comm).__name__ == "Mesh":
+        return MeshCommunicator(comm)
+    if library == "mpi4py":
         from anynet.distributed.mpi import MPICommunicator
 
         return MPICommunicator(comm)
-    raise UsageError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, or None, but is {shown(comm)}")
+    raise UsageError(
+        "comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, or a mesh of JAX's devices, or None, "
+        f"but is {shown(comm)}"
+    )

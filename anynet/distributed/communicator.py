@@ -42,6 +42,10 @@ class Communicator:
         The number of this process, from 0.
     ranks : int
         How many there are.
+    devices : int
+        How many devices compute together, each its part of every batch; one of each rank, unless a subclass has more.
+    own_devices : list of int
+        The numbers of this rank's devices.
 
     >>> alone = Communicator()
     >>> alone.rank, alone.ranks, alone.any(3), alone.gather("found")
@@ -50,6 +54,14 @@ class Communicator:
 
     rank: int = 0
     ranks: int = 1
+
+    @property
+    def devices(self) -> int:
+        return self.ranks
+
+    @property
+    def own_devices(self) -> list[int]:
+        return [self.rank]
 
     def total(self, x: Any, out: Any) -> Any:
         """Write the sum over all ranks of a contiguous NumPy array to `out`, which may be `x`, and return `out`."""

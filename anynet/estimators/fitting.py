@@ -236,7 +236,7 @@ class Fitting(BaseEstimator):
         while rows % size == 1 and self._model.network.updates_buffers:
             size += 1
         if size < rows:
-            check_divides(size, self._model.comm.ranks)
+            check_divides(size, self._model.comm.devices)
         return size
 
     def _prepare(self, x: Any, random: Any, first: bool, incremental: bool) -> None:

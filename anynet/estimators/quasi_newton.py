@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from anynet.distributed.mesh import MeshCommunicator
 from anynet.errors import warn
 from anynet.estimators.penalty import penalized
 from anynet.estimators.samples import Samples
@@ -32,8 +33,9 @@ def minimize_loss(
 
     backend = model.backend
     count = len(samples.x)
-    # As in epochs, each rank has its part of the rows if these can be divided equally, and else all.
-    comm = None if model.comm.ranks == 1 or count % model.comm.ranks else model.comm
+    # As in epochs, each rank has its part of the rows if these can be divided equally, and else all; so has a mesh.
+    divides = count % model.comm.ranks == 0 and not isinstance(model.comm, MeshCommunicator)
+    comm = model.comm if divides and model.comm.ranks > 1 else None
     differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, comm=comm)
     differentiate = penalized(differentiate, decays, l2)
     weight = np.ones(count) if samples.weight is None else samples.weight

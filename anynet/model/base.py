@@ -20,6 +20,7 @@ from anynet.model.validation import check_arrays, check_assigned, check_metrics
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_shape
 from anynet.nn.layer import Shape
+from anynet.tracing.trees import leaves, rebuilt
 from anynet.training.batches import Chunk
 from anynet.training.fit_state import FitState
 from anynet.training.metrics import Metric, default_metrics
@@ -142,7 +143,7 @@ class BaseModel:
         decays = tuple(backend.asarray(decay) for decay in decays)
 
         def train(comm: Communicator | None) -> Step:
-            rows = most_rows // comm.ranks if most_rows and comm else most_rows
+            rows = most_rows // comm.devices if most_rows and comm else most_rows
             differentiate = loss_and_gradient(backend, self.network, self.loss, layout, self.seed, comm, rows)
             return training_step(backend, differentiate, self.optimizer, layout, decays, self.clip_norm)
 
@@ -173,7 +174,9 @@ class BaseModel:
         Training does not change them either, except those that a callback has read.
         """
         self._need_weights()
-        return self._shared.read()
+        state = self._shared.read()
+        # While many devices train, each has the whole state; whoever reads it has one.
+        return rebuilt(state, map(self.backend.local, leaves(state))) if self.comm.devices > 1 else state
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -258,6 +261,10 @@ class BaseModel:
                 part = check_metrics(part, self.loss)
             elif name == "loss":
                 check_metrics(self._parts.get("metrics"), part)
+            elif name == "comm" and "backend" in self._parts:
+                self.backend.check_comm(part)
+            elif name == "backend":
+                part.check_comm(self.comm)
             self._put_part(name, part)
 
     def _put_part(self, name: str, part: Any) -> None:

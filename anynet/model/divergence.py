@@ -12,7 +12,8 @@ def not_finite(model: BaseModel) -> str:
     """The name of the first parameter or buffer with inf or nan, or an empty text; the device checks first."""
     xp = model.backend.xp
     with model.backend.scope():
-        sums = [xp.sum(block * 0) for block in (*model.state.parameters, *model.state.buffers)]
+        state = model.read_state()
+        sums = [xp.sum(block * 0) for block in (*state.parameters, *state.buffers)]
         if all(model.backend.to_numpy(number) == 0 for number in sums):
             return ""
     return next((name for name, array in model.parameters.items() if not np.isfinite(array).all()), "")

@@ -56,9 +56,10 @@ class Model(BaseModel):
         Ignored if `backend` is a Backend, which has its own.
     seed : int
         For the initial weights, the order of samples, and layers that draw random numbers, such as Dropout.
-    comm : communicator of mpi4py, optional
+    comm : communicator of mpi4py, or jax.sharding.Mesh, optional
         Such as ``MPI.COMM_WORLD``: its processes train the model together, each on its part of every batch. Each makes
-        the same model, and makes the same calls of `fit`, `evaluate` and `predict`, with the same data.
+        the same model, and makes the same calls of `fit`, `evaluate` and `predict`, with the same data. On JAX, a mesh
+        of one axis, such as ``jax.make_mesh((4,), ("rows",))``: its devices do so, in one process or in several.
 
     Attributes
     ----------
@@ -137,7 +138,7 @@ class Model(BaseModel):
         with self.comm.together():
             epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
             accumulate = check_whole("accumulate", accumulate, least=1)
-            check_divides(batch_size, self.comm.ranks)
+            check_divides(batch_size, self.comm.devices, "ranks" if self.comm.devices == self.comm.ranks else "devices")
             told = Callbacks(check_callbacks(callbacks), self.comm)
             shape, x, target, weight = self._checked_samples(self.input_shape, x, y, sample_weight)
             warn_of_one_class(target, self.loss)

@@ -23,17 +23,17 @@ _REMEDIES = {
 }
 
 
-def check_divides(batch_size: int, ranks: int) -> None:
-    """Refuse a batch size that cannot be divided equally among the ranks.
+def check_divides(batch_size: int, count: int, kind: str = "ranks") -> None:
+    """Refuse a batch size that cannot be divided equally among so many ranks, or devices.
 
-    >>> check_divides(64, ranks=3)
+    >>> check_divides(64, 3)
     Traceback (most recent call last):
     anynet.errors.UsageError: a batch of 64 rows cannot be divided equally among 3 ranks: give a batch_size of 63 or 66
     """
-    if rest := batch_size % ranks:
-        near = [size for size in (batch_size - rest, batch_size - rest + ranks) if size]
+    if rest := batch_size % count:
+        near = [size for size in (batch_size - rest, batch_size - rest + count) if size]
         raise UsageError(
-            f"a batch of {batch_size} rows cannot be divided equally among {ranks} ranks: "
+            f"a batch of {batch_size} rows cannot be divided equally among {count} {kind}: "
             f"give a batch_size of {' or '.join(map(str, near))}"
         )
 

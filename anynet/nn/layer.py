@@ -63,7 +63,7 @@ class Context:
     step : 0-d array of int, optional
         The number of the training step.
     ranks : int
-        The batch is one of so many equal parts of a larger batch; other processes have the others.
+        The batch is one of so many equal parts of a larger batch; other processes or devices have the others.
     first_row : int or 0-d array of int
         The place of its first row in the larger batch.
     total : callable

@@ -61,7 +61,7 @@ class StreamedSource:
 
 
 class SharedSource:
-    """Gives each rank its part of every batch; a batch that cannot be divided equally is given to all ranks whole.
+    """Gives each device its part of every batch; a batch that cannot be divided equally is given to all whole.
 
     Parameters
     ----------
@@ -76,35 +76,36 @@ class SharedSource:
         self, source: ResidentSource | StreamedSource, comm: Communicator, most_rows: int | None = None
     ) -> None:
         self.source = source
-        self.data = source.data
+        self.data = tuple(source.backend.replicate(comm, array) for array in source.data)
         self.comm = comm
         self.most_rows = most_rows
 
     def batches(
         self, order: Any, weights: tuple[Any, ...], batch_size: int, most_steps: int | None = None
     ) -> Generator[Chunk]:
-        """Chunks of this rank's parts of batches, and of whole batches."""
-        ranks = self.comm.ranks
+        """Chunks of parts of batches, for this rank's devices, and of whole batches."""
+        comm, backend = self.comm, self.source.backend
         whole = len(order) - len(order) % batch_size
         for rows in (slice(whole), slice(whole, None)):
             size = min(batch_size, len(order[rows]))
-            given = order[rows], *(weight[rows] for weight in weights)
             if not size:
                 continue
-            if size % ranks:
-                yield from self.source.batches(given[0], given[1:], size, most_steps)
-                continue
-            places = self._places(size)
-            mine = [array.reshape(-1, size)[:, places].reshape(-1) for array in given]
-            for chunk in self.source.batches(mine[0], tuple(mine[1:]), size // ranks, most_steps):
-                yield chunk._replace(batch_size=size, is_shared=True)
+            given = [order[rows], *(weight[rows] for weight in weights)]
+            own, place = size, backend.replicate
+            if is_shared := size % comm.devices == 0:
+                places, place = self._places(size), backend.shard
+                own = len(places)
+                given = [array.reshape(-1, size)[:, places].reshape(-1) for array in given]
+            for chunk in self.source.batches(given[0], tuple(given[1:]), own, most_steps):
+                arrays = tuple(place(comm, array) for array in chunk.arrays)
+                yield chunk._replace(arrays=arrays, batch_size=size, is_shared=is_shared)
 
     def _places(self, size: int) -> Any:
-        """The places of this rank's rows in a batch."""
-        most_rows = self.most_rows or size
-        starts = range(0, size, most_rows)
-        parts = ((start, self.comm.part(min(most_rows, size - start))) for start in starts)
-        return np.concatenate([np.arange(start + part.start, start + part.stop) for start, part in parts])
+        """The places of this rank's rows in a batch, device by device."""
+        most_rows, devices = self.most_rows or size, self.comm.devices
+        pieces = [(start, min(most_rows, size - start) // devices) for start in range(0, size, most_rows)]
+        firsts = ((start + device * rows, rows) for device in self.comm.own_devices for start, rows in pieces)
+        return np.concatenate([np.arange(first, first + rows) for first, rows in firsts])
 
 
 Source: TypeAlias = ResidentSource | StreamedSource | SharedSource
@@ -118,7 +119,7 @@ def make_source(backend: Backend, data: tuple[Any, ...], comm: Communicator, mos
     on_disk = any(isinstance(array, OnDisk) for array in data)
     is_streamed = on_disk or sum(array.nbytes for array in data) > backend.resident_bytes()
     source = StreamedSource(backend, data) if is_streamed else ResidentSource(backend, data)
-    return source if comm.ranks == 1 else SharedSource(source, comm, most_rows)
+    return source if comm.devices == 1 else SharedSource(source, comm, most_rows)
 
 
 def _take(array: Any, rows: Any) -> Any:

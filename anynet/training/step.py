@@ -21,16 +21,16 @@ Gradient: TypeAlias = Callable[[Namespace, State, tuple[Array, ...]], tuple[Arra
 
 
 class Steps(NamedTuple):
-    """The training steps of one rank: for a batch that it has whole, and for its part of a batch."""
+    """The training steps of one device: for a batch that it has whole, and for its part of a batch."""
 
     whole: Step
     part: Step
 
 
 def training_steps(make: Callable[[Communicator | None], Step], comm: Communicator) -> Steps:
-    """Both steps, each made by a call of `make`; a single process has no parts."""
+    """Both steps, each made by a call of `make`; a single device has no parts."""
     whole = make(None)
-    return Steps(whole, make(comm) if comm.ranks > 1 else whole)
+    return Steps(whole, make(comm) if comm.devices > 1 else whole)
 
 
 def training_step(
@@ -127,7 +127,7 @@ def loss_and_gradient(
     def differentiate(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
         ctx = Context(training=True, seed=seed, step=state.step)
         if comm:
-            ctx = replace(ctx, ranks=comm.ranks, total=partial(backend.total, comm))
+            ctx = replace(ctx, ranks=comm.devices, total=partial(backend.total, comm))
         rank = backend.rank_of(comm) if comm else 0
         done = 0
         sums: list[Array] = []

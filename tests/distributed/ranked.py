@@ -10,7 +10,7 @@ import numpy as np
 
 from anynet import Model, nn
 from anynet.checks import cases
-from anynet.training import EarlyStopping
+from anynet.training import Callback, EarlyStopping
 
 # Eight steps an epoch: batches of 16 rows that 2, 4 and 8 ranks share, and a last one of 6, which 4 and 8 do not.
 BATCH, ROWS = 16, 7 * 16 + 6
@@ -49,7 +49,9 @@ def data_of(case: Case) -> tuple[Any, Any, Any]:
     return x, cases.draw_target(generator, case.loss, (ROWS, *outputs)), cases.draw_weight(generator, ROWS)
 
 
-def trained(case: Case, comm: Any, backend: str, epochs: int, **options: Any) -> tuple[Model, list[Any]]:
+def trained(
+    case: Case, comm: Any, backend: str, epochs: int, callbacks: tuple[Callback, ...] = (), **options: Any
+) -> tuple[Model, list[Any]]:
     """The model of one rank, and its history, after a training with everything that ranks must agree on."""
     x, y, weight = data_of(case)
     model = Model(
@@ -62,7 +64,12 @@ def trained(case: Case, comm: Any, backend: str, epochs: int, **options: Any) ->
         epochs=epochs,
         batch_size=BATCH,
         validation_data=(x[:37], y[:37]),
-        callbacks=[EarlyStopping(patience=epochs)],
+        callbacks=[EarlyStopping(patience=epochs), *callbacks],
         **options,
     )
     return model, history
+
+
+def farthest(model: Model, other: Model) -> float:
+    """The largest difference between two models' parameters."""
+    return max(float(np.abs(array - other.parameters[name]).max()) for name, array in model.parameters.items())
