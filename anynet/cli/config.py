@@ -103,7 +103,8 @@ class TrainConfig:
     hidden: tuple[int, ...] = _option((128, 64), _SIZES, "sizes of the hidden layers", "SIZES", _sizes)
     activation: str = _option("relu", _TEXT, "relu, leaky_relu, sigmoid or tanh", "NAME", choices=ACTIVATIONS)
     epochs: int = _option(10, _SIZE, "times through the data", "N", int)
-    batch_size: int = _option(64, _SIZE, "samples a step", "N", int)
+    batch_size: int = _option(64, _SIZE, "samples a batch; on many ranks, of all together", "N", int)
+    accumulate: int = _option(1, _SIZE, "batches whose gradients are added up for one step", "N", int)
     lr: float = _option(
         0.05,
         _RATE,

@@ -22,6 +22,7 @@ RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # How long a rank that has failed waits for the others to fail, too, before it ends them.
 SECONDS_TO_FOLLOW = 1.0
+SECONDS_TO_READ = 0.5
 # How much of what a rank has said is shown when it fails alone.
 LAST_WORDS = 4000
 
@@ -111,6 +112,8 @@ def _left(code: int, said: io.StringIO) -> int:
         if code and time.monotonic() > deadline:
             words = said.getvalue()[-LAST_WORDS:].strip()
             print(f"rank {world.rank} ends all ranks\n{words}", file=sys.__stderr__, flush=True)
+            # The launcher drops what it has not read before it kills.
+            time.sleep(SECONDS_TO_READ)
             world.Abort(code)
         time.sleep(0.001)
     return int(largest[0])

@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     for x, y in filter(None, (held_out, test)):
         check_split(network, task, data.x, x, y)
     _say_what_is_trained(network, task, data, held_out, test, config.dtype)
-    steps = config.epochs * math.ceil(len(data.x) / config.batch_size)
+    steps = config.epochs * math.ceil(len(data.x) / (config.batch_size * config.accumulate))
     optimizer = dataclasses.replace(optimizer, lr=LinearDecay(config.lr, steps))
     model = Model(network, task.loss, optimizer, backend=backend, seed=config.seed, comm=comm)
     model.metadata = dict(task._asdict())
@@ -186,6 +186,7 @@ def _fit(
             targets,
             epochs=config.epochs,
             batch_size=config.batch_size,
+            accumulate=config.accumulate,
             validation_data=validation,
             callbacks=callbacks,
             checkpoints=checkpoints,

@@ -13,7 +13,8 @@ BIN = Path(sys.executable).parent
 
 def started(ranks: int, *command: str, **options: Any) -> subprocess.Popen[str]:
     """The running job of a command of this environment."""
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **options.pop("env", {})}
+    environment = {**options.pop("env", os.environ)}
+    environment["PATH"] = f"{BIN}:{environment['PATH']}"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([BIN / "mpirun", "-n", str(ranks), *command], env=environment, **pipes, **options)
 
@@ -24,3 +25,13 @@ def mpirun(ranks: int, *command: str, code: int = 0, **options: Any) -> subproce
         out, err = job.communicate()
     assert job.returncode == code, (job.returncode, out, err)
     return subprocess.CompletedProcess(command, job.returncode, out, err)
+
+
+def ranks_of(job: subprocess.Popen[str]) -> list[int]:
+    """The processes of the ranks: the children of the launcher's own child."""
+    (proxy,) = _children(job.pid)
+    return _children(proxy)
+
+
+def _children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]

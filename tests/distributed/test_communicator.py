@@ -103,7 +103,8 @@ def test_in_silence_a_rank_adds_up_nothing_but_its_own() -> None:
 
 def test_what_is_no_communicator_is_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, or a mesh of JAX's devices, or None"
+        UsageError,
+        match=r"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, or a mesh of JAX's devices, or None",
     ):
         select("MPI")
     assert select(None).ranks == 1
