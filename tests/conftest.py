@@ -22,7 +22,7 @@ from anynet.errors import BackendError
 from anynet.model.base import BaseModel
 
 # So that an assertion that several files share says what it compared, too.
-pytest.register_assert_rewrite("backends", "cli", "estimators", "model", "training")
+pytest.register_assert_rewrite("backends", "cli", "distributed", "estimators", "model", "training")
 
 READ_ONLY = "numpy-read-only"
 

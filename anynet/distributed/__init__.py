@@ -28,7 +28,7 @@ def select(comm: Any) -> Communicator:
     if isinstance(comm, Communicator):
         return comm
     if type(comm).__module__.partition(".")[0] == "mpi4py":
-        from anynet.distributed.mpi import MPICommunicator
+        from anynet.distributed.mpi import communicator_of
 
-        return MPICommunicator(comm)
+        return communicator_of(comm)
     raise UsageError(f"comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, or None, but is {shown(comm)}")
