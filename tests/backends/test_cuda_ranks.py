@@ -83,7 +83,7 @@ def test_without_nccl_the_host_sums_and_that_is_said_once(
     from cupy.cuda import nccl
 
     monkeypatch.setattr(nccl, "available", False)
-    with pytest.warns(UserWarning, match=r"through the host.*pip install .nvidia-nccl") as said:
+    with pytest.warns(UserWarning, match=r"through the host.*pip install nvidia-nccl-cu") as said:
         models = trained_together()
     assert len(said) == 1
     assert not launches

@@ -8,7 +8,7 @@ from distributed.ranked import Case, assert_as_alone, each, trained
 from anynet.distributed import run_threads
 
 
-@pytest.mark.parametrize("case", each(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", tuple(each()), ids=lambda case: case.name)
 @pytest.mark.backends("numpy", "torch")
 def test_ranks_together_come_to_the_numbers_of_one_process(case: Case, backend_name: str) -> None:
     alone = trained(case, None, backend_name)
@@ -16,7 +16,7 @@ def test_ranks_together_come_to_the_numbers_of_one_process(case: Case, backend_n
         assert_as_alone(case, alone, run_threads(ranks, lambda comm: trained(case, comm, backend_name)))
 
 
-@pytest.mark.parametrize("case", each(), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", tuple(each()), ids=lambda case: case.name)
 @pytest.mark.needs("cupy:1")
 def test_ranks_with_a_gpu_each_come_to_the_numbers_of_one_process(case: Case) -> None:
     alone = trained(case, None, "cupy")

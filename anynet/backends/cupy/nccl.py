@@ -16,8 +16,6 @@ from anynet.errors import warn
 # The NCCL communicator of each device; None where NCCL cannot sum.
 _links: WeakKeyDictionary[Communicator, dict[int, Any]] = WeakKeyDictionary()
 
-INSTALL = 'pip install "nvidia-nccl-cu13>=2.27", or "nvidia-nccl-cu12>=2.27" for CUDA 12'
-
 
 def link_of(comm: Communicator) -> Any:
     """NCCL's communicator of these ranks, each with its current device; None where NCCL cannot sum over them.
@@ -66,7 +64,8 @@ def _reason_against(comm: Communicator) -> str:
         warnings.simplefilter("ignore")
         from cupy.cuda import nccl
     if comm.any(not nccl.available):
-        return f"CuPy finds no NCCL; to install it: {INSTALL}"
+        cuda = cupy.cuda.runtime.runtimeGetVersion() // 1000
+        return f"CuPy finds no NCCL; to install it: pip install nvidia-nccl-cu{cuda}"
     if len(set(comm.gather((platform.node(), cupy.cuda.Device().pci_bus_id)))) < comm.ranks:
         return "NCCL needs a GPU for each rank, and some share one"
     return ""

@@ -11,7 +11,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 const std::chrono::microseconds NAP(200);
-const std::chrono::minutes PATIENCE(10);
+const std::chrono::minutes PATIENCE(5);
 
 // EMU_ASYNC: when the work of streams runs.
 enum Lateness {
@@ -33,7 +33,7 @@ void advance_others(int device) {
 }
 
 void give_up() {
-  fprintf(stderr, "pretended GPU: a rank has waited for another for ten minutes\n");
+  fprintf(stderr, "pretended GPU: a rank has waited for another for five minutes\n");
   abort();
 }
 
