@@ -24,6 +24,7 @@ pytestmark = pytest.mark.needs("cupy:1")
 
 # Whole batches only, and three sums a step: the mean, the variance, and all gradients with those of the scale.
 STEPS, ROWS = 4, 64
+ROOT = Path(__file__).parents[2]
 NCCL = "ncclDevKernel_AllReduce_Sum_f64"
 
 
@@ -169,7 +170,27 @@ def test_models_of_the_same_ranks_share_a_communicator_which_goes_with_them(monk
     assert len(made) == 2
 
 
-PROGRAM = """
+THREADS = """
+import os, sys
+from cupy.cuda import nccl
+sys.path.insert(0, "tests")
+from backends.test_cuda_ranks import trained
+from anynet.distributed import run_threads
+class Told(nccl.NcclCommunicator):
+    def __del__(self, write=os.write):
+        write(1, b"closed")
+nccl.NcclCommunicator = Told
+models = run_threads(2, lambda comm: (comm, trained(comm, comm.rank)))
+print(len(models), flush=True)
+"""
+
+
+def test_a_process_that_ends_does_not_close_what_ranks_must_close_together() -> None:
+    done = subprocess.run([sys.executable, "-c", THREADS], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "2\n"
+
+
+PROCESSES = """
 import json, sys
 from mpi4py import MPI
 sys.path.insert(0, "tests")
@@ -181,12 +202,13 @@ everyone = comm.gather(numbers)
 if comm.rank == 0:
     print(json.dumps(everyone))
 """
+MPIEXEC = Path(sys.executable).parent / "mpiexec"
 
 
-@pytest.mark.skipif(not (Path(sys.executable).parent / "mpiexec").exists(), reason="MPI is not installed here")
+@pytest.mark.skipif(not MPIEXEC.exists(), reason="MPI is not installed here")
 def test_processes_of_mpi_train_as_one_does(alone: Model) -> None:
-    command = [str(Path(sys.executable).parent / "mpiexec"), "-n", "2", sys.executable, "-c", PROGRAM]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    command = [str(MPIEXEC), "-n", "2", sys.executable, "-c", PROCESSES]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = [numbers for rank in json.loads(done.stdout) for numbers in rank]
     assert len(found) == 4
