@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, pairwise
 from types import NoneType
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = Any
 Step: TypeAlias = Callable[[Any, Any, tuple[Array, ...]], tuple[Any, dict[str, Array]]]
+
+
+@dataclass(frozen=True, eq=False)
+class SharedStep:
+    """A step that the ranks of a communicator take together, since it sums over them."""
+
+    step: Step
+    comm: Communicator
+
+    def __call__(self, xp: Any, state: Any, batch: tuple[Array, ...]) -> tuple[Any, dict[str, Array]]:
+        return self.step(xp, state, batch)
+
+
+def ranks_of(step: Step) -> Communicator:
+    """The ranks that take a step together."""
+    return step.comm if isinstance(step, SharedStep) else Communicator()
 
 
 class Backend:

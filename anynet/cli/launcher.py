@@ -69,14 +69,14 @@ def communicator() -> Communicator:
         raise UsageError(
             f"{started()} processes were started, and need mpi4py to train together: pip install mpi4py ({error})"
         ) from None
-    from anynet.distributed.mpi import MPICommunicator
+    from anynet.distributed.mpi import communicator_of
 
     if MPI.COMM_WORLD.size != started():
         raise UsageError(
             f"{started()} processes were started, but mpi4py sees {MPI.COMM_WORLD.size}: use the mpirun of the MPI "
             "that mpi4py was installed for"
         )
-    comm = MPICommunicator(MPI.COMM_WORLD)
+    comm = communicator_of(MPI.COMM_WORLD)
     _share_cores(comm.local_ranks)
     return comm
 

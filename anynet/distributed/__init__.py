@@ -32,9 +32,9 @@ def select(comm: Any) -> Communicator:
     if library == "jax" and type(comm).__name__ == "Mesh":
         return MeshCommunicator(comm)
     if library == "mpi4py":
-        from anynet.distributed.mpi import MPICommunicator
+        from anynet.distributed.mpi import communicator_of
 
-        return MPICommunicator(comm)
+        return communicator_of(comm)
     raise UsageError(
         "comm must be a communicator of mpi4py, such as MPI.COMM_WORLD, or a mesh of JAX's devices, or None, "
         f"but is {shown(comm)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class MPICommunicator(Communicator):
     Parameters
     ----------
     comm : mpi4py.MPI.Intracomm
-        Its messages stay apart from ours, which use a duplicate that all models share.
+        Its messages stay apart from ours, which use a duplicate.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class MPICommunicator(Communicator):
         from mpi4py import MPI
 
         self._mpi = MPI
-        self._comm = _duplicate(comm)
+        self._comm = comm.Dup()
         self.rank, self.ranks = comm.rank, comm.size
         neighbours = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank, self.local_ranks = neighbours.rank, neighbours.size
@@ -46,14 +46,14 @@ class MPICommunicator(Communicator):
 _key: list[int] = []
 
 
-def _duplicate(comm: Any) -> Any:
-    """The duplicate of a communicator, which the communicator keeps: MPI has room for some thousands only."""
+def communicator_of(comm: Any) -> MPICommunicator:
+    """The one of this communicator of MPI, which keeps it for all models: MPI has room for some thousands only."""
     from mpi4py import MPI
 
     if not _key:
         _key.append(MPI.Comm.Create_keyval())
-    duplicate = comm.Get_attr(_key[0])
-    if duplicate is None:
-        duplicate = comm.Dup()
-        comm.Set_attr(_key[0], duplicate)
-    return duplicate
+    ours = comm.Get_attr(_key[0])
+    if ours is None:
+        ours = MPICommunicator(comm)
+        comm.Set_attr(_key[0], ours)
+    return cast(MPICommunicator, ours)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from anynet.backends.base import Array, Backend, Step
+from anynet.backends.base import Array, Backend, SharedStep, Step
 from anynet.distributed import Communicator
 from anynet.errors import UsageError, shown
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
@@ -30,7 +30,7 @@ class Steps(NamedTuple):
 def training_steps(make: Callable[[Communicator | None], Step], comm: Communicator) -> Steps:
     """Both steps, each made by a call of `make`; a single device has no parts."""
     whole = make(None)
-    return Steps(whole, make(comm) if comm.devices > 1 else whole)
+    return Steps(whole, SharedStep(make(comm), comm) if comm.devices > 1 else whole)
 
 
 def training_step(

@@ -18,6 +18,7 @@ TESTS = (
     "tests/backends/test_cuda_graph.py",
     "tests/backends/test_cuda_memory.py",
     "tests/backends/test_cuda_products.py",
+    "tests/backends/test_cuda_ranks.py",
     "tests/backends/test_cuda_surroundings.py",
     "tests/backends/test_cuda_fusion.py",
     "tests/backends/test_compiled_steps.py",
@@ -121,6 +122,24 @@ MUTANTS = (
     ),
     Mutant("what is not written yet", "cupy/fusion", "or not is_computed_in_loops(x)", "or True"),
     Mutant("memory taken again too early", "cupy/step", "self._last[array] > i}", "self._last[array] > i + 2}"),
+    Mutant("NCCL off the stream", "cupy/nccl", "stream = cupy.cuda.get_current_stream().ptr", "stream = 0"),
+    Mutant("a vector summed as it lies", "cupy/backend", "self.xp.ascontiguousarray(x)", "x"),
+    Mutant("NCCL for ranks that share a GPU", "cupy/nccl", "< comm.ranks:", "< 0:"),
+    Mutant("a communicator for each model", "cupy/nccl", "if device not in links:", "if True:"),
+    Mutant("a communicator closed at exit", "cupy/nccl", "ctypes.pythonapi.Py_IncRef(ctypes.py_object(link))", "pass"),
+    Mutant(
+        "sums through the host, captured",
+        "cupy/backend",
+        "is_refused=comm.ranks > 1 and link is None",
+        "is_refused=False",
+    ),
+    Mutant("a rank that fuses alone", "cupy/backend", "if known.comm.any(made is None):", "if False:"),
+    Mutant(
+        "a rank that replays alone",
+        "cupy/backend",
+        "            with known.comm.together():\n                _, metrics",
+        "            with nullcontext():\n                _, metrics",
+    ),
 )
 
 

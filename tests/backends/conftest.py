@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from anynet.backends import select
+from anynet.backends.cupy.graph import Graph
 from anynet.backends.numpy import lowering, memory
 
 
@@ -36,3 +37,17 @@ def memory_is_full_of_nonsense(request: pytest.FixtureRequest, monkeypatch: pyte
 @pytest.fixture
 def gpu() -> Any:
     return select("cupy", "float64")
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
+    """The graphs that have been launched, in order."""
+    launched: list[Graph] = []
+    run = Graph.run
+
+    def running(graph: Graph, *arguments: Any) -> Any:
+        launched.append(graph)
+        return run(graph, *arguments)
+
+    monkeypatch.setattr(Graph, "run", running)
+    return launched

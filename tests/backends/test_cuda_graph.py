@@ -18,20 +18,6 @@ from anynet.backends.cupy.graph import Graph
 from anynet.nn import SGD, Adam, CrossEntropyLoss, Linear, LinearDecay, ReLU, Rescale, Sequential
 
 
-@pytest.fixture
-def launches(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
-    """The graphs that have been launched, in order."""
-    launched: list[Graph] = []
-    run = Graph.run
-
-    def running(graph: Graph, *arguments: Any) -> Any:
-        launched.append(graph)
-        return run(graph, *arguments)
-
-    monkeypatch.setattr(Graph, "run", running)
-    return launched
-
-
 def model_on_numpy(other: Model) -> Model:
     return Model(other.network, other.loss, other.optimizer, backend="numpy", dtype="float64")
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from anynet import Model, nn
 from anynet.checks import cases
@@ -14,6 +15,7 @@ from anynet.training import Callback, EarlyStopping
 
 # Eight steps an epoch: batches of 16 rows that 2, 4 and 8 ranks share, and a last one of 6, which 4 and 8 do not.
 BATCH, ROWS = 16, 7 * 16 + 6
+TIMES = ("seconds", "samples_per_second")
 
 
 class Case(NamedTuple):
@@ -73,3 +75,18 @@ def trained(
 def farthest(model: Model, other: Model) -> float:
     """The largest difference between two models' parameters."""
     return max(float(np.abs(array - other.parameters[name]).max()) for name, array in model.parameters.items())
+
+
+def assert_as_alone(case: Case, alone: tuple[Model, list[Any]], together: list[tuple[Model, list[Any]]]) -> None:
+    """Ranks have the numbers of one process, and all of them the same bytes."""
+    (reference, history), (model, others) = alone, together[0]
+    for name, array in reference.parameters.items():
+        np.testing.assert_allclose(model.parameters[name], array, rtol=0, atol=case.tolerance)
+        assert all(one.parameters[name].tobytes() == model.parameters[name].tobytes() for one, _ in together)
+    for mine, theirs in zip(history, others, strict=True):
+        assert mine.keys() == theirs.keys()
+        assert _measures(theirs) == pytest.approx(_measures(mine), rel=0, abs=1e-9)
+
+
+def _measures(record: Any) -> dict[str, float]:
+    return {name: value for name, value in record.items() if name not in TIMES}

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from threading import RLock
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-from anynet.backends.base import Array, Backend, Step
+from anynet.backends.base import Array, Backend, Step, ranks_of
 from anynet.backends.compiling import compiled, copied, verify
+from anynet.backends.cupy import nccl
 from anynet.backends.cupy.cublas import Products
 from anynet.backends.cupy.graph import Graph, GraphMemory
 from anynet.backends.cupy.step import FusedStep
 from anynet.backends.cupy.streams import InTurn, stream_of
+from anynet.distributed import Communicator
 from anynet.errors import BackendError, shown, warn
 from anynet.tracing.trees import leaves, rebuilt
 
@@ -29,7 +31,8 @@ class CuPyBackend(Backend):
 
     The operations of a training step are fused into a few kernels. The first time, steps are launched one by one. The
     second time, steps of the same shapes and dtypes are captured as a graph, which is replayed from then on. If a
-    capture fails, it is not tried again: the steps are launched one by one.
+    capture fails, it is not tried again: the steps are launched one by one. Ranks that take steps together all do the
+    same: all launch a graph, with NCCL's sums in it, or none does.
     """
 
     name = "cupy"
@@ -124,9 +127,9 @@ class CuPyBackend(Backend):
         donate: bool = True,
     ) -> tuple[Any, dict[str, Array]]:
         with self._lock, self.scope():
-            known = self._known.setdefault(step, _Known({}, {}))
+            known = self._known_of(step)
             # Steps that only read get batches of any size, and each size would be compiled.
-            fused, warning = self._fused(known.fused, step, state, batches, data) if donate else (None, "")
+            fused, warning = self._fused(known, step, state, batches, data) if donate else (None, "")
             state = _apart(state) if fused else state
             graph = self._graph(known, fused, step, state, batches, data)
             if graph:
@@ -136,8 +139,16 @@ class CuPyBackend(Backend):
                 warn(warning)
             return result
 
+    def _known_of(self, step: Step) -> _Known:
+        if step not in self._known:
+            comm = ranks_of(step)
+            link = nccl.link_of(comm) if comm.ranks > 1 else None
+            # Sums through the host cannot be captured.
+            self._known[step] = _Known(comm, link, is_refused=comm.ranks > 1 and link is None)
+        return self._known[step]
+
     def _fused(
-        self, fused: dict[Any, FusedStep | None], step: Step, state: Any, batches: tuple[Array, ...], data: Any
+        self, known: _Known, step: Step, state: Any, batches: tuple[Array, ...], data: Any
     ) -> tuple[FusedStep | None, str]:
         """The fused step, or None if it cannot be fused, with a warning the first time.
 
@@ -145,11 +156,13 @@ class CuPyBackend(Backend):
         """
         kept = tuple((x.shape, x.dtype.str, x.flags.c_contiguous) for x in leaves(state))
         kind = kept, _kinds_of_one(batches), _kinds_of_one(data)
-        known, warning = kind in fused, ""
-        made = fused.pop(kind, None)
-        if not known:
+        came_before, warning = kind in known.fused, ""
+        made = known.fused.pop(kind, None)
+        if not came_before:
             made, warning = self._fuse(step, state, batches, data)
-        _keep(fused, kind, made)
+            if known.comm.any(made is None):
+                made = None
+        _keep(known.fused, kind, made)
         return made, warning
 
     def _fuse(
@@ -175,7 +188,7 @@ class CuPyBackend(Backend):
         graph = known.graphs.pop(kind, None)
         if came_before and graph is None and not known.is_refused:
             try:
-                graph = self._captured(known, fused or step, state, batches, data, kept=fused)
+                graph = self._captured(known, fused or step, state, batches, data, kept=(fused, known.link))
             except Exception as error:
                 known.is_refused = True
                 reason = f"steps are launched one by one, since no CUDA graph can hold them ({_named(error)})"
@@ -192,9 +205,12 @@ class CuPyBackend(Backend):
         memory = self._graph_memory() or GraphMemory()
         self._graph_memory = ref(memory)
         try:
-            graph = Graph(partial(one, self.xp), known.state, batches, data, memory, kept)
-            _, metrics = graph.run(given, batches, data)
-            verify(self, metrics, one, given, batches, data)
+            with known.comm.together():
+                graph = Graph(partial(one, self.xp), known.state, batches, data, memory, kept)
+            # Steps sum again from here, so all ranks must have come here.
+            with known.comm.together():
+                _, metrics = graph.run(given, batches, data)
+                verify(self, metrics, one, given, batches, data)
         finally:
             for own, array in zip(leaves(known.state), leaves(given), strict=True):
                 own[...] = array
@@ -206,6 +222,14 @@ class CuPyBackend(Backend):
         import cupy
 
         cupy.get_default_memory_pool().free_all_blocks(stream=self._stream)
+
+    def all_reduce(self, comm: Communicator, x: Array, out: Array) -> Array:
+        """Write the sum of a vector over all ranks to `out`, and return `out`; by NCCL, or else through the host."""
+        link = nccl.link_of(comm)
+        if link is None:
+            return super().all_reduce(comm, x, out)
+        nccl.all_reduce(link, self.xp.ascontiguousarray(x), out)
+        return out
 
     def clear_cache(self) -> None:
         with self._lock:
@@ -236,8 +260,10 @@ def namespace(xp: Any, products: Any) -> SimpleNamespace:
 class _Known:
     """The cache of one step: fused steps by kind of one batch, and graphs, which share a state, by kind of many."""
 
-    fused: dict[Any, FusedStep | None]
-    graphs: dict[Any, Graph | None]
+    comm: Communicator
+    link: Any
+    fused: dict[Any, FusedStep | None] = field(default_factory=dict)
+    graphs: dict[Any, Graph | None] = field(default_factory=dict)
     state: Any = None
     is_refused: bool = False
 

@@ -1,5 +1,6 @@
 // The pretended device: work of streams, run late or at once, or noted down as the nodes of a graph.
 #pragma once
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <functional>
@@ -36,13 +37,14 @@ enum Status {
   StreamCaptureWrongThread = 908,
 };
 
-enum class Kind { Kernel, Product, Memcpy, Memset, Host, Wait };
+enum class Kind { Kernel, Product, Memcpy, Memset, Host, Wait, Collective };
 
 // One piece of work of a stream, or one node of a graph.
 struct Node {
   Kind kind;
   std::string name;
   std::function<void()> run;
+  std::function<bool()> is_ready = nullptr;  // asked when it is its turn; null: always
 };
 
 struct Graph {
@@ -88,14 +90,45 @@ struct Event {
   std::shared_ptr<Capture> capture;
 };
 
-extern std::recursive_mutex lock;
-using Guard = std::lock_guard<std::recursive_mutex>;
+// A recursive lock that its thread can leave to others while it waits for them.
+class Lock {
+public:
+  void lock() {
+    mutex.lock();
+    ++depth;
+  }
+  void unlock() {
+    --depth;
+    mutex.unlock();
+  }
+  void leave_for(std::chrono::microseconds time) {
+    int held = depth;
+    for (int i = 0; i < held; ++i) unlock();
+    std::this_thread::sleep_for(time);
+    for (int i = 0; i < held; ++i) lock();
+  }
+
+private:
+  std::recursive_mutex mutex;
+  int depth = 0;
+};
+
+extern Lock lock;
+using Guard = std::lock_guard<Lock>;
+
+// queues.cpp: `upto` is a count of a stream's work
+const size_t ALL = ~size_t(0);
+void enqueue(Stream *stream, Node node);
+bool advance(Stream *stream, size_t upto = ALL);  // false: it would have to wait for another rank
+void flush(Stream *stream, size_t upto = ALL);    // waits for other ranks
+void flush_device(int device);
+Node wait_for(Stream *stream, size_t upto);
+int query(Stream *stream, size_t upto);
 
 // streams.cpp
 Stream *stream_of(void *handle);  // null or 1: the legacy default stream; 2: the thread's own
-void flush_all();  // the streams of all devices
+std::vector<Stream *> implicitly_before(const Stream *stream);  // whose work comes before its own
 int submit(void *stream, Node node);  // runs, queues or captures it
-void flush(Stream *stream, size_t upto = ~size_t(0));
 int synchronize(void *stream);
 int synchronize_all();
 bool is_capturing(void *stream);

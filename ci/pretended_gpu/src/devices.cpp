@@ -10,7 +10,7 @@
 
 namespace pretended {
 
-std::recursive_mutex lock;
+Lock lock;
 
 namespace {
 

@@ -201,7 +201,7 @@ CUDA_API int cuModuleLoadData(void **module, void *image) {
 // It stays in memory, so that a later launch, of a graph, can be told.
 CUDA_API int cuModuleUnload(void *module) {
   Guard guard(lock);
-  flush_all();
+  flush_device(current_device());
   static_cast<Module *>(module)->is_loaded = false;
   return Success;
 }

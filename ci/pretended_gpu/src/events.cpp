@@ -67,9 +67,7 @@ int wait(Stream *stream, const Event *event) {
     stream->capture->invalid = true;
     return StreamCaptureIsolation;
   }
-  Stream *other = event->stream;
-  size_t at = event->at;
-  return submit(stream, {Kind::Wait, "wait", [=] { flush(other, at); }});
+  return submit(stream, wait_for(event->stream, event->at));
 }
 
 bool is_timed(const Event *event) {
@@ -112,9 +110,7 @@ CUDA_API cudaError_t cudaEventQuery(cudaEvent_t handle) {
   Event *event = event_of(handle);
   if (int status = refuse_captured(event)) return answer(status);
   if (is_complete(event)) return cudaSuccess;
-  // Who asks again and again gets there: each time one piece of work is done.
-  flush(event->stream, event->stream->done + 1);
-  return answer(NotReady);
+  return answer(query(event->stream, event->at));
 }
 
 CUDA_API cudaError_t cudaEventSynchronize(cudaEvent_t handle) {

@@ -11,6 +11,7 @@ using Handle = std::shared_ptr<Graph>;  // what cudaGraph_t and cudaGraphExec_t 
 const char *kind_name(Kind kind) {
   switch (kind) {
     case Kind::Kernel:
+    case Kind::Collective:
       return "kernel";
     case Kind::Product:
       return "product";

@@ -51,9 +51,9 @@ int release(void *start, bool host) {
   if (!start) return Success;
   Guard guard(lock);
   if (invalidates_a_capture()) return StreamCaptureUnsupported;
-  flush_all();  // to free waits for the device
   Block *found = freeable(start, host);
   if (!found) return InvalidValue;
+  flush_device(found->device);  // to free waits for the device
   Block block = *found;
   if (block.pool) {
     return_to_pool(block);

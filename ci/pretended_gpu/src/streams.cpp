@@ -1,4 +1,4 @@
-// Streams: work that runs at once, or late, or becomes nodes of the graph that a capture makes.
+// Streams: work that is queued, or becomes nodes of the graph that a capture makes.
 #include "runtime.h"
 #include <algorithm>
 #include <map>
@@ -7,18 +7,6 @@
 namespace pretended {
 
 namespace {
-
-// EMU_ASYNC: when the work of streams runs.
-enum Lateness {
-  AtOnce = 0,
-  Late = 1,       // all work as late as can be
-  EarlyLate = 2,  // that of non-blocking streams as early as can be, all other as late as can be
-};
-
-Lateness lateness() {
-  static const Lateness chosen = Lateness(setting("EMU_ASYNC", AtOnce));
-  return chosen;
-}
 
 std::vector<Stream *> &all_streams() {
   static auto *all = new std::vector<Stream *>;
@@ -70,34 +58,11 @@ bool breaks_a_capture(const Stream *stream) {
   return found;
 }
 
-void wait_for_implicitly_ordered(Stream *stream) {
-  if (stream->legacy) {
-    for (Stream *other : blocking_streams(stream->device)) flush(other);
-  } else if (stream->blocking()) {
-    flush(legacy_stream(stream->device));
-  }
-}
-
-void enqueue(Stream *stream, Node node) {
-  wait_for_implicitly_ordered(stream);
-  stream->queue.push_back(std::move(node));
-  ++stream->submitted;
-  bool early = lateness() == EarlyLate && !stream->legacy && !stream->blocking();
-  if (early || lateness() == AtOnce) flush(stream);
-}
-
 int capture_node(Stream *stream, Node node) {
   if (stream->capture->invalid) return StreamCaptureInvalidated;
   stream->capture->graph->nodes.push_back(std::move(node));
   ++stream->capture->members[stream].captured;
   return Success;
-}
-
-// Who asks again and again gets there: each time one piece of work is done.
-int query(Stream *stream) {
-  if (stream->queue.empty()) return Success;
-  flush(stream, stream->done + 1);
-  return NotReady;
 }
 
 }  // namespace
@@ -122,17 +87,10 @@ bool is_capturing(void *handle) {
   return is_stream(stream) && stream->capture;
 }
 
-void flush(Stream *stream, size_t upto) {
-  while (!stream->queue.empty() && stream->done < upto) {
-    Node node = std::move(stream->queue.front());
-    stream->queue.pop_front();
-    node.run();
-    ++stream->done;
-  }
-}
-
-void flush_all() {
-  for (Stream *stream : std::vector<Stream *>(all_streams())) flush(stream);
+std::vector<Stream *> implicitly_before(const Stream *stream) {
+  if (stream->legacy) return blocking_streams(stream->device);
+  if (stream->blocking()) return {legacy_stream(stream->device)};
+  return {};
 }
 
 int submit(void *handle, Node node) {
@@ -156,7 +114,9 @@ int synchronize(void *handle) {
     return StreamCaptureUnsupported;
   }
   if (breaks_a_capture(stream)) return StreamCaptureImplicit;
-  if (stream->legacy) wait_for_implicitly_ordered(stream);
+  if (stream->legacy) {
+    for (Stream *other : implicitly_before(stream)) flush(other);
+  }
   flush(stream);
   return Success;
 }
@@ -250,7 +210,7 @@ CUDA_API cudaError_t cudaStreamQuery(cudaStream_t handle) {
     return answer(StreamCaptureUnsupported);
   }
   if (breaks_a_capture(stream)) return answer(StreamCaptureImplicit);
-  return answer(query(stream));
+  return answer(query(stream, ALL));
 }
 
 CUDA_API cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void *data) {
