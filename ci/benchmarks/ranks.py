@@ -54,13 +54,13 @@ def measure(turns: int, chosen: str = "") -> tuple[dict[str, Any], list[Result]]
     checked = [workload for workload in CHECKED if chosen in workload.name]
     checks = [_check(workload, lines[workload.name.partition(",")[0]], here, min(turns, 5)) for workload in checked]
     _print("The model against ranks on this machine", ranks_report.checks(checks))
-    trained = [*results, *(check.pop("result") for check in checks)]
+    trained = [*results, *(check["result"] for check in checks)]
     found = {
         "speed": [dataclasses.asdict(result) for result in results],
         "all-reduce": messages,
         "compute": computed,
         "model": predicted,
-        "check": checks,
+        "check": [{**check, "result": dataclasses.asdict(check["result"])} for check in checks],
     }
     return found, trained
 
