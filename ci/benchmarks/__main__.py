@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import estimators
+import ranks
 import report
 import scaling
 from contenders import CONTENDERS
@@ -22,7 +23,7 @@ from startup import startup_milliseconds
 from turns import FLOOR, OTHER_TRAINING, OURS, Result, peak_memory, predict_in_turns, train_in_turns, until_accurate
 from workloads import TO_98_PERCENT, TRAINING
 
-PARTS = ("training", "prediction", "accuracy", "memory", "startup", "disk", "scaling", "estimators")
+PARTS = ("training", "prediction", "accuracy", "memory", "startup", "disk", "scaling", "estimators", "ranks")
 
 
 def main() -> int:
@@ -63,6 +64,9 @@ def main() -> int:
     if "estimators" in arguments.parts:
         found["estimators"] = rows = estimators.against_scikit_learn(min(arguments.turns, 3))
         print(f"\nestimators, with default settings\n\n{estimators.table(rows)}")
+    if "ranks" in arguments.parts:
+        found["ranks"], results = ranks.measure(arguments.turns, arguments.workloads)
+        everything += results
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(f"\nkept in {arguments.out}")

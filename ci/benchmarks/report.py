@@ -11,7 +11,7 @@ from typing import Any
 
 from turns import Result
 
-LIBRARIES = ("anynet", "numpy", "jax", "torch", "scikit-learn", "thinc", "cupy-cuda13x")
+LIBRARIES = ("anynet", "numpy", "jax", "torch", "scikit-learn", "thinc", "mpi4py", "mpich", "cupy-cuda13x")
 
 
 def machine() -> dict[str, Any]:

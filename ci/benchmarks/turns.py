@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import random
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,16 +32,18 @@ WHOLE_TURN_TOLERANCE = 0.01
 class Worker:
     """A contender's process."""
 
-    def __init__(self, name: str, workload: Workload) -> None:
+    def __init__(
+        self, name: str, workload: Workload, command: list[str] | None = None, environment: dict[str, str] | None = None
+    ) -> None:
         self.name = name
-        arguments = [
-            sys.executable,
-            Path(__file__).with_name("worker.py"),
-            name,
-            json.dumps(dataclasses.asdict(workload)),
-        ]
+        arguments = command or [sys.executable, str(Path(__file__).with_name("worker.py")), name]
         self.process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [*arguments, json.dumps(dataclasses.asdict(workload))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | (environment or {}),
         )
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
@@ -83,16 +87,22 @@ class Result:
         return low, middle, high
 
 
-def train_in_turns(workload: Workload, names: list[str], turns: int, reference: str = OURS) -> Result:
+def train_in_turns(
+    workload: Workload,
+    names: list[str],
+    turns: int,
+    reference: str = OURS,
+    start: Callable[[str, Workload], Worker] = Worker,
+) -> Result:
     """Times of training, of those contenders that have been seen to reach the same loss as the reference."""
     result = Result(workload.name, workload.rows, reference=reference)
     short = dataclasses.replace(workload, rows=CHECKED_STEPS * workload.batch_size)
     first_losses = {}
     for name in names:
-        with closing(Worker(name, short)) as worker:
+        with closing(start(name, short)) as worker:
             first_losses[name] = _loss(worker, result)
     _leave_out_others(first_losses, FIRST_STEPS_TOLERANCE, result)
-    workers = [Worker(name, workload) for name in names if name not in result.absent]
+    workers = [start(name, workload) for name in names if name not in result.absent]
     try:
         # The first turn warms up: compiling, caches, pages.
         _leave_out_others({worker.name: _loss(worker, result) for worker in workers}, WHOLE_TURN_TOLERANCE, result)

@@ -40,9 +40,9 @@ class Workload:
         rules = {"sgd": nn.SGD(self.lr), "momentum": nn.SGD(self.lr, momentum=0.9), "adam": nn.Adam(self.lr)}
         return rules[self.optimizer]
 
-    def model(self, backend: str = "numpy") -> anynet.Model:
+    def model(self, backend: str = "numpy", comm: Any = None) -> anynet.Model:
         chosen = select(backend, precision=self.precision if backend == "cupy" else "float32")
-        return anynet.Model(self.network, nn.CrossEntropyLoss(), self.rule, backend=chosen, seed=self.seed)
+        return anynet.Model(self.network, nn.CrossEntropyLoss(), self.rule, backend=chosen, seed=self.seed, comm=comm)
 
     def order(self, turn: int) -> Any:
         """The rows of a turn, in the order in which anynet trains on them."""
