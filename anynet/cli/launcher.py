@@ -9,11 +9,12 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from anynet.distributed import Communicator
 from anynet.errors import UsageError
+
+if TYPE_CHECKING:
+    from anynet.distributed import Communicator
 
 # How MPICH and Intel MPI, Open MPI, and Slurm say how many processes there are, and which of them this is.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -61,6 +62,8 @@ def communicator() -> Communicator:
     UsageError
         When mpi4py is missing, or belongs to another MPI than the launcher.
     """
+    from anynet.distributed import Communicator
+
     if started() == 1:
         return Communicator()
     try:
@@ -102,6 +105,7 @@ def _left(code: int, said: io.StringIO) -> int:
     """Wait until all ranks leave, and return the largest exit code; a rank that has failed ends those that stay."""
     if not communicator.cache_info().currsize:
         return code
+    import numpy as np
     from mpi4py import MPI
 
     world = MPI.COMM_WORLD
