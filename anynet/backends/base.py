@@ -237,9 +237,11 @@ class Backend:
         """Inside a step: the sums over all ranks of arrays of one dtype, in one message."""
         flat = xp.concat([xp.reshape(x, (-1,)) for x in arrays])
         add_up = partial(self._add_up, comm)
-        summed = xp.all_reduce(add_up, flat) if isinstance(xp, Namespace) else add_up(flat, xp.empty_like(flat))
+        is_recorded = isinstance(xp, Namespace)
+        summed = xp.all_reduce(add_up, flat) if is_recorded else add_up(flat, xp.empty_like(flat))
         ends = list(accumulate(math.prod(x.shape) for x in arrays))
-        parts = (summed[start:end] for start, end in pairwise([0, *ends]))
+        # The parts do not overlap, so the step may change one of them in place, which no recording of views allows.
+        parts = (xp.asarray(summed[start:end], copy=is_recorded or None) for start, end in pairwise([0, *ends]))
         return tuple(xp.reshape(part, x.shape) for part, x in zip(parts, arrays, strict=True))
 
     def _add_up(self, comm: Communicator, x: Array, out: Array) -> Array:

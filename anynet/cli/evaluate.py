@@ -10,7 +10,7 @@ from anynet.cli.backends import say_backend
 from anynet.cli.config import DATA_HELP
 from anynet.cli.data import check_data
 from anynet.cli.json_output import as_json
-from anynet.cli.launcher import communicator
+from anynet.cli.launcher import communicator, own_device
 from anynet.cli.options import add_json, add_options, add_run
 from anynet.cli.run_folder import find_model
 from anynet.cli.task import measure, task_in
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    model = Model.load(find_model(arguments.model), backend=say_backend(arguments.backend), comm=communicator())
+    backend = own_device(say_backend(arguments.backend))
+    model = Model.load(find_model(arguments.model), backend=backend, comm=communicator())
     task = task_in(model)
     is_table = arguments.data.endswith(".csv")
     target = arguments.target or (task.target if is_table else None)

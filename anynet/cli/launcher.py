@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import sys
 import time
 import traceback
@@ -80,22 +81,34 @@ def communicator() -> Communicator:
             "that mpi4py was installed for"
         )
     comm = communicator_of(MPI.COMM_WORLD)
-    _share_cores(comm.local_ranks)
+    _share_cores(comm)
     return comm
+
+
+def own_device(backend: str) -> str:
+    """The backend on a GPU of this rank's own, if it is CuPy without a device."""
+    comm = communicator()
+    if backend != "cupy" or comm.ranks == 1:
+        return backend
+    from anynet.backends import select
+
+    devices = select(backend).devices()
+    return f"{backend}:{devices[comm.local_rank % len(devices)]}"
 
 
 def _told(names: tuple[str, ...], otherwise: str) -> str:
     return next((os.environ[name] for name in names if name in os.environ), otherwise)
 
 
-def _share_cores(ranks: int) -> None:
-    """Use as many threads as there are cores for each of the ranks on this machine; more would wait for each other."""
+def _share_cores(comm: Communicator) -> None:
+    """Use as many threads as there are cores for each of the ranks that share them; more would wait for each other."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    mine = platform.node(), cores
+    threads = max(1, len(cores) // comm.gather(mine).count(mine))
     if any(name in os.environ for name in THREADS):
         return
     from threadpoolctl import threadpool_limits
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // ranks)
     threadpool_limits(threads)
     # For a library that is loaded later.
     os.environ["OMP_NUM_THREADS"] = str(threads)

@@ -11,7 +11,7 @@ from anynet import datasets
 from anynet.cli.backends import say_backend
 from anynet.cli.data import check_data
 from anynet.cli.json_output import as_json
-from anynet.cli.launcher import communicator
+from anynet.cli.launcher import communicator, own_device
 from anynet.cli.options import add_json, add_options, add_run
 from anynet.cli.run_folder import find_model
 from anynet.cli.task import Task, task_in
@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    model = Model.load(find_model(arguments.model), backend=say_backend(arguments.backend), comm=communicator())
+    backend = own_device(say_backend(arguments.backend))
+    model = Model.load(find_model(arguments.model), backend=backend, comm=communicator())
     task = task_in(model)
     features = task.features if arguments.data.endswith(".csv") else None
     data = check_data(datasets.load(arguments.data, features=features, max_bytes=arguments.max_bytes))

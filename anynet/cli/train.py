@@ -16,7 +16,7 @@ from anynet.cli.backends import say_backend
 from anynet.cli.config import FIELDS, TrainConfig, resolve
 from anynet.cli.data import data_of, split
 from anynet.cli.json_output import as_json
-from anynet.cli.launcher import communicator
+from anynet.cli.launcher import communicator, own_device
 from anynet.cli.network import check_split, imprecise_columns, network_for
 from anynet.cli.options import add_data, add_json, add_options
 from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFolder
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = _config_of(resumed, arguments) if resumed else resolve(_or_mnist(vars(arguments)))
     optimizer = SGD(lr=config.lr, momentum=config.momentum)
     config = dataclasses.replace(config, backend=say_backend(config.backend))
-    backend = select(config.backend, config.dtype, config.precision)
+    backend = select(own_device(config.backend), config.dtype, config.precision)
     path = Path(arguments.out) if "out" in arguments else resumed
     # An error about the folder comes before data are read.
     with comm.together():
@@ -114,8 +114,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _config_of(resumed: Path, arguments: argparse.Namespace) -> TrainConfig:
     """The config of a run to resume. Only options that change nothing but rounding may be given again."""
-    with atomic_files.writing(resumed):
-        atomic_files.restore(resumed)
+    comm = communicator()
+    with comm.together():
+        if comm.rank == 0:
+            with atomic_files.writing(resumed):
+                atomic_files.restore(resumed)
     if not (resumed / CONFIG).is_file():
         raise UsageError(f"{resumed} is no run folder: it has no {CONFIG}")
     if (resumed / MODEL).is_file() and not (resumed / CHECKPOINTS).is_dir():

@@ -6,10 +6,10 @@ from typing import Any
 
 from anynet.distributed.communicator import Communicator, is_silent, silent
 from anynet.distributed.mesh import MeshCommunicator
-from anynet.distributed.threads import run_threads
+from anynet.distributed.threads import is_rank, run_threads
 from anynet.errors import UsageError, shown
 
-__all__ = ["Communicator", "MeshCommunicator", "is_silent", "run_threads", "select", "silent"]
+__all__ = ["Communicator", "MeshCommunicator", "is_rank", "is_silent", "run_threads", "select", "silent"]
 
 
 def __dir__() -> list[str]:
@@ -31,7 +31,7 @@ def select(comm: Any) -> Communicator:
     library = type(comm).__module__.partition(".")[0]
     if library == "jax" and type(comm).__name__ == "Mesh":
         return MeshCommunicator(comm)
-    if library == "mpi4py":
+    if library == "mpi4py" and hasattr(comm, "Allreduce") and comm:
         from anynet.distributed.mpi import communicator_of
 
         return communicator_of(comm)

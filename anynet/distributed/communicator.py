@@ -42,6 +42,8 @@ class Communicator:
         The number of this process, from 0.
     ranks : int
         How many there are.
+    local_rank : int
+        The number of this process among those on the same machine.
     devices : int
         How many devices compute together, each its part of every batch; one of each rank, unless a subclass has more.
     own_devices : list of int
@@ -54,6 +56,7 @@ class Communicator:
 
     rank: int = 0
     ranks: int = 1
+    local_rank: int = 0
 
     @property
     def devices(self) -> int:

@@ -16,11 +16,6 @@ class MPICommunicator(Communicator):
     ----------
     comm : mpi4py.MPI.Intracomm
         Its messages stay apart from ours, which use a duplicate.
-
-    Attributes
-    ----------
-    local_rank, local_ranks : int
-        The number of this process among those on the same machine, and how many these are.
     """
 
     def __init__(self, comm: Any) -> None:
@@ -30,7 +25,7 @@ class MPICommunicator(Communicator):
         self._comm = comm.Dup()
         self.rank, self.ranks = comm.rank, comm.size
         neighbours = comm.Split_type(MPI.COMM_TYPE_SHARED)
-        self.local_rank, self.local_ranks = neighbours.rank, neighbours.size
+        self.local_rank = neighbours.rank
         neighbours.Free()
 
     def total(self, x: Any, out: Any) -> Any:

@@ -14,6 +14,14 @@ from anynet.distributed.communicator import Communicator
 T = TypeVar("T")
 
 
+_thread = threading.local()
+
+
+def is_rank() -> bool:
+    """Whether this thread is a rank, and so must not wait for another thread that may wait for it."""
+    return getattr(_thread, "is_rank", False)
+
+
 class ThreadCommunicator(Communicator):
     """One of several threads that act as ranks.
 
@@ -60,6 +68,7 @@ def run_threads(ranks: int, function: Callable[[Communicator], T]) -> list[T]:
     meeting, given = threading.Barrier(ranks), [None] * ranks
 
     def run(rank: int) -> T:
+        _thread.is_rank = True
         try:
             return function(ThreadCommunicator(rank, meeting, given))
         except BaseException:

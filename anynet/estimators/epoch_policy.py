@@ -236,8 +236,18 @@ class EpochPolicy(Policy):
                 self.model.state = self.model.state._replace(parameters=parameters, buffers=buffers)
 
 
-def run_epochs(policy: EpochPolicy, callbacks: Callbacks, max_iter: int, *, must_converge: bool) -> None:
-    """Train for `max_iter` epochs, or until the policy or a callback stops; then restore the best weights."""
+def run_epochs(
+    policy: EpochPolicy,
+    callbacks: Callbacks,
+    max_iter: int,
+    *,
+    must_converge: bool,
+    compared_settings: dict[str, Any],
+) -> None:
+    """Train for `max_iter` epochs, or until the policy or a callback stops; then restore the best weights.
+
+    `compared_settings` must be the same on all ranks.
+    """
     model, samples = policy.model, policy.samples
     directions = {"loss": False, **({"val_loss": False, "val_score": True} if policy.held_out else {})}
     sizes = len(samples.x), policy.settings.batch_size
@@ -245,8 +255,8 @@ def run_epochs(policy: EpochPolicy, callbacks: Callbacks, max_iter: int, *, must
     policy.curves.n_iter_ = 0
     goes_on = False
     with model.training(fit), callbacks.until_the_end(model), policy.best_in_the_end():
+        check_same_everywhere(model, fit, samples.arrays, compared_settings)
         source = make_source(model.backend, (samples.x, samples.target), model.comm)
-        check_same_everywhere(model, fit, tuple(array for array in samples if array is not None))
         go_on = callbacks.tell("on_fit_begin", model, max_iter, len(samples.x))
         goes_on = go_on and Loop(model, fit, source, policy, callbacks).run()
     if goes_on and must_converge:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_sample_weight
 from anynet.backends import Backend, select
 from anynet.backends.base import Step
 from anynet.distributed import Communicator
+from anynet.distributed import select as select_comm
 from anynet.errors import warn
 from anynet.estimators.array_library import ArrayLibrary, host
 from anynet.estimators.epoch_policy import EpochPolicy, Settings, run_epochs, start_curves
@@ -152,7 +153,7 @@ class Fitting(BaseEstimator):
         self._validate_params()
         check_parts(self, validation, callbacks)
         with alone(self):
-            with restored_on_error(self):
+            with restored_on_error(self), select_comm(self.comm).together():
                 train = self._prepared(X, y, sample_weight, validation, callbacks, first, incremental)
             try:
                 train()
@@ -206,11 +207,13 @@ class Fitting(BaseEstimator):
         policy = EpochPolicy(*parts, first=first, incremental=incremental)
         epochs = 1 if incremental else self.max_iter
         told = Callbacks(callbacks, self._model.comm)
-        return partial(run_epochs, policy, told, epochs, must_converge=not incremental)
+        compared = self._compared_settings()
+        return partial(run_epochs, policy, told, epochs, must_converge=not incremental, compared_settings=compared)
 
     def _minimize(self, samples: Samples) -> None:
         options = {name: getattr(self, name) for name in ("max_iter", "max_fun", "tol")}
-        found = minimize_loss(self._model, samples, self._decays(), self._l2, **options)
+        compared = self._compared_settings()
+        found = minimize_loss(self._model, samples, self._decays(), self._l2, compared_settings=compared, **options)
         self.n_iter_, self.loss_ = int(found.nit), float(found.fun)
         warn_unless_converged(found, self.max_iter)
 
@@ -266,6 +269,10 @@ class Fitting(BaseEstimator):
         return {
             name: getattr(value, "tolist", lambda v=value: v)() for name, value in given if name not in _OF_THE_LOOP
         }
+
+    def _compared_settings(self) -> dict[str, Any]:
+        """The parameters that must be the same on all ranks."""
+        return {name: value for name, value in self.get_params(deep=False).items() if name not in ("comm", "verbose")}
 
     def _new_model(self, backend: Backend, inputs: int, random: Any, first: bool) -> Model:
         network = self._network(self.n_outputs_)

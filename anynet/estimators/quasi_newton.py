@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from signal import SIGINT
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from anynet.backends.base import SharedStep
 from anynet.distributed.mesh import MeshCommunicator
 from anynet.errors import warn
 from anynet.estimators.penalty import penalized
 from anynet.estimators.samples import Samples
 from anynet.model import Model
+from anynet.model.ranks import check_same_everywhere
+from anynet.training import signals
+from anynet.training.fit_state import FitState
 from anynet.training.state import State
 from anynet.training.step import loss_and_gradient
 
 
 def minimize_loss(
-    model: Model, samples: Samples, decays: tuple[Any, ...], l2: float, *, max_iter: int, max_fun: int, tol: float
+    model: Model,
+    samples: Samples,
+    decays: tuple[Any, ...],
+    l2: float,
+    *,
+    compared_settings: dict[str, Any],
+    max_iter: int,
+    max_fun: int,
+    tol: float,
 ) -> Any:
     """Train a model by limited-memory BFGS (Liu and Nocedal 1989), which minimizes the loss of all rows.
 
@@ -33,6 +47,8 @@ def minimize_loss(
 
     backend = model.backend
     count = len(samples.x)
+    fit = FitState(model.epoch, 1, model.epoch + 1, count, count)
+    check_same_everywhere(model, fit, samples.arrays, compared_settings)
     # As in epochs, each rank has its part of the rows if these can be divided equally, and else all; so has a mesh.
     divides = count % model.comm.ranks == 0 and not isinstance(model.comm, MeshCommunicator)
     comm = model.comm if divides and model.comm.ranks > 1 else None
@@ -55,19 +71,26 @@ def minimize_loss(
     blocks = [backend.to_numpy(block).ravel() for block in model.state.parameters]
     latest = start = np.concatenate(blocks).astype(np.float64)
 
+    summed = SharedStep(step, comm) if comm else step
+    came: list[int] = []
+
     def objective(flat: Any) -> tuple[float, Any]:
+        if number := model.comm.any(came[0] if came else 0):
+            raise KeyboardInterrupt if number == SIGINT else SystemExit(128 + number)
         moved = (backend.asarray(block[None]) for block in blocks_of(flat))
         nonlocal latest
         latest = flat.copy()
-        _, metrics = backend.run(step, model.state, (*batch, *moved), donate=False)
+        _, metrics = backend.run(summed, model.state, (*batch, *moved), donate=False)
         gradients = [backend.to_numpy(metrics[str(i)]).ravel() for i in range(len(shapes))]
         return float(backend.to_numpy(metrics["loss"])[0]), np.concatenate(gradients).astype(np.float64)
 
     options = {"maxfun": max_fun, "maxiter": max_iter, "gtol": tol}
-    with model.training():
+    # On many ranks, an interrupt waits until all hear of it.
+    with model.training(), signals.deferred() if model.comm.ranks > 1 else nullcontext(came) as came:
         try:
             found = minimize(objective, start, method="L-BFGS-B", jac=True, options=options)
         except KeyboardInterrupt:
+            came.clear()
             warn("Training interrupted by user.")
             found = OptimizeResult(x=latest, fun=objective(latest)[0], nit=0, status=0)
         best = (backend.asarray(block, copy=True) for block in blocks_of(found.x))

@@ -15,6 +15,10 @@ class Samples(NamedTuple):
     target: Any
     weight: Any = None
 
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        return tuple(array for array in self if array is not None)
+
     def of(self, rows: Any) -> Samples:
         return Samples(*(None if array is None else array[rows] for array in self))
 

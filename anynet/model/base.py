@@ -159,6 +159,11 @@ class BaseModel:
             raise UsageError("the model has no weights yet: fit it first, or build(input_shape)")
 
     @property
+    def is_trained_elsewhere(self) -> bool:
+        """Whether another thread is training the model."""
+        return self.input_shape is not None and self._shared.is_trained_elsewhere
+
+    @property
     def state(self) -> State:
         """Everything that training changes; only for the training thread, other code calls `read_state`."""
         self._need_weights()
@@ -234,6 +239,9 @@ class BaseModel:
         """A copy of the model, with its optimizer state, on another backend."""
         model = object.__new__(type(self))
         model._restore(self.snapshot(), backend)
+        # JAX sums over other ranks than the rest.
+        if (backend.name == "jax") == (self.backend.name == "jax"):
+            model.comm = self.comm
         return model
 
     def _restore(self, kept: Mapping[str, Any], backend: Backend) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from anynet.model.base import BaseModel
 from anynet.model.divergence import diverged, not_finite
 from anynet.model.evaluation import evaluate
+from anynet.model.ranks import check_same_state
 from anynet.training.batches import normalize_weights
 from anynet.training.fit_state import FitState, Record
 from anynet.training.loop import Policy
@@ -56,6 +57,7 @@ class FitPolicy(Policy):
         epoch = self.model.epoch
         if name := not_finite(self.model):
             raise diverged(self.model, f"{name} is not finite after epoch {epoch}")
+        check_same_state(self.model)
         if self.validation:
             record |= {f"val_{name}": value for name, value in evaluate(self.model, *self.validation).items()}
             if not np.isfinite(record["val_loss"]):

@@ -18,7 +18,7 @@ from anynet.model.data_validation import check_inputs, check_samples, warn_of_on
 from anynet.model.evaluation import evaluate, predict
 from anynet.model.fit_policy import FitPolicy
 from anynet.model.host_state import named_arrays
-from anynet.model.ranks import check_divides, check_same_everywhere
+from anynet.model.ranks import check_divides, check_same_everywhere, digest_of_rows
 from anynet.model.summary import Summary, short, summary
 from anynet.model.validation import check_callbacks, check_validation, check_whole
 from anynet.nn import Layout
@@ -163,15 +163,18 @@ class Model(BaseModel):
                     writer = stack.enter_context(checkpoints.writer(self, fit, told, step, resumed=checkpoint))
                 if checkpoint:
                     checkpoint.restore(self)
-                source = make_source(self.backend, (x, target), self.comm, batch_size)
-            check_same_everywhere(self, fit, (x, target, weight), accumulate)
+                most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
+                settings = {"accumulate": accumulate, "validation_data": digest_of_rows(validation)}
+            check_same_everywhere(self, fit, (x, target, weight), settings)
+            source = make_source(self.backend, (x, target), self.comm, batch_size)
+            # Only rank 0 has to know of checkpoints.
+            most_steps = self.comm.gather(most_steps)[0]
             stack.enter_context(told.until_the_end(self))
             go_on = told.tell("on_fit_begin", self, fit.last_epoch - self.epoch, len(x))
             with self.comm.together():
                 if checkpoint:
                     checkpoint.restore_callbacks(told, self)
             if go_on:
-                most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
                 policy = FitPolicy(self, fit, weight, validation)
                 policy.steps = self._training_steps(batch_size) if accumulate > 1 else None
                 Loop(self, fit, source, policy, told, writer.save if writer else None, most_steps).run()

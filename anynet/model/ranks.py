@@ -10,10 +10,11 @@ import numpy as np
 
 from anynet.errors import UsageError
 from anynet.model.base import BaseModel
-from anynet.model.host_state import named_arrays
+from anynet.tracing.trees import leaves
 from anynet.training.fit_state import FitState
+from anynet.training.sources import take
 
-PARTS = ("network", "loss", "optimizer", "metrics", "clip_norm")
+PARTS = ("network", "loss", "optimizer", "metrics", "clip_norm", "seed")
 # Of so many rows, spread over the data, the ranks compare the numbers.
 COMPARED_ROWS = 64
 
@@ -38,8 +39,18 @@ def check_divides(batch_size: int, count: int, kind: str = "ranks") -> None:
         )
 
 
-def check_same_everywhere(model: BaseModel, fit: FitState, data: tuple[Any, ...], accumulate: int = 1) -> None:
-    """Refuse, on all ranks, to train what is not the same on all of them; `data` are arrays of all rows.
+def check_same_everywhere(model: BaseModel, fit: FitState, data: tuple[Any, ...], settings: dict[str, Any]) -> None:
+    """Refuse, on all ranks, to train what is not the same on all of them.
+
+    Parameters
+    ----------
+    model : BaseModel
+        Inside its context ``training``.
+    fit : FitState
+    data : tuple of arrays
+        Of all rows.
+    settings : dict
+        By the name that the message gives; they are compared by their repr.
 
     Raises
     ------
@@ -50,18 +61,15 @@ def check_same_everywhere(model: BaseModel, fit: FitState, data: tuple[Any, ...]
     if comm.ranks == 1:
         return
     with comm.together():
-        rows = np.unique(np.linspace(0, fit.samples - 1, COMPARED_ROWS).astype(int))
-        arrays = named_arrays(model.layout, model.backend, model.state)
+        parts = {name: getattr(model, name) for name in PARTS}
         mine = {
-            **{name: _without_addresses(repr(getattr(model, name))) for name in PARTS},
-            "seed": model.seed,
-            "backend": (model.backend.name, model.backend.dtype_name),
+            **{name: _without_addresses(repr(part)) for name, part in {**parts, **settings}.items()},
+            "backend": (model.backend.name, model.backend.dtype_name, model.backend.precision),
             "epochs": (model.epoch, fit.last_epoch),
             "batch_size": fit.batch_size,
-            "accumulate": accumulate,
             "resume": (fit.rows, fit.training_id if fit.history or fit.rows else ""),
-            "data": (fit.samples, *(_digest(_rows(array, rows)) for array in data)),
-            "weights": _digest(*arrays.values()),
+            "data": digest_of_rows(data),
+            "weights": digest_of_state(model),
         }
     everywhere = comm.gather(mine)
     for name, value in everywhere[0].items():
@@ -75,12 +83,36 @@ def _without_addresses(text: str) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
-def _rows(array: Any, rows: Any) -> Any:
-    return array.take(rows) if hasattr(array, "parts") else array[rows]
+def check_same_state(model: BaseModel) -> None:
+    """Refuse, on all ranks, to go on if they have come to different weights.
+
+    Raises
+    ------
+    UsageError
+        When a callback has put other weights on one rank than on another, or processors round differently.
+    """
+    if model.comm.ranks > 1 and len(set(model.comm.gather(digest_of_state(model)))) > 1:
+        raise UsageError(
+            f"the ranks have different weights after epoch {model.epoch}: a callback that changes them must run on all "
+            "ranks, and these on processors of one kind"
+        )
 
 
-def _digest(*arrays: Any) -> str:
+def digest_of_rows(data: tuple[Any, ...] | None) -> str:
+    """A digest of the shapes of arrays, and of some of their rows."""
+    if data is None:
+        return ""
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for array in data:
+        rows = np.unique(np.linspace(0, len(array) - 1, COMPARED_ROWS).astype(int))
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(np.ascontiguousarray(take(array, rows)).tobytes())
+    return digest.hexdigest()
+
+
+def digest_of_state(model: BaseModel) -> str:
+    """A digest of the weights, the buffers, and the optimizer state."""
+    digest = hashlib.sha256()
+    for array in leaves(model.read_state()):
+        digest.update(np.ascontiguousarray(model.backend.to_numpy(array)).tobytes())
     return digest.hexdigest()

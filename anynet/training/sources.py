@@ -55,7 +55,7 @@ class StreamedSource:
 
     def _read(self, order: Any, weights: tuple[Any, ...], start: int, steps: int, size: int) -> Chunk:
         part = slice(start, start + steps * size)
-        rows = [*(_take(array, order[part]) for array in self._rows), *(weight[part] for weight in weights)]
+        rows = [*(take(array, order[part]) for array in self._rows), *(weight[part] for weight in weights)]
         stacked = (array.reshape(steps, size, *array.shape[1:]) for array in rows)
         return Chunk(tuple(self.backend.asarray(array) for array in stacked), steps, size)
 
@@ -117,10 +117,12 @@ def make_source(backend: Backend, data: tuple[Any, ...], comm: Communicator, mos
     On many ranks, it is a `SharedSource`, with these `most_rows`.
     """
     on_disk = any(isinstance(array, OnDisk) for array in data)
-    is_streamed = on_disk or sum(array.nbytes for array in data) > backend.resident_bytes()
+    # Devices may differ in free memory, but the ranks must cut the batches alike.
+    is_streamed = comm.any(on_disk or sum(array.nbytes for array in data) > backend.resident_bytes())
     source = StreamedSource(backend, data) if is_streamed else ResidentSource(backend, data)
     return source if comm.devices == 1 else SharedSource(source, comm, most_rows)
 
 
-def _take(array: Any, rows: Any) -> Any:
+def take(array: Any, rows: Any) -> Any:
+    """Rows of an array in memory or on disk."""
     return array.take(rows) if isinstance(array, OnDisk) else np.take(array, rows, axis=0)

@@ -155,6 +155,11 @@ class SharedState:
     def in_training(self) -> bool:
         return self._trainer is not None
 
+    @property
+    def is_trained_elsewhere(self) -> bool:
+        """Whether another thread is training."""
+        return self.in_training and not self._is_mine()
+
     @contextmanager
     def training(self) -> Iterator[None]:
         """A context in which only this thread may change the state.

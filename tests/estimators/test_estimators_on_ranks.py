@@ -15,7 +15,7 @@ from sklearn.neural_network import MLPRegressor as TheirRegressor
 from sklearn.preprocessing import scale
 
 from anynet.distributed import Communicator, run_threads
-from anynet.errors import UsageError
+from anynet.errors import RankError, UsageError
 from anynet.estimators import MLPClassifier, MLPRegressor, NetClassifier
 
 pytestmark = [pytest.mark.host, pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")]
@@ -54,10 +54,21 @@ def test_ranks_train_an_estimator_to_the_numbers_of_scikit_learn(case: str, rank
         np.testing.assert_allclose(predicted, expected.predict(X), rtol=0, atol=1e-6)
 
 
-def test_ranks_that_would_draw_other_numbers_are_refused() -> None:
-    X, y = CLASSES
-    with pytest.raises(UsageError, match=r"rank 1 differs from rank 0 in (weights|data): "):
-        run_threads(2, lambda comm: MLPClassifier(max_iter=1, comm=comm, random_state=comm.rank).fit(X, y))
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_ranks_that_would_draw_other_numbers_are_refused(solver: str) -> None:
+    with pytest.raises(UsageError, match="rank 1 differs from rank 0 in random_state: "):
+        run_threads(
+            2, lambda comm: MLPClassifier(solver=solver, max_iter=1, comm=comm, random_state=comm.rank).fit(*CLASSES)
+        )
+
+
+def test_data_that_one_rank_cannot_take_end_all() -> None:
+    def work(comm: Communicator) -> Any:
+        X = np.where(comm.rank, np.nan, CLASSES[0])
+        return MLPClassifier(max_iter=1, comm=comm, random_state=0).fit(X, CLASSES[1])
+
+    with pytest.raises((ValueError, RankError)):
+        run_threads(2, work)
 
 
 def test_a_batch_that_the_ranks_cannot_divide_is_refused() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from threading import Condition, get_ident
 from typing import Any
 
+from anynet.distributed import is_rank
+
 # OpenBLAS's names for the processors on which it uses 512-bit instructions.
 _KNOWING_512_BITS = ("SkylakeX", "Cooperlake", "Sapphirerapids", "Zen4", "Zen5")
 
@@ -67,10 +69,11 @@ def threads(one: bool) -> Iterator[None]:
     """A context in which matrix products use one BLAS thread, or all of them.
 
     The number is a setting of the whole process, and it changes how results are rounded. So threads that want one and
-    threads that want all wait for each other. A context inside another changes nothing.
+    threads that want all wait for each other. A context inside another changes nothing. Nor does one
+    in a thread that is a rank: others would wait for it here, and it for them in a sum.
     """
     me = get_ident()
-    if me in _turns.inside:
+    if me in _turns.inside or is_rank():
         yield
         return
     try:

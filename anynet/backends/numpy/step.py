@@ -143,7 +143,8 @@ class _Plan:
 
     def _write(self, i: int, x: Value) -> None:
         inputs = [self._arrays[y] for y in x.inputs]
-        if x.op == "captured" or not (any(y in self._places for y in x.inputs) or x.op in ("addmm", "axpy")):
+        varies = any(y in self._places for y in x.inputs) or x.op in ("addmm", "axpy", "all_reduce")
+        if x.op == "captured" or not varies:
             # The same in each step, so it is computed now.
             self._arrays[x] = compute(np, x, inputs)
             if x.op == "captured":
