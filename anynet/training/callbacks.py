@@ -26,8 +26,8 @@ class Callback:
     """The base of every callback: override the events you need, and raise `StopTraining` to end `fit` early.
 
     In every method, `model` is the `anynet.Model` in training. A callback may read it, and change it by `Model.put`.
-    On many ranks, each rank calls its own callbacks: give all ranks as many, in the same order, and call `evaluate`,
-    `predict` and `put` on all of them or on none. What prints or writes may do so on rank 0 alone.
+    On many ranks, each rank calls its own callbacks. One that calls `evaluate`, `predict` or `put` must be given to all
+    ranks; one that prints or writes may be given to rank 0 alone.
 
     Attributes
     ----------
@@ -86,8 +86,8 @@ class Callbacks:
     def tell(self, event: str, *what: Any) -> bool:
         """Call the method `event` of every callback; return False if one, on any rank, has raised `StopTraining`."""
         go_on = True
-        for callback in self._in_order:
-            with self._comm.together():
+        with self._comm.together():
+            for callback in self._in_order:
                 try:
                     getattr(callback, event)(*what)
                 except StopTraining:
