@@ -21,7 +21,8 @@ pytestmark = pytest.mark.host
 
 TRAIN = ("anynet", "train", "circles", "--backend", "numpy", "--dtype", "float64", "--batch-size", "16")
 LONG = (*TRAIN, "--epochs", "100000", "--out", "run", "--checkpoint-seconds", "0")
-SECONDS_TO_END = 5
+# Far more than it takes, for a busy machine; ranks that nobody ends would wait for ever.
+SECONDS_TO_END = 30
 
 # The second rank fails alone, in the middle of its third call of `run`, where the others wait for it.
 FAILS = """
@@ -65,7 +66,7 @@ def test_a_rank_that_fails_alone_ends_all(error: str) -> None:
     with started(2, sys.executable, "-c", FAILS.format(error=error), *LONG[1:]) as job:
         _, err = job.communicate()
     assert job.returncode
-    assert time.monotonic() - began < SECONDS_TO_END + 5
+    assert time.monotonic() - began < SECONDS_TO_END
     assert "rank 1 ends all ranks" in err
     if "SystemExit" not in error:
         assert error.partition("'")[2].partition("'")[0] in err
