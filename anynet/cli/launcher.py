@@ -24,6 +24,7 @@ RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # How long a rank that has failed waits for the others to fail, too, before it ends them.
 SECONDS_TO_FOLLOW = 1.0
+# How long the launcher gets to read what a rank has said before it kills all.
 SECONDS_TO_READ = 0.5
 # How much of what a rank has said is shown when it fails alone.
 LAST_WORDS = 4000
@@ -43,7 +44,7 @@ def run_job(command: Callable[[], int]) -> int:
         return command()
     said = io.StringIO()
     if _told(RANKS, "0") != "0":
-        sys.stdout, sys.stderr = io.StringIO(), said
+        sys.stdout, sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"), said
     try:
         code = command()
     except SystemExit as end:
@@ -129,7 +130,6 @@ def _left(code: int, said: io.StringIO) -> int:
         if code and time.monotonic() > deadline:
             words = said.getvalue()[-LAST_WORDS:].strip()
             print(f"rank {world.rank} ends all ranks\n{words}", file=sys.__stderr__, flush=True)
-            # The launcher drops what it has not read before it kills.
             time.sleep(SECONDS_TO_READ)
             world.Abort(code)
         time.sleep(0.001)

@@ -211,7 +211,9 @@ def _checkpoint_of(run: Path) -> Path | None:
     return found
 
 
-def _result(model: Model, task: Task, held_out: Part, test: Part, config: TrainConfig, folder: Any) -> dict[str, Any]:
+def _result(
+    model: Model, task: Task, held_out: Part, test: Part, config: TrainConfig, folder: RunFolder | None
+) -> dict[str, Any]:
     run = str(folder.path) if folder else ""
     result: dict[str, Any] = {"run": run, "backend": config.backend, "epochs": model.epoch}
     for name, part in (("validation", held_out), ("test", test)):

@@ -12,8 +12,6 @@ import numpy as np
 from anynet.distributed.communicator import Communicator
 
 T = TypeVar("T")
-
-
 _thread = threading.local()
 
 
@@ -79,6 +77,6 @@ def run_threads(ranks: int, function: Callable[[Communicator], T]) -> list[T]:
         futures = [pool.submit(run, rank) for rank in range(ranks)]
     errors = [error for future in futures if (error := future.exception())]
     own = [error for error in errors if not isinstance(error, threading.BrokenBarrierError)]
-    for error in (*own, *errors):
-        raise error
+    if errors:
+        raise (own or errors)[0]
     return [future.result() for future in futures]

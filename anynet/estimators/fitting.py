@@ -239,7 +239,7 @@ class Fitting(BaseEstimator):
         while rows % size == 1 and self._model.network.updates_buffers:
             size += 1
         if size < rows:
-            check_divides(size, self._model.comm.devices)
+            check_divides(size, self._model.comm)
         return size
 
     def _prepare(self, x: Any, random: Any, first: bool, incremental: bool) -> None:
@@ -250,7 +250,8 @@ class Fitting(BaseEstimator):
         if same and repr(backend) == repr(self._model.backend) and hasattr(self, "_steps"):
             return
         self._model = self._model.on(backend) if same else self._new_model(backend, x.shape[1], random, first)
-        self._model.comm = self.comm
+        if same:
+            self._model.comm = self.comm
         self._made_of = settings
         if not same:
             self._rate = self._model.optimizer.lr
@@ -285,7 +286,8 @@ class Fitting(BaseEstimator):
         # Draw a seed only if needed: scikit-learn draws nothing here, and the next numbers must be the same.
         needs_seed = not arrays or network.stochastic
         seed = int(random.randint(np.iinfo(np.int32).max)) if needs_seed else 0
-        model = Model(network, self._loss(), self._optimizer(), backend=backend, seed=seed).build((inputs,), arrays)
+        parts = network, self._loss(), self._optimizer()
+        model = Model(*parts, backend=backend, seed=seed, comm=self.comm).build((inputs,), arrays)
         model.epoch = 0 if first else len(getattr(self, "loss_curve_", ()))
         return model
 

@@ -138,17 +138,14 @@ class Model(BaseModel):
         with self.comm.together():
             epochs, batch_size = check_whole("epochs", epochs, least=1), check_whole("batch_size", batch_size, least=1)
             accumulate = check_whole("accumulate", accumulate, least=1)
-            check_divides(batch_size, self.comm.devices, "ranks" if self.comm.devices == self.comm.ranks else "devices")
+            check_divides(batch_size, self.comm)
             told = Callbacks(check_callbacks(callbacks), self.comm)
             shape, x, target, weight = self._checked_samples(self.input_shape, x, y, sample_weight)
             warn_of_one_class(target, self.loss)
             validation = None
             if validation_data is not None:
                 validation = self._checked_samples(shape, *check_validation(validation_data))[1:]
-            directions = {"loss": False}
-            if validation:
-                directions |= {"val_loss": False, **{f"val_{one.name}": one.higher_is_better for one in self.measured}}
-            fit = FitState(self.epoch, epochs, self.epoch + epochs, len(x), batch_size * accumulate, directions)
+            fit = self._new_fit(epochs, len(x), batch_size * accumulate, is_validated=validation is not None)
             checkpoint = None
             if resume is not None:
                 checkpoint = Checkpoint(Path(resume), self, shape, fit)
@@ -179,6 +176,12 @@ class Model(BaseModel):
                 policy.steps = self._training_steps(batch_size) if accumulate > 1 else None
                 Loop(self, fit, source, policy, told, writer.save if writer else None, most_steps).run()
         return fit.history
+
+    def _new_fit(self, epochs: int, samples: int, batch_size: int, *, is_validated: bool) -> FitState:
+        directions = {"loss": False}
+        if is_validated:
+            directions |= {"val_loss": False, **{f"val_{one.name}": one.higher_is_better for one in self.measured}}
+        return FitState(self.epoch, epochs, self.epoch + epochs, samples, batch_size, directions)
 
     def _checked_samples(self, shape: Shape | None, *samples: Any) -> tuple[Shape, Any, Any, Any]:
         return check_samples(self.network, self.loss, shape, *samples)

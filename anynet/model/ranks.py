@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from anynet.distributed import Communicator
 from anynet.errors import UsageError
 from anynet.model.base import BaseModel
 from anynet.tracing.trees import leaves
@@ -24,14 +25,17 @@ _REMEDIES = {
 }
 
 
-def check_divides(batch_size: int, count: int, kind: str = "ranks") -> None:
-    """Refuse a batch size that cannot be divided equally among so many ranks, or devices.
+def check_divides(batch_size: int, comm: Communicator) -> None:
+    """Refuse a batch size that cannot be divided equally among the ranks, or their devices.
 
-    >>> check_divides(64, 3)
+    >>> from anynet.distributed import run_threads
+    >>> run_threads(3, lambda comm: check_divides(64, comm))
     Traceback (most recent call last):
     anynet.errors.UsageError: a batch of 64 rows cannot be divided equally among 3 ranks: give a batch_size of 63 or 66
     """
+    count = comm.devices
     if rest := batch_size % count:
+        kind = "ranks" if count == comm.ranks else "devices"
         near = [size for size in (batch_size - rest, batch_size - rest + count) if size]
         raise UsageError(
             f"a batch of {batch_size} rows cannot be divided equally among {count} {kind}: "

@@ -108,16 +108,15 @@ def rewritten(program: Program, stages: Callable[[Value, Mapping[Value, Value]],
         new[x] = values[-1]
     after = [new[x] for x in program.new_state]
     metrics = {name: new[x] for name, x in program.metrics.items()}
-    sums = [x for x in values if x.op == "all_reduce"]
-    needed = needed_for([*after, *metrics.values(), *sums])
+    needed = needed_for([*after, *metrics.values()], values)
     state, batch = ([new.get(x, x) for x in given] for given in (program.state, program.batch))
     return Program([x for x in values if x in needed], state, batch, after, metrics)
 
 
-def needed_for(outputs: list[Value]) -> set[Value]:
-    """The outputs, and all values that they are computed from."""
+def needed_for(outputs: list[Value], values: list[Value]) -> set[Value]:
+    """Of all values, the outputs, what they are computed from, and every sum over processes, which others wait for."""
     needed: set[Value] = set()
-    todo = list(outputs)
+    todo = [*outputs, *(x for x in values if x.op == "all_reduce")]
     while todo:
         value = todo.pop()
         if value not in needed:

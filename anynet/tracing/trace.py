@@ -68,9 +68,9 @@ def _traced(step: Callable[..., Any], xp: Any, state: Any, batch: tuple[Any, ...
     if structure(after) != structure(stand_ins) or next(kinds) != next(kinds):
         raise NotTraceable("a state that changes its structure, a shape or a dtype")
     outputs = {name: x.read() for name, x in metrics.items()}
-    sums = [value for value in recording.recorder.values if value.op == "all_reduce"]
-    needed = needed_for([*new, *outputs.values(), *sums])
-    return Program([value for value in recording.recorder.values if value in needed], old, given, new, outputs)
+    values = recording.recorder.values
+    needed = needed_for([*new, *outputs.values()], values)
+    return Program([value for value in values if value in needed], old, given, new, outputs)
 
 
 def _described(program: Program, xp: Any) -> tuple[list[Any], list[Any]]:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from report import Outcome, without_numbers
@@ -25,6 +26,14 @@ TOLERANCE = 1e-9
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
+class Stopped(NamedTuple):
+    """How a job ended after a signal: its exit code, what it said, and how many seconds it took."""
+
+    code: int
+    said: str
+    seconds: float
+
+
 def attack(root: Path, kills: int, seed: int, seconds: float) -> Outcome:
     """Send a signal to one rank so many times; every job is resumed, most on as many ranks, the others on 1 or 4."""
     outcome, generator = Outcome("ranks"), random.Random(seed)
@@ -35,34 +44,47 @@ def attack(root: Path, kills: int, seed: int, seconds: float) -> Outcome:
         if time.perf_counter() - started > seconds:
             break
         run, which = root / str(number), generator.choice(SIGNALS)
-        again = f"--parts ranks --seed {seed}"
-        job = _job(RANKS, *TRAIN, *FAST, "--out", str(run))
-        time.sleep(generator.uniform(0.1, longest))
-        ranks = _ranks(job.pid)
-        if not ranks or job.poll() is not None:
-            _ended(job)
+        stopped = _stopped(run, which, generator, longest)
+        if not stopped:
             continue
-        os.kill(generator.choice(ranks), which)
-        at, (code, said) = time.perf_counter(), _ended(job)
-        slowest = max(slowest, time.perf_counter() - at)
+        slowest = max(slowest, stopped.seconds)
         sent[which.name] += 1
-        if time.perf_counter() - at > MOST_SECONDS:
-            outcome.lose(f"a job went on for more than {MOST_SECONDS:g} s after {which.name}", again)
-        is_over = (run / "model.safetensors").is_file() and not (run / "checkpoints").is_dir()
-        if code == 0 and not is_over:
-            outcome.lose(f"exit code 0 after {which.name}, but no result: {without_numbers(said)}", again)
-        if not (run / "config.toml").is_file():
-            continue
-        on = generator.choice((RANKS, RANKS, 1, 4))
-        if not is_over:
-            code, said = _ended(_job(on, "--resume", str(run), *FAST))
-            if code:
-                outcome.lose(f"not resumed after {which.name}: {code} {without_numbers(said)}", again)
-                continue
-        if difference := _difference(run, undisturbed, exactly=is_over or on == RANKS):
-            outcome.lose(f"after {which.name}, resumed on {on} ranks: {difference}", again)
+        for what in _lost(run, stopped, generator.choice((RANKS, RANKS, 1, 4)), undisturbed):
+            outcome.lose(f"{what} after {which.name}", f"--parts ranks --seed {seed}")
     done = ", ".join(f"{count} {name}" for name, count in sorted(sent.items()))
     return outcome.end(f"{done}; the slowest job ended after {slowest:.1f} s")
+
+
+def _stopped(run: Path, which: signal.Signals, generator: random.Random, longest: float) -> Stopped | None:
+    """Start a job and send a signal to one of its ranks at a random moment; None if it had ended before."""
+    job = _job(RANKS, *TRAIN, *FAST, "--out", str(run))
+    time.sleep(generator.uniform(0.1, longest))
+    ranks = _ranks(job.pid)
+    if not ranks or job.poll() is not None:
+        _ended(job)
+        return None
+    os.kill(generator.choice(ranks), which)
+    at = time.perf_counter()
+    code, said = _ended(job)
+    return Stopped(code, said, time.perf_counter() - at)
+
+
+def _lost(run: Path, stopped: Stopped, ranks: int, undisturbed: Path) -> list[str]:
+    """What is wrong with a stopped job, and with its result once it is resumed on so many ranks."""
+    lost = [f"a job went on for more than {MOST_SECONDS:g} s"] if stopped.seconds > MOST_SECONDS else []
+    is_over = (run / "model.safetensors").is_file() and not (run / "checkpoints").is_dir()
+    if stopped.code == 0 and not is_over:
+        lost.append(f"exit code 0, but no result: {without_numbers(stopped.said)}")
+    # Before it has a config, nothing has been asked of it.
+    if not (run / "config.toml").is_file():
+        return lost
+    if not is_over:
+        code, said = _ended(_job(ranks, "--resume", str(run), *FAST))
+        if code:
+            return [*lost, f"not resumed: {code} {without_numbers(said)}"]
+    if difference := _difference(run, undisturbed, exactly=is_over or ranks == RANKS):
+        lost.append(f"{difference}, resumed on {ranks} ranks,")
+    return lost
 
 
 def _job(ranks: int, *arguments: str) -> subprocess.Popen[str]:
