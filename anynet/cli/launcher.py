@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
+from anynet.cli.startup_guard import guarded_startup
 from anynet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def communicator() -> Communicator:
     if started() == 1:
         return Communicator()
     try:
-        from mpi4py import MPI
+        with guarded_startup():
+            from mpi4py import MPI
     except ImportError as error:
         raise UsageError(
             f"{started()} processes were started, and need mpi4py to train together: pip install mpi4py ({error})"
@@ -117,15 +119,16 @@ def _share_cores(comm: Communicator) -> None:
 
 def _left(code: int, said: io.StringIO) -> int:
     """Wait until all ranks leave, and return the largest exit code; a rank that has failed ends those that stay."""
-    if not communicator.cache_info().currsize:
+    # Not whether the command has asked for a communicator: it may have been interrupted while it did.
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is None:
         return code
     import numpy as np
-    from mpi4py import MPI
 
-    world = MPI.COMM_WORLD
+    world = mpi.COMM_WORLD
     mine = np.asarray([code])
     largest = np.zeros_like(mine)
-    request, deadline = world.Iallreduce(mine, largest, MPI.MAX), time.monotonic() + SECONDS_TO_FOLLOW
+    request, deadline = world.Iallreduce(mine, largest, mpi.MAX), time.monotonic() + SECONDS_TO_FOLLOW
     while not request.Test():
         if code and time.monotonic() > deadline:
             words = said.getvalue()[-LAST_WORDS:].strip()

@@ -89,6 +89,18 @@ def test_a_signal_to_one_rank_ends_all_and_the_run_can_be_resumed(which: signal.
     assert weights("run") == weights("undisturbed")
 
 
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_to_one_rank_while_MPI_starts_ends_all(which: signal.Signals) -> None:
+    for moment in np.linspace(0.05, 0.4, 8):
+        with started(2, *TRAIN, "--epochs", "100000") as job:
+            while len(ranks := ranks_of(job)) < 2:
+                time.sleep(0.001)
+            time.sleep(moment)
+            os.kill(ranks[1], which)
+            job.communicate(timeout=SECONDS_TO_END)
+        assert job.returncode
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

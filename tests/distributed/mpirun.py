@@ -28,9 +28,8 @@ def mpirun(ranks: int, *command: str, code: int = 0, **options: Any) -> subproce
 
 
 def ranks_of(job: subprocess.Popen[str]) -> list[int]:
-    """The processes of the ranks: the children of the launcher's own child."""
-    (proxy,) = _children(job.pid)
-    return _children(proxy)
+    """The processes of the ranks, as far as they have started: the children of the launcher's own child."""
+    return [rank for proxy in _children(job.pid) for rank in _children(proxy)]
 
 
 def _children(parent: int) -> list[int]:
