@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from anynet.distributed.communicator import Communicator
+from anynet.distributed.shared_memory import LEAST_BYTES, SharedMemory
 
 
 class MPICommunicator(Communicator):
@@ -26,9 +27,13 @@ class MPICommunicator(Communicator):
         self.rank, self.ranks = comm.rank, comm.size
         neighbours = comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank = neighbours.rank
+        are_on_one_machine = self.ranks == neighbours.size > 1
         neighbours.Free()
+        self._shared = SharedMemory(self._comm) if are_on_one_machine else None
 
     def total(self, x: Any, out: Any) -> Any:
+        if self._shared and x.nbytes >= LEAST_BYTES:
+            return self._shared.total(x, out)
         self._comm.Allreduce(self._mpi.IN_PLACE if x is out else x, out)
         return out
 

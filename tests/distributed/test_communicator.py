@@ -35,6 +35,24 @@ sys.stdout.write(json.dumps([
 ]) + "\\n")
 """
 
+LARGE_IN_MPI = """
+import sys
+import numpy as np
+from mpi4py import MPI
+from anynet import distributed
+
+comm = distributed.select(MPI.COMM_WORLD)
+for dtype in (np.float32, np.float64, np.uint8):
+    for size in (40_000, 131_072, 300_001):
+        of_ranks = [np.random.default_rng(rank).uniform(0, 80, size).astype(dtype) for rank in range(comm.ranks)]
+        expected = (of_ranks[0] + of_ranks[1]) + of_ranks[2]
+        x = of_ranks[comm.rank].copy()
+        assert np.array_equal(comm.total(x, np.empty_like(x)), expected)
+        assert np.array_equal(x, of_ranks[comm.rank])
+        assert np.array_equal(comm.total(x, x), expected)
+sys.stdout.write("equal\\n")
+"""
+
 
 def test_ranks_add_up_and_gather() -> None:
     def work(comm: Communicator) -> Any:
@@ -57,6 +75,10 @@ def test_mpi_does_the_same_on_a_communicator_of_our_own() -> None:
     for rank, line in enumerate(sorted(mpirun(3, "python", "-c", IN_MPI).stdout.splitlines())):
         gathered = [{"rank": other, "more": "x" * other} for other in range(3)]
         assert json.loads(line) == [[rank, 3, rank], [6.0, 30.0], [6.0, 30.0], 14, gathered, True]
+
+
+def test_large_arrays_are_added_in_the_order_of_ranks() -> None:
+    assert mpirun(3, "python", "-c", LARGE_IN_MPI).stdout == "equal\n" * 3
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 10, 11])
