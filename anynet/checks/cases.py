@@ -70,6 +70,13 @@ OPTIMIZERS = (
     OptimizerCase("SGD, linear decay", nn.SGD(lr=nn.LinearDecay(0.1, steps=20), momentum=0.9)),
     OptimizerCase("Adam", nn.Adam(lr=0.1)),
     OptimizerCase("Adam, no momentum", nn.Adam(lr=nn.LinearDecay(0.1, steps=20), betas=(0.0, 0.9), weight_decay=0.1)),
+    OptimizerCase("AdamW", nn.AdamW(lr=0.1)),
+    OptimizerCase("NAdam", nn.NAdam(lr=0.1)),
+    OptimizerCase("RMSprop", nn.RMSprop(lr=0.05)),
+    OptimizerCase("RMSprop, centered", nn.RMSprop(lr=0.01, momentum=0.9, centered=True)),
+    OptimizerCase("Adagrad", nn.Adagrad(lr=0.5)),
+    OptimizerCase("Adagrad, decay", nn.Adagrad(lr=0.5, lr_decay=0.01, initial_accumulator_value=0.1)),
+    OptimizerCase("Lion", nn.Lion(lr=0.01, weight_decay=0.1)),
 )
 
 

@@ -4,6 +4,7 @@ Nothing here imports an array library; each function gets the namespace `xp`, wi
 """
 
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
 from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Ones, Values, Zeros
@@ -12,7 +13,7 @@ from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
 from anynet.nn.normalization import BatchNorm, LayerNorm
-from anynet.nn.optimizers import SGD, Adam, Optimizer
+from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.preprocessing import Flatten, Rescale
 from anynet.nn.schedules import LinearDecay, Schedule
 
@@ -33,12 +34,14 @@ LAYERS = (
 )
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
 INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Ones, Values)
-OPTIMIZERS = (SGD, Adam)
+OPTIMIZERS = (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Lion)
 SCHEDULES = (LinearDecay,)
 
 __all__ = [
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm",
@@ -58,11 +61,14 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LinearDecay",
+    "Lion",
     "Loss",
     "MSELoss",
+    "NAdam",
     "Ones",
     "Optimizer",
     "Parameter",
+    "RMSprop",
     "ReLU",
     "Rescale",
     "Schedule",
