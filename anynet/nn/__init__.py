@@ -15,7 +15,16 @@ from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfM
 from anynet.nn.normalization import BatchNorm, LayerNorm
 from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.preprocessing import Flatten, Rescale
-from anynet.nn.schedules import LinearDecay, Schedule
+from anynet.nn.schedules import (
+    CosineDecay,
+    CosineRestarts,
+    ExponentialDecay,
+    LinearDecay,
+    OneCycle,
+    Schedule,
+    StepDecay,
+)
+from anynet.nn.schedules_in_turn import Chain, Warmup
 
 LAYERS = (
     Linear,
@@ -35,7 +44,7 @@ LAYERS = (
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
 INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Ones, Values)
 OPTIMIZERS = (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Lion)
-SCHEDULES = (LinearDecay,)
+SCHEDULES = (LinearDecay, StepDecay, ExponentialDecay, CosineDecay, CosineRestarts, OneCycle, Warmup, Chain)
 
 __all__ = [
     "SGD",
@@ -45,9 +54,13 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm",
+    "Chain",
     "Context",
+    "CosineDecay",
+    "CosineRestarts",
     "CrossEntropyLoss",
     "Dropout",
+    "ExponentialDecay",
     "Flatten",
     "Frozen",
     "GlorotNormal",
@@ -65,6 +78,7 @@ __all__ = [
     "Loss",
     "MSELoss",
     "NAdam",
+    "OneCycle",
     "Ones",
     "Optimizer",
     "Parameter",
@@ -75,8 +89,10 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Softmax",
+    "StepDecay",
     "Tanh",
     "Values",
+    "Warmup",
     "Zeros",
 ]
 

@@ -12,7 +12,7 @@ from typing import ClassVar, TypeAlias
 from anynet.errors import UsageError
 from anynet.nn.checks import check_betas, check_flag, check_number
 from anynet.nn.layer import Array, Namespace
-from anynet.nn.schedules import Schedule
+from anynet.nn.schedules import Schedule, check_rate
 
 Slots: TypeAlias = dict[str, Array]
 
@@ -53,9 +53,7 @@ class Optimizer:
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.lr, type) or not callable(self.lr):
-            words = "above 0 and finite, or a schedule such as LinearDecay(0.1, 1000)"
-            check_number(self, "lr", words, lambda lr: lr > 0)
+        object.__setattr__(self, "lr", check_rate(self.lr, f"{type(self).__name__}: lr"))
         check_number(self, "weight_decay", "0 or more and finite", lambda decay: decay >= 0)
 
     def init(self, xp: Namespace, block: Array) -> Slots:
