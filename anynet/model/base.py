@@ -16,7 +16,7 @@ from anynet.distributed import Communicator
 from anynet.errors import UsageError
 from anynet.model import host_state, model_file
 from anynet.model.part import Part
-from anynet.model.validation import check_arrays, check_assigned, check_metrics
+from anynet.model.validation import check_arrays, check_assigned, check_learning_rate, check_metrics
 from anynet.nn import Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_shape
 from anynet.nn.layer import Shape
@@ -207,6 +207,33 @@ class BaseModel:
             tuple(self.backend.asarray(block, copy=True) for block in part) for part in self.layout.blocks(np, checked)
         )
         self._shared.replace(lambda state: state._replace(parameters=parameters, buffers=buffers))
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step.
+
+        A number may be assigned, also by a callback, unless the optimizer has a schedule. It belongs to the optimizer
+        state: checkpoints and copies have it, model files do not, and another optimizer begins with its own ``lr``.
+
+        Raises
+        ------
+        UsageError
+            When the model has no weights yet; on assignment, also when the number is invalid, the optimizer has a
+            schedule, or the model is being trained in another thread.
+        """
+        state, backend, schedule = self.read_state(), self.backend, self.optimizer.lr
+        with backend.scope():
+            rate = state.learning_rate
+            if callable(schedule):
+                rate = schedule(backend.xp, backend.xp.astype(state.step, backend.dtype))
+            return float(backend.to_numpy(rate))
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self._need_weights()
+        checked = check_learning_rate(rate, self.optimizer, self.backend.dtype_name)
+        on_device = self.backend.asarray(checked, copy=True)
+        self._shared.replace(lambda state: state._replace(learning_rate=on_device))
 
     def snapshot(self) -> dict[str, Any]:
         """The whole model as a dict, its arrays as NumPy arrays; used for pickling and copying."""

@@ -65,6 +65,8 @@ class Model(BaseModel):
     ----------
     epoch : int
         How many epochs the model has been trained.
+    learning_rate : float
+        Of the next step; you may assign another one, unless the optimizer has a schedule.
     metadata : dict
         Anything JSON can hold; saved and loaded with the model.
 

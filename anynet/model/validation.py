@@ -115,6 +115,24 @@ def check_clip_norm(norm: Any) -> float | None:
     return number
 
 
+def check_learning_rate(rate: Any, optimizer: Optimizer, dtype: str) -> Any:
+    """The learning rate that is assigned to a model, as a 0-d array of NumPy.
+
+    >>> from anynet.nn import SGD
+    >>> check_learning_rate(0, SGD(0.1), "float32")
+    Traceback (most recent call last):
+    anynet.errors.UsageError: the learning rate must be a float32 above 0 and finite, but is 0
+    """
+    if callable(optimizer.lr):
+        raise UsageError(f"the learning rate comes from {shown(optimizer.lr)}: assign an optimizer with another lr")
+    number = python_number(rate)
+    with np.errstate(all="ignore"):
+        array = np.asarray(number if number is not None and is_finite(number) else 0.0, dtype)
+    if not 0 < array < np.inf:
+        raise UsageError(f"the learning rate must be a {dtype} above 0 and finite, but is {shown(rate)}")
+    return array
+
+
 def check_schedule(schedule: Any) -> None:
     """Refuse an object that is not a schedule, after two test calls with NumPy.
 
