@@ -42,7 +42,18 @@ _BELONGS_TO_WEIGHTS = {
     "network": "make another Model, and carry over what fits with build(input_shape, arrays)",
     "backend": "model.on(backend) is the same model on another",
 }
-_PLAIN = ("network", "loss", "optimizer", "metrics", "clip_norm", "seed", "epoch", "metadata", "input_shape")
+_PLAIN = (
+    "network",
+    "loss",
+    "optimizer",
+    "metrics",
+    "clip_norm",
+    "clip_value",
+    "seed",
+    "epoch",
+    "metadata",
+    "input_shape",
+)
 
 
 class BaseModel:
@@ -54,6 +65,7 @@ class BaseModel:
     backend: Part[Backend] = Part()
     metrics: Part[tuple[Metric, ...] | None] = Part()
     clip_norm: Part[float | None] = Part()
+    clip_value: Part[float | None] = Part()
     comm: Part[Communicator] = Part()
     seed: Part[int] = Part()
 
@@ -65,6 +77,7 @@ class BaseModel:
         *,
         metrics: Iterable[Metric] | None = None,
         clip_norm: float | None = None,
+        clip_value: float | None = None,
         backend: str | Backend = "numpy",
         dtype: DTypeLike = "float32",
         seed: int = 0,
@@ -81,6 +94,7 @@ class BaseModel:
         self.optimizer = optimizer
         self.metrics = metrics
         self.clip_norm = clip_norm
+        self.clip_value = clip_value
         self.comm = comm
         self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
         self.seed = seed
@@ -145,7 +159,8 @@ class BaseModel:
         def train(comm: Communicator | None) -> Step:
             rows = most_rows // comm.devices if most_rows and comm else most_rows
             differentiate = loss_and_gradient(backend, self.network, self.loss, layout, self.seed, comm, rows)
-            return training_step(backend, differentiate, self.optimizer, layout, decays, self.clip_norm)
+            clipping = self.clip_norm, self.clip_value
+            return training_step(backend, differentiate, self.optimizer, layout, decays, *clipping)
 
         return training_steps(train, self.comm)
 
@@ -273,7 +288,7 @@ class BaseModel:
 
     def _restore(self, kept: Mapping[str, Any], backend: Backend) -> None:
         parts = kept["network"], kept["loss"], kept["optimizer"]
-        settings = {name: kept[name] for name in ("metrics", "clip_norm", "seed")}
+        settings = {name: kept[name] for name in ("metrics", "clip_norm", "clip_value", "seed")}
         BaseModel.__init__(self, *parts, backend=backend, **settings)
         self.epoch, self.metadata = kept["epoch"], kept["metadata"]
         if kept["input_shape"] is not None:
