@@ -79,6 +79,7 @@ OPTIMIZERS = (
         "Adagrad, chain",
         nn.Adagrad(nn.Chain((0.5, nn.StepDecay(0.5, 4)), (4,)), lr_decay=0.01, initial_accumulator_value=0.1),
     ),
+    OptimizerCase("EMA", nn.EMA(nn.Adam(lr=0.1, weight_decay=0.1), decay=0.5)),
     OptimizerCase("Lion", nn.Lion(lr=nn.CosineDecay(0.01, 20))),
     OptimizerCase("Lion, one cycle", nn.Lion(lr=nn.OneCycle(0.01, 20), weight_decay=0.1)),
 )

@@ -17,7 +17,7 @@ from anynet.errors import UsageError
 from anynet.model import host_state, model_file
 from anynet.model.part import Part
 from anynet.model.validation import check_arrays, check_assigned, check_learning_rate, check_metrics
-from anynet.nn import Layer, Layout, Loss, Optimizer
+from anynet.nn import EMA, Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_shape
 from anynet.nn.layer import Shape
 from anynet.tracing.trees import leaves, rebuilt
@@ -279,8 +279,31 @@ class BaseModel:
 
     def on(self, backend: Backend) -> Self:
         """A copy of the model, with its optimizer state, on another backend."""
+        return self._made_from(self.snapshot(), backend)
+
+    def averaged(self) -> Self:
+        """A copy of the model with the running mean of its weights, which the optimizer `EMA` keeps.
+
+        Also in a callback, as in ``model.averaged().evaluate(x, y)``. Buffers, such as the statistics of batch
+        normalization, are those of the model. Save it by ``model.averaged().save(path)``: like all of the optimizer
+        state, the mean is in checkpoints, not in model files.
+
+        Raises
+        ------
+        UsageError
+            When the model has no weights yet, or its optimizer keeps no mean of them.
+        """
+        self._need_weights()
+        kept = self.snapshot()
+        if not isinstance(kept["optimizer"], EMA):
+            raise UsageError(f"the optimizer keeps no mean of the weights: give it as EMA({kept['optimizer']!r})")
+        # A network without parameters has no slots, either.
+        averages = kept["slots"].get("average", {})
+        return self._made_from({**kept, "arrays": kept["arrays"] | averages}, self.backend)
+
+    def _made_from(self, kept: Mapping[str, Any], backend: Backend) -> Self:
         model = object.__new__(type(self))
-        model._restore(self.snapshot(), backend)
+        model._restore(kept, backend)
         # JAX sums over other ranks than the rest.
         if (backend.name == "jax") == (self.backend.name == "jax"):
             model.comm = self.comm

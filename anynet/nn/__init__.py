@@ -5,6 +5,7 @@ Nothing here imports an array library; each function gets the namespace `xp`, wi
 
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
+from anynet.nn.averaging import EMA
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
 from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Ones, Values, Zeros
@@ -43,10 +44,11 @@ LAYERS = (
 )
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
 INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Ones, Values)
-OPTIMIZERS = (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Lion)
+OPTIMIZERS = (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Lion, EMA)
 SCHEDULES = (LinearDecay, StepDecay, ExponentialDecay, CosineDecay, CosineRestarts, OneCycle, Warmup, Chain)
 
 __all__ = [
+    "EMA",
     "SGD",
     "Adagrad",
     "Adam",

@@ -7,7 +7,7 @@ few operations update the whole network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import TypeAlias
 
 from anynet.errors import UsageError
 from anynet.nn.checks import check_betas, check_flag, check_number
@@ -50,7 +50,7 @@ class Optimizer:
 
     lr: float | Schedule
     weight_decay: float = 0.0
-    elementwise: ClassVar[bool] = True
+    elementwise: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lr", check_rate(self.lr, f"{type(self).__name__}: lr"))

@@ -42,7 +42,7 @@ def each() -> Iterator[Case]:
     # A bias before a batch normalization has no gradient but rounding errors, and Lion would follow their signs.
     troubled = nn.BatchNorm(), nn.Linear(8), nn.ReLU(), nn.Dropout(0.2)
     for name, optimizer in cases.OPTIMIZERS:
-        usual = optimizer if isinstance(optimizer, nn.SGD) else replace(optimizer, lr=0.001)
+        usual = optimizer if isinstance(optimizer, (nn.SGD, nn.EMA)) else replace(optimizer, lr=0.001)
         yield Case(name, nn.Sequential(*troubled, nn.Linear(3)), nn.MSELoss(), usual, (4,))
 
 

@@ -131,7 +131,8 @@ def test_the_steps_are_those_of_pytorch(
 
 
 def test_every_optimizer_of_the_package_that_pytorch_has_is_held_against_it() -> None:
-    without_a_counterpart = {Lion}
+    # The mean of weights is held against an AveragedModel, in tests/model/test_averaging.py.
+    without_a_counterpart = {Lion, nn.EMA}
     assert {type(ours) for ours, *_ in PYTORCH} == set(nn.OPTIMIZERS) - without_a_counterpart
 
 
@@ -288,6 +289,8 @@ def test_an_optimizer_of_ones_own_that_has_no_update_says_so() -> None:
         (lambda: Adam(betas=(-1e-9, 0.99)), "Adam: betas must be two numbers"),
         (lambda: Adam(betas=(1, 0.99)), "Adam: betas must be two numbers"),
         (lambda: Adam(eps=0), "Adam: eps must be above 0 and finite, but is 0"),
+        (lambda: nn.EMA(Adam), "EMA: optimizer must be one, such as Adam\\(\\), but is the class Adam"),
+        (lambda: nn.EMA(Adam(), decay=1), "EMA: decay must be at least 0 and below 1, but is 1"),
         (lambda: Lion(betas=(0.9, 1)), "Lion: betas must be two numbers"),
         (lambda: NAdam(momentum_decay=-1), "NAdam: momentum_decay must be 0 or more and finite, but is -1"),
         (lambda: RMSprop(alpha=1), "RMSprop: alpha must be at least 0 and below 1, but is 1"),
