@@ -8,7 +8,19 @@ from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.averaging import EMA
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
-from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Ones, Values, Zeros
+from anynet.nn.initializers import (
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LeCunNormal,
+    LeCunUniform,
+    Ones,
+    Orthogonal,
+    TruncatedNormal,
+    Values,
+    Zeros,
+)
 from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
@@ -43,7 +55,19 @@ LAYERS = (
     Frozen,
 )
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
-INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Ones, Values)
+INITIALIZERS = (
+    HeNormal,
+    HeUniform,
+    GlorotNormal,
+    GlorotUniform,
+    LeCunNormal,
+    LeCunUniform,
+    TruncatedNormal,
+    Orthogonal,
+    Zeros,
+    Ones,
+    Values,
+)
 OPTIMIZERS = (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Lion, EMA)
 SCHEDULES = (LinearDecay, StepDecay, ExponentialDecay, CosineDecay, CosineRestarts, OneCycle, Warmup, Chain)
 
@@ -73,6 +97,8 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "Layout",
+    "LeCunNormal",
+    "LeCunUniform",
     "LeakyReLU",
     "Linear",
     "LinearDecay",
@@ -83,6 +109,7 @@ __all__ = [
     "OneCycle",
     "Ones",
     "Optimizer",
+    "Orthogonal",
     "Parameter",
     "RMSprop",
     "ReLU",
@@ -93,6 +120,7 @@ __all__ = [
     "Softmax",
     "StepDecay",
     "Tanh",
+    "TruncatedNormal",
     "Values",
     "Warmup",
     "Zeros",
