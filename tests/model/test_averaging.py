@@ -60,7 +60,8 @@ def test_the_mean_is_that_of_an_averaged_model_of_pytorch() -> None:
 
     gradients = np.random.default_rng(5).normal(size=(20, 7))
     theirs = torch.nn.Linear(7, 1, bias=False, dtype=torch.float64)
-    block = theirs.weight.detach().numpy().copy()
+    torch.nn.init.ones_(theirs.weight)
+    block = np.ones((1, 7))
     averaged = AveragedModel(theirs, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     averaged.update_parameters(theirs)
     peer = torch.optim.Adam(theirs.parameters(), lr=0.1)
