@@ -70,6 +70,18 @@ OPTIMIZERS = (
     OptimizerCase("SGD, linear decay", nn.SGD(lr=nn.LinearDecay(0.1, steps=20), momentum=0.9)),
     OptimizerCase("Adam", nn.Adam(lr=0.1)),
     OptimizerCase("Adam, no momentum", nn.Adam(lr=nn.LinearDecay(0.1, steps=20), betas=(0.0, 0.9), weight_decay=0.1)),
+    OptimizerCase("AdamW, warm-up", nn.AdamW(lr=nn.Warmup(nn.CosineDecay(0.1, 20), 5))),
+    OptimizerCase("NAdam, restarts", nn.NAdam(lr=nn.CosineRestarts(0.1, 3, growth=2, final=0.01))),
+    OptimizerCase("RMSprop, step decay", nn.RMSprop(lr=nn.StepDecay(0.05, 5))),
+    OptimizerCase("RMSprop, centered", nn.RMSprop(lr=0.01, momentum=0.9, centered=True)),
+    OptimizerCase("Adagrad, exponential decay", nn.Adagrad(lr=nn.ExponentialDecay(0.5, 20))),
+    OptimizerCase(
+        "Adagrad, chain",
+        nn.Adagrad(nn.Chain((0.5, nn.StepDecay(0.5, 4)), (4,)), lr_decay=0.01, initial_accumulator_value=0.1),
+    ),
+    OptimizerCase("EMA", nn.EMA(nn.Adam(lr=0.1, weight_decay=0.1), decay=0.5)),
+    OptimizerCase("Lion", nn.Lion(lr=nn.CosineDecay(0.01, 20))),
+    OptimizerCase("Lion, one cycle", nn.Lion(lr=nn.OneCycle(0.01, 20), weight_decay=0.1)),
 )
 
 

@@ -79,6 +79,7 @@ class Fitting(BaseEstimator):
     validation_fraction: float = 0.1
     n_iter_no_change: float = 10
     clip_norm: float | None = None
+    clip_value: float | None = None
     backend: str = "auto"
     comm: Any = None
 
@@ -260,7 +261,8 @@ class Fitting(BaseEstimator):
         def train(comm: Communicator | None) -> Step:
             differentiate = loss_and_gradient(backend, model.network, model.loss, model.layout, model.seed, comm)
             differentiate = penalized(differentiate, decays, self._l2)
-            return training_step(backend, differentiate, model.optimizer, model.layout, decays, self.clip_norm)
+            clipping = self.clip_norm, self.clip_value
+            return training_step(backend, differentiate, model.optimizer, model.layout, decays, *clipping)
 
         self._steps = training_steps(train, model.comm)
 

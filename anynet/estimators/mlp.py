@@ -20,7 +20,7 @@ LOSSES: dict[str, Loss] = {"squared_error": HalfMSELoss(), "poisson": PoissonLos
 _OURS: dict[str, Any] = {
     "activation": "no_validation",
     "optimizer": "no_validation",
-    "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+    **{name: [Interval(Real, 0, None, closed="neither"), None] for name in ("clip_norm", "clip_value")},
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "batch_norm": ["boolean"],
     "layer_norm": ["boolean"],
@@ -51,6 +51,8 @@ class MLPClassifier(Classification, Perceptron):
         Replaces `solver` and its settings; may have a schedule, as in ``SGD(lr=LinearDecay(0.1, 1000))``.
     clip_norm : float, optional
         If the L2 norm of the gradient is larger, it is scaled down to this value.
+    clip_value : float, optional
+        Each number of the gradient is limited to -clip_value and clip_value; if both are given, before its norm is.
     class_weight : dict or "balanced", optional
         A factor for each class, which multiplies the sample weights.
     backend : str
@@ -98,7 +100,7 @@ class MLPRegressor(Regression, Perceptron):
     Parameters
     ----------
     loss : {"squared_error", "poisson"} or Loss
-    activation, optimizer, clip_norm, dropout, batch_norm, layer_norm, backend, comm
+    activation, optimizer, clip_norm, clip_value, dropout, batch_norm, layer_norm, backend, comm
         As in `MLPClassifier`.
 
     Attributes

@@ -62,7 +62,7 @@ _CONSTRAINTS: dict[str, Any] = {
     "network": "no_validation",
     "loss": "no_validation",
     "optimizer": "no_validation",
-    "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+    **{name: [Interval(Real, 0, None, closed="neither"), None] for name in ("clip_norm", "clip_value")},
     "backend": [str],
     "comm": "no_validation",
 }
@@ -83,7 +83,7 @@ class NetClassifier(Classification, CustomNetwork):
     optimizer : Optimizer, optional
         The default is ``Adam()``.
     batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping, validation_fraction,
-    warm_start, verbose, clip_norm, class_weight, backend, comm
+    warm_start, verbose, clip_norm, clip_value, class_weight, backend, comm
         As in `MLPClassifier`.
 
     Attributes
@@ -120,7 +120,7 @@ class NetRegressor(Regression, CustomNetwork):
     loss : Loss, optional
         The default is `HalfMSELoss`.
     optimizer, batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping,
-    validation_fraction, warm_start, verbose, clip_norm, backend, comm
+    validation_fraction, warm_start, verbose, clip_norm, clip_value, backend, comm
         As in `NetClassifier`.
 
     Attributes

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anynet.nn import SGD, Adam, Optimizer
+from anynet.nn.adaptive import bias_correction
 from anynet.nn.checks import check_number
 from anynet.nn.layer import Array, Namespace
-from anynet.nn.optimizers import Slots, bias_correction
+from anynet.nn.optimizers import Slots
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def check_parts(estimator: Any, validation: Any, callbacks: tuple[Callback, ...]
             raise ValueError(f"callbacks must hold callbacks of anynet.training, but hold {callback!r}")
     if estimator._minimizes():
         beyond = {"X_val": validation, "callbacks": callbacks}
-        beyond |= {name: getattr(estimator, name) for name in ("clip_norm", "dropout", "batch_norm")}
+        beyond |= {name: getattr(estimator, name) for name in ("clip_norm", "clip_value", "dropout", "batch_norm")}
         if given := [name for name, value in beyond.items() if value]:
             raise ValueError(f"solver='lbfgs' takes all rows at once and does not support {given[0]}")
 

@@ -16,8 +16,8 @@ from anynet.distributed import Communicator
 from anynet.errors import UsageError
 from anynet.model import host_state, model_file
 from anynet.model.part import Part
-from anynet.model.validation import check_arrays, check_assigned, check_metrics
-from anynet.nn import Layer, Layout, Loss, Optimizer
+from anynet.model.validation import check_arrays, check_assigned, check_learning_rate, check_metrics
+from anynet.nn import EMA, Layer, Layout, Loss, Optimizer
 from anynet.nn.checks import check_shape
 from anynet.nn.layer import Shape
 from anynet.tracing.trees import leaves, rebuilt
@@ -42,7 +42,18 @@ _BELONGS_TO_WEIGHTS = {
     "network": "make another Model, and carry over what fits with build(input_shape, arrays)",
     "backend": "model.on(backend) is the same model on another",
 }
-_PLAIN = ("network", "loss", "optimizer", "metrics", "clip_norm", "seed", "epoch", "metadata", "input_shape")
+_PLAIN = (
+    "network",
+    "loss",
+    "optimizer",
+    "metrics",
+    "clip_norm",
+    "clip_value",
+    "seed",
+    "epoch",
+    "metadata",
+    "input_shape",
+)
 
 
 class BaseModel:
@@ -54,6 +65,7 @@ class BaseModel:
     backend: Part[Backend] = Part()
     metrics: Part[tuple[Metric, ...] | None] = Part()
     clip_norm: Part[float | None] = Part()
+    clip_value: Part[float | None] = Part()
     comm: Part[Communicator] = Part()
     seed: Part[int] = Part()
 
@@ -65,6 +77,7 @@ class BaseModel:
         *,
         metrics: Iterable[Metric] | None = None,
         clip_norm: float | None = None,
+        clip_value: float | None = None,
         backend: str | Backend = "numpy",
         dtype: DTypeLike = "float32",
         seed: int = 0,
@@ -81,6 +94,7 @@ class BaseModel:
         self.optimizer = optimizer
         self.metrics = metrics
         self.clip_norm = clip_norm
+        self.clip_value = clip_value
         self.comm = comm
         self.backend = backend if isinstance(backend, Backend) else select(backend, dtype)
         self.seed = seed
@@ -145,7 +159,8 @@ class BaseModel:
         def train(comm: Communicator | None) -> Step:
             rows = most_rows // comm.devices if most_rows and comm else most_rows
             differentiate = loss_and_gradient(backend, self.network, self.loss, layout, self.seed, comm, rows)
-            return training_step(backend, differentiate, self.optimizer, layout, decays, self.clip_norm)
+            clipping = self.clip_norm, self.clip_value
+            return training_step(backend, differentiate, self.optimizer, layout, decays, *clipping)
 
         return training_steps(train, self.comm)
 
@@ -208,6 +223,33 @@ class BaseModel:
         )
         self._shared.replace(lambda state: state._replace(parameters=parameters, buffers=buffers))
 
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step.
+
+        A number may be assigned, also by a callback, unless the optimizer has a schedule. It belongs to the optimizer
+        state: checkpoints and copies have it, model files do not, and another optimizer begins with its own ``lr``.
+
+        Raises
+        ------
+        UsageError
+            When the model has no weights yet; on assignment, also when the number is invalid, the optimizer has a
+            schedule, or the model is being trained in another thread.
+        """
+        state, backend, schedule = self.read_state(), self.backend, self.optimizer.lr
+        with backend.scope():
+            rate = state.learning_rate
+            if callable(schedule):
+                rate = schedule(backend.xp, backend.xp.astype(state.step, backend.dtype))
+            return float(backend.to_numpy(rate))
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self._need_weights()
+        checked = check_learning_rate(rate, self.optimizer, self.backend.dtype_name)
+        on_device = self.backend.asarray(checked, copy=True)
+        self._shared.replace(lambda state: state._replace(learning_rate=on_device))
+
     def snapshot(self) -> dict[str, Any]:
         """The whole model as a dict, its arrays as NumPy arrays; used for pickling and copying."""
         # Another thread may be assigning an optimizer, with a state of its own.
@@ -237,8 +279,31 @@ class BaseModel:
 
     def on(self, backend: Backend) -> Self:
         """A copy of the model, with its optimizer state, on another backend."""
+        return self._made_from(self.snapshot(), backend)
+
+    def averaged(self) -> Self:
+        """A copy of the model with the running mean of its weights, which the optimizer `EMA` keeps.
+
+        Also in a callback, as in ``model.averaged().evaluate(x, y)``. Buffers, such as the statistics of batch
+        normalization, are those of the model. Save it by ``model.averaged().save(path)``: like all of the optimizer
+        state, the mean is in checkpoints, not in model files.
+
+        Raises
+        ------
+        UsageError
+            When the model has no weights yet, or its optimizer keeps no mean of them.
+        """
+        self._need_weights()
+        kept = self.snapshot()
+        if not isinstance(kept["optimizer"], EMA):
+            raise UsageError(f"the optimizer keeps no mean of the weights: give it as EMA({kept['optimizer']!r})")
+        # A network without parameters has no slots, either.
+        averages = kept["slots"].get("average", {})
+        return self._made_from({**kept, "arrays": kept["arrays"] | averages}, self.backend)
+
+    def _made_from(self, kept: Mapping[str, Any], backend: Backend) -> Self:
         model = object.__new__(type(self))
-        model._restore(self.snapshot(), backend)
+        model._restore(kept, backend)
         # JAX sums over other ranks than the rest.
         if (backend.name == "jax") == (self.backend.name == "jax"):
             model.comm = self.comm
@@ -246,7 +311,7 @@ class BaseModel:
 
     def _restore(self, kept: Mapping[str, Any], backend: Backend) -> None:
         parts = kept["network"], kept["loss"], kept["optimizer"]
-        settings = {name: kept[name] for name in ("metrics", "clip_norm", "seed")}
+        settings = {name: kept[name] for name in ("metrics", "clip_norm", "clip_value", "seed")}
         BaseModel.__init__(self, *parts, backend=backend, **settings)
         self.epoch, self.metadata = kept["epoch"], kept["metadata"]
         if kept["input_shape"] is not None:

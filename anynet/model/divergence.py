@@ -33,7 +33,7 @@ def _learning_rate(model: BaseModel, steps_ago: int) -> float:
     """The learning rate of an earlier step."""
     backend, rate = model.backend, model.optimizer.lr
     if not callable(rate):
-        return rate
+        return model.learning_rate
     step = np.asarray(float(backend.to_numpy(model.state.step)) - steps_ago)
     with backend.scope():
         return float(backend.to_numpy(rate(backend.xp, backend.asarray(step))))

@@ -50,6 +50,8 @@ class Model(BaseModel):
         What `evaluate` measures beside the loss. The default is accuracy if the loss can classify, else nothing.
     clip_norm : float, optional
         If the L2 norm of the gradient, over all parameters, is larger, it is scaled down to this value.
+    clip_value : float, optional
+        Each number of the gradient is limited to -clip_value and clip_value; if both are given, before its norm is.
     backend : str or Backend
         ``name[:device]``, such as ``torch:cpu``, or ``auto``; see `anynet.backends.select`.
     dtype : {"float32", "float64"}, or NumPy's dtype of that name
@@ -65,6 +67,8 @@ class Model(BaseModel):
     ----------
     epoch : int
         How many epochs the model has been trained.
+    learning_rate : float
+        Of the next step; you may assign another one, unless the optimizer has a schedule.
     metadata : dict
         Anything JSON can hold; saved and loaded with the model.
 
@@ -265,7 +269,7 @@ class Model(BaseModel):
         arrays, description = model_file.read(path)
         with model_file.blamed(path):
             parts = [model_file.build(description[part], known) for part in ("network", "loss", "optimizer")]
-            settings = {name: description[name] for name in ("clip_norm", "dtype", "seed")}
+            settings = {name: description[name] for name in ("clip_norm", "clip_value", "dtype", "seed")}
             settings["metrics"] = model_file.build(description["metrics"], known)
             model = cls(*parts, backend=backend, comm=comm, **settings)
             model.epoch = description["epoch"]

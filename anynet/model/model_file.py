@@ -22,8 +22,8 @@ from anynet.model.atomic_files import write_atomically
 from anynet.nn.layer import Shape
 from anynet.training.metrics import METRICS
 
-FORMAT = 3
-_READABLE = (1, 2, 3)
+FORMAT = 4
+_READABLE = (1, 2, 3, 4)
 # Errors that a damaged description can cause.
 CAUSED_BY_DAMAGE = (
     AnynetError,
@@ -132,6 +132,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             raise ModelFileError("its checksum does not fit its content")
         # The first two formats have neither metrics nor clipping; the first does not count steps apart.
         header = ({"clip_norm": None, "metrics": None, "steps_before": 0} if found < 3 else {}) | header
+        header = ({"clip_value": None} if found < 4 else {}) | header
         _check_header(header)
         for name, array in arrays.items():
             if array.dtype != header["dtype"]:
@@ -142,8 +143,8 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 def parts(model: Any) -> dict[str, Any]:
     """The parts and settings of a model, as values that JSON can hold."""
     described = {part: describe(getattr(model, part)) for part in ("network", "loss", "optimizer")}
-    settings = {"metrics": describe(model.metrics), "clip_norm": model.clip_norm, "dtype": model.backend.dtype_name}
-    return described | settings
+    clipping = {"clip_norm": model.clip_norm, "clip_value": model.clip_value}
+    return described | {"metrics": describe(model.metrics), **clipping, "dtype": model.backend.dtype_name}
 
 
 _PART = {"is": schema.TEXT}
@@ -151,7 +152,7 @@ _METRICS = schema.Kind("null or a list of metrics", lambda metrics: metrics is N
 _SCHEMA = {
     **dict.fromkeys(("network", "loss", "optimizer"), _PART),
     "metrics": _METRICS,
-    "clip_norm": schema.NUMBER_OR_NONE,
+    **dict.fromkeys(("clip_norm", "clip_value"), schema.NUMBER_OR_NONE),
     "input_shape": schema.SHAPE,
     "dtype": schema.one_of("float32", "float64"),
     **dict.fromkeys(("seed", "epoch"), schema.WHOLE),

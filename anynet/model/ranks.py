@@ -15,7 +15,7 @@ from anynet.tracing.trees import leaves
 from anynet.training.fit_state import FitState
 from anynet.training.sources import take
 
-PARTS = ("network", "loss", "optimizer", "metrics", "clip_norm", "seed")
+PARTS = ("network", "loss", "optimizer", "metrics", "clip_norm", "clip_value", "seed")
 # Of so many rows, spread over the data, the ranks compare the numbers.
 COMPARED_ROWS = 64
 

@@ -23,8 +23,8 @@ def check_assigned(name: str, part: Any) -> Any:
     """Check what is assigned to a model, by the name of the attribute, and return it as the model keeps it."""
     if name == "seed":
         return check_whole("seed", part, least=0)
-    if name == "clip_norm":
-        return check_clip_norm(part)
+    if name in ("clip_norm", "clip_value"):
+        return check_clip(part, name)
     if name == "comm":
         return select(part)
     if name == "network":
@@ -102,17 +102,35 @@ def check_metrics(metrics: Any, loss: Loss) -> tuple[Metric, ...] | None:
     return listed
 
 
-def check_clip_norm(norm: Any) -> float | None:
-    """The norm as a Python number; None stays None.
+def check_clip(limit: Any, name: str) -> float | None:
+    """The most that a norm or a number of the gradient may be, as a Python number; None stays None.
 
-    >>> check_clip_norm(0)
+    >>> check_clip(0, "clip_norm")
     Traceback (most recent call last):
     anynet.errors.UsageError: clip_norm must be a finite number above 0, or None, but is 0
     """
-    number = python_number(norm)
-    if norm is not None and (number is None or not is_finite(number) or not number > 0):
-        raise UsageError(f"clip_norm must be a finite number above 0, or None, but is {shown(norm)}")
+    number = python_number(limit)
+    if limit is not None and (number is None or not is_finite(number) or not number > 0):
+        raise UsageError(f"{name} must be a finite number above 0, or None, but is {shown(limit)}")
     return number
+
+
+def check_learning_rate(rate: Any, optimizer: Optimizer, dtype: str) -> Any:
+    """The learning rate that is assigned to a model, as a 0-d array of NumPy.
+
+    >>> from anynet.nn import SGD
+    >>> check_learning_rate(0, SGD(0.1), "float32")
+    Traceback (most recent call last):
+    anynet.errors.UsageError: the learning rate must be a float32 above 0 and finite, but is 0
+    """
+    if callable(optimizer.lr):
+        raise UsageError(f"the learning rate comes from {shown(optimizer.lr)}: assign an optimizer with another lr")
+    number = python_number(rate)
+    with np.errstate(all="ignore"):
+        array = np.asarray(number if number is not None and is_finite(number) else 0.0, dtype)
+    if not 0 < array < np.inf:
+        raise UsageError(f"the learning rate must be a {dtype} above 0 and finite, but is {shown(rate)}")
+    return array
 
 
 def check_schedule(schedule: Any) -> None:

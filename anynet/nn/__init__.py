@@ -4,17 +4,40 @@ Nothing here imports an array library; each function gets the namespace `xp`, wi
 """
 
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
+from anynet.nn.averaging import EMA
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
-from anynet.nn.initializers import GlorotNormal, GlorotUniform, HeNormal, HeUniform, Ones, Values, Zeros
+from anynet.nn.initializers import (
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LeCunNormal,
+    LeCunUniform,
+    Ones,
+    Orthogonal,
+    TruncatedNormal,
+    Values,
+    Zeros,
+)
 from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
 from anynet.nn.normalization import BatchNorm, LayerNorm
-from anynet.nn.optimizers import SGD, Adam, Optimizer
+from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.preprocessing import Flatten, Rescale
-from anynet.nn.schedules import LinearDecay, Schedule
+from anynet.nn.schedules import (
+    CosineDecay,
+    CosineRestarts,
+    ExponentialDecay,
+    LinearDecay,
+    OneCycle,
+    Schedule,
+    StepDecay,
+)
+from anynet.nn.schedules_in_turn import Chain, Warmup
 
 LAYERS = (
     Linear,
@@ -32,19 +55,38 @@ LAYERS = (
     Frozen,
 )
 LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
-INITIALIZERS = (HeNormal, HeUniform, GlorotNormal, GlorotUniform, Zeros, Ones, Values)
-OPTIMIZERS = (SGD, Adam)
-SCHEDULES = (LinearDecay,)
+INITIALIZERS = (
+    HeNormal,
+    HeUniform,
+    GlorotNormal,
+    GlorotUniform,
+    LeCunNormal,
+    LeCunUniform,
+    TruncatedNormal,
+    Orthogonal,
+    Zeros,
+    Ones,
+    Values,
+)
+OPTIMIZERS = (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Lion, EMA)
+SCHEDULES = (LinearDecay, StepDecay, ExponentialDecay, CosineDecay, CosineRestarts, OneCycle, Warmup, Chain)
 
 __all__ = [
+    "EMA",
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm",
+    "Chain",
     "Context",
+    "CosineDecay",
+    "CosineRestarts",
     "CrossEntropyLoss",
     "Dropout",
+    "ExponentialDecay",
     "Flatten",
     "Frozen",
     "GlorotNormal",
@@ -55,22 +97,32 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "Layout",
+    "LeCunNormal",
+    "LeCunUniform",
     "LeakyReLU",
     "Linear",
     "LinearDecay",
+    "Lion",
     "Loss",
     "MSELoss",
+    "NAdam",
+    "OneCycle",
     "Ones",
     "Optimizer",
+    "Orthogonal",
     "Parameter",
+    "RMSprop",
     "ReLU",
     "Rescale",
     "Schedule",
     "Sequential",
     "Sigmoid",
     "Softmax",
+    "StepDecay",
     "Tanh",
+    "TruncatedNormal",
     "Values",
+    "Warmup",
     "Zeros",
 ]
 

@@ -53,6 +53,29 @@ def check_number(part: object, name: str, words: str, fits: Callable[[Any], bool
     object.__setattr__(part, name, number)
 
 
+def check_betas(part: Any) -> None:
+    """Make the field `betas` of a frozen dataclass two Python floats, each at least 0 and below 1.
+
+    >>> from anynet.nn import Adam
+    >>> Adam(betas=0.9)
+    Traceback (most recent call last):
+    anynet.errors.UsageError: Adam: betas must be two numbers, at least 0 and below 1, such as (0.9, 0.999), but are 0.9
+    """
+    given = part.betas
+    numbers = map(python_number, given) if isinstance(given, (list, tuple)) else ()
+    betas = tuple(float(beta) for beta in numbers if beta is not None and 0 <= beta < 1)
+    if len(betas) != 2 or len(given) != 2:
+        words = "two numbers, at least 0 and below 1, such as (0.9, 0.999)"
+        raise UsageError(f"{type(part).__name__}: betas must be {words}, but are {shown(given)}")
+    object.__setattr__(part, "betas", betas)
+
+
+def check_flag(part: object, name: str) -> None:
+    """Refuse a field of a dataclass that is neither True nor False."""
+    if not isinstance(flag := getattr(part, name), bool):
+        raise UsageError(f"{type(part).__name__}: {name} must be True or False, but is {shown(flag)}")
+
+
 def check_part(part: object, name: str, kind: str, members: Sequence[str], such_as: str) -> None:
     """Refuse a class, or an object that lacks one of the `members` of its kind, such as a loss or an optimizer.
 

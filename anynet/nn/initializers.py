@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anynet.errors import ShapeError, UsageError, shown
-from anynet.nn.checks import is_finite, python_number
+from anynet.nn.checks import check_number, is_finite, python_number
 from anynet.nn.layer import Generator, Shape
 
 
@@ -76,6 +76,98 @@ class GlorotUniform:
     def __call__(self, generator: Generator, shape: Shape) -> Any:
         bound = math.sqrt(6 / sum(_fans(shape)))
         return generator.uniform(-bound, bound, shape)
+
+
+@dataclass(frozen=True)
+class LeCunNormal:
+    """Normal with variance 1 / fan-in, which keeps the scale of activations through SELU (LeCun et al. 1998).
+
+    >>> import numpy as np
+    >>> float(LeCunNormal()(np.random.default_rng(0), (100, 500)).std().round(2))
+    0.1
+    """
+
+    def __call__(self, generator: Generator, shape: Shape) -> Any:
+        fan_in, _ = _fans(shape)
+        return generator.normal(0.0, math.sqrt(1 / fan_in), shape)
+
+
+@dataclass(frozen=True)
+class LeCunUniform:
+    """Uniform with variance 1 / fan-in: bounds of +-sqrt(3 / fan-in) (LeCun et al. 1998).
+
+    >>> import numpy as np
+    >>> bool(abs(LeCunUniform()(np.random.default_rng(0), (3, 50))).max() <= 1)
+    True
+    """
+
+    def __call__(self, generator: Generator, shape: Shape) -> Any:
+        fan_in, _ = _fans(shape)
+        bound = math.sqrt(3 / fan_in)
+        return generator.uniform(-bound, bound, shape)
+
+
+@dataclass(frozen=True)
+class TruncatedNormal:
+    """Normal with standard deviation `std`, but numbers beyond 2 deviations are drawn again, as in Keras.
+
+    So that of the numbers is 0.88 times `std`.
+
+    Raises
+    ------
+    UsageError
+        When `std` is not above 0.
+
+    >>> import numpy as np
+    >>> bool(abs(TruncatedNormal(std=0.5)(np.random.default_rng(0), (100, 10))).max() <= 1)
+    True
+    """
+
+    std: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_number(self, "std", "above 0 and finite", lambda std: std > 0)
+
+    def __call__(self, generator: Generator, shape: Shape) -> Any:
+        numbers = generator.normal(0.0, 1.0, math.prod(shape))
+        while (outside := abs(numbers) > 2.0).any():
+            numbers[outside] = generator.normal(0.0, 1.0, int(outside.sum()))
+        return self.std * numbers.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Orthogonal:
+    """`gain` times a random matrix whose rows, or columns if there are fewer, are orthonormal (Saxe et al. 2014).
+
+    All such matrices are equally likely. The rows are the weights of one input each; axes before them, such as the
+    height and width of a convolution, count as inputs.
+
+    Raises
+    ------
+    UsageError
+        When `gain` is not above 0.
+
+    >>> import numpy as np
+    >>> weight = Orthogonal()(np.random.default_rng(0), (5, 2))
+    >>> abs(weight.T @ weight).round(6)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self, "gain", "above 0 and finite", lambda gain: gain > 0)
+
+    def __call__(self, generator: Generator, shape: Shape) -> Any:
+        inputs, _ = _fans(shape)
+        outputs = shape[-1]
+        numbers = generator.normal(0.0, 1.0, (max(inputs, outputs), min(inputs, outputs)))
+        xp = numbers.__array_namespace__()
+        q, r = xp.linalg.qr(numbers)
+        # With r's diagonal above 0, q has no preferred sign (Mezzadri 2007).
+        q = q * xp.sign(xp.linalg.diagonal(r))
+        return self.gain * xp.reshape(q if inputs >= outputs else xp.matrix_transpose(q), shape)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,16 @@ from anynet.nn.layer import Array, Namespace
 from anynet.nn.layout import Blocks
 
 
+def clip_grad_value(xp: Namespace, gradients: Blocks, value: float) -> Blocks:
+    """All gradients with each number limited to -`value` and `value`, an infinite one too.
+
+    >>> import numpy as np
+    >>> clip_grad_value(np, (np.asarray([3.0, -0.5, -7.0]),), value=1.0)[0]
+    array([ 1. , -0.5, -1. ])
+    """
+    return tuple(xp.clip(gradient, -value, value) for gradient in gradients)
+
+
 def clip_grad_norm(xp: Namespace, gradients: Blocks, max_norm: float) -> Blocks:
     """All gradients scaled down so that their norm, taken together, is at most `max_norm` (Pascanu et al. 2013).
 

@@ -10,7 +10,7 @@ from anynet.training.metrics import (
     R2Score,
     RootMeanSquaredError,
 )
-from anynet.training.stopping import EarlyStopping
+from anynet.training.stopping import EarlyStopping, ReduceLROnPlateau
 
 __all__ = [
     "ROCAUC",
@@ -22,6 +22,7 @@ __all__ = [
     "Metric",
     "Progress",
     "R2Score",
+    "ReduceLROnPlateau",
     "RootMeanSquaredError",
     "StopTraining",
     "TensorBoard",

@@ -25,9 +25,10 @@ class StopTraining(Exception):
 class Callback:
     """The base of every callback: override the events you need, and raise `StopTraining` to end `fit` early.
 
-    In every method, `model` is the `anynet.Model` in training. A callback may read it, and change it by `Model.put`.
-    On many ranks, each rank calls its own callbacks. One that calls `evaluate`, `predict` or `put` must be given to all
-    ranks; one that prints or writes may be given to rank 0 alone.
+    In every method, `model` is the `anynet.Model` in training. A callback may read it, change its weights by
+    `Model.put`, and assign ``model.learning_rate``. On many ranks, each rank calls its own callbacks. One that calls
+    `evaluate` or `predict`, or changes the model, must be given to all ranks; one that prints or writes may be given to
+    rank 0 alone.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ from anynet.errors import UsageError, shown
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
 from anynet.nn.layer import Namespace
 from anynet.nn.layout import Blocks
-from anynet.nn.regularization import clip_grad_norm, decay_weights
+from anynet.nn.regularization import clip_grad_norm, clip_grad_value, decay_weights
 from anynet.training.metrics import Metric
 from anynet.training.state import State
 
@@ -40,6 +40,7 @@ def training_step(
     layout: Layout,
     decays: tuple[Array, ...] = (),
     clip_norm: float | None = None,
+    clip_value: float | None = None,
 ) -> Step:
     """The step of ``backend.run`` that trains: forward, loss, backward, update.
 
@@ -54,6 +55,8 @@ def training_step(
         For each block, 1 where weight decay applies and 0 elsewhere; empty without weight decay.
     clip_norm : float, optional
         If the L2 norm of the gradient, over all parameters, is larger, it is scaled down to this value.
+    clip_value : float, optional
+        Each number of the gradient is limited to -clip_value and clip_value, before its norm is.
     """
 
     marks = decays
@@ -63,6 +66,8 @@ def training_step(
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         value, gradients, buffers = differentiate(xp, state, batch)
+        if clip_value is not None:
+            gradients = clip_grad_value(xp, gradients, clip_value)
         if clip_norm is not None:
             gradients = clip_grad_norm(xp, gradients, clip_norm)
         learning_rate, number = state.learning_rate, state.step

@@ -1,4 +1,4 @@
-"""Early stopping, and the best value of a measure so far."""
+"""What to do when a measure stops improving: stop early, or lower the learning rate."""
 
 from __future__ import annotations
 
@@ -140,9 +140,7 @@ class EarlyStopping(Callback):
         self._shapes = {name: array.shape for name, array in model.parameters.items()}
 
     def on_epoch_end(self, model: Any, record: Record) -> None:
-        if self.monitor not in record:
-            raise UsageError(unknown("measure", self.monitor, [key for key in record if is_measure(key)]))
-        if self._best.improves(record[self.monitor]):
+        if self._best.improves(_measured(record, self.monitor)):
             self.best_epoch, self._arrays = model.epoch, model.parameters
         elif model.epoch - (self.best_epoch or self._began) >= self.patience:
             raise StopTraining
@@ -166,3 +164,96 @@ class EarlyStopping(Callback):
                 f"EarlyStopping cannot continue from best={best!r}, best_epoch={epoch!r} and these weights"
             )
         self._best.value, self.best_epoch, self._arrays = float(best), epoch, arrays
+
+
+class ReduceLROnPlateau(Callback):
+    """Lowers the learning rate when a measure has not improved for some epochs.
+
+    The rate is that of the model, ``model.learning_rate``: it is in checkpoints, and a later `fit` goes on with the
+    lowered one. On many ranks, give it to each.
+
+    Parameters
+    ----------
+    monitor : str
+        A key of the records of `fit`, such as ``val_loss``.
+    factor : float
+        Between 0 and 1; the new rate is ``factor`` times the old one. A change of 1e-8 or less is not made.
+    patience : int
+        The rate is lowered after this many epochs in a row without improvement, as in Keras; PyTorch waits one more.
+    min_delta, mode
+        As in `EarlyStopping`.
+    cooldown : int
+        How many epochs after a lower rate do not count.
+    min_lr : float
+        The rate is not lowered below it.
+
+    Raises
+    ------
+    UsageError
+        When an argument is invalid, the records have no measure `monitor`, or the optimizer has a schedule.
+    """
+
+    last = True
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        if not 0 < factor < 1:
+            raise UsageError(f"factor must be above 0 and below 1, but is {factor!r}")
+        if patience < 1:
+            raise UsageError(f"patience must be 1 or more, but is {patience!r}")
+        if not (min_delta >= 0 and cooldown >= 0 and min_lr >= 0):
+            found = f"{min_delta!r}, {cooldown!r} and {min_lr!r}"
+            raise UsageError(f"min_delta, cooldown and min_lr must be 0 or more, but are {found}")
+        check_mode(mode)
+        self.monitor = monitor
+        self.factor = factor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.mode = mode
+        self.cooldown = cooldown
+        self.min_lr = min_lr
+        self.name = monitor
+
+    def on_fit_begin(self, model: Any, epochs: int, samples: int) -> None:
+        if callable(model.optimizer.lr):
+            raise UsageError(
+                f"ReduceLROnPlateau needs an optimizer with a number as lr, but it has {model.optimizer.lr!r}"
+            )
+        self._best = Best(higher_is_better(self.monitor, model.fit_state.higher_is_better, self.mode), self.min_delta)
+        # Epochs without improvement; below 0 for those to come that do not count.
+        self._waited = 0
+
+    def on_epoch_end(self, model: Any, record: Record) -> None:
+        if self._best.improves(_measured(record, self.monitor)):
+            self._waited = min(self._waited + 1, 0)
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            self._waited = -self.cooldown
+            rate = model.learning_rate
+            lower = max(rate * self.factor, self.min_lr)
+            if rate - lower > 1e-8:
+                model.learning_rate = lower
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best.value, "waited": self._waited}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        best, waited = state["best"], state["waited"]
+        if not (best is None or isinstance(best, (int, float))) or type(waited) is not int:
+            raise ValueError(f"ReduceLROnPlateau cannot continue from best={best!r} and waited={waited!r}")
+        self._best.value, self._waited = best, waited
+
+
+def _measured(record: Record, name: str) -> float:
+    if name not in record:
+        raise UsageError(unknown("measure", name, [key for key in record if is_measure(key)]))
+    return record[name]

@@ -97,6 +97,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
             "does not support batch_norm",
         ),
         (lambda: MLPRegressor(solver="lbfgs", clip_norm=1).fit(X, VALUES), ValueError, "does not support clip_norm"),
+        (lambda: MLPRegressor(solver="lbfgs", clip_value=1).fit(X, VALUES), ValueError, "does not support clip_value"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(make: Any, error: type[Exception], words: str) -> None:

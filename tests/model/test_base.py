@@ -49,12 +49,32 @@ def test_what_is_put_holds_for_buffers_too(backend_name: str) -> None:
     ids=["copy", "deepcopy", "pickle", "on"],
 )
 def test_a_copy_has_all_that_its_model_has_and_shares_no_metadata(copied: Any, built: bool) -> None:
-    model = Model(nn.Linear(2), nn.CrossEntropyLoss(), nn.Adam(0.1), metrics=(), clip_norm=0.5, dtype="float64", seed=7)
+    model = Model(
+        nn.Linear(2),
+        nn.CrossEntropyLoss(),
+        nn.Adam(0.1),
+        metrics=(),
+        clip_norm=0.5,
+        clip_value=2.0,
+        dtype="float64",
+        seed=7,
+    )
     model.epoch, model.metadata = 3, {"names": ["a", "b"]}
     if built:
         model.build((6,))
     again = copied(model)
-    for name in ("network", "loss", "optimizer", "metrics", "clip_norm", "seed", "epoch", "metadata", "input_shape"):
+    for name in (
+        "network",
+        "loss",
+        "optimizer",
+        "metrics",
+        "clip_norm",
+        "clip_value",
+        "seed",
+        "epoch",
+        "metadata",
+        "input_shape",
+    ):
         assert getattr(again, name) == getattr(model, name), name
     assert again.backend.dtype_name == "float64"
     again.metadata["names"].append("c")

@@ -23,6 +23,10 @@ INITIALIZERS = (
     nn.HeUniform(),
     nn.GlorotNormal(),
     nn.GlorotUniform(),
+    nn.LeCunNormal(),
+    nn.LeCunUniform(),
+    nn.TruncatedNormal(0.5),
+    nn.Orthogonal(2.0),
     nn.Zeros(),
     nn.Ones(),
     nn.Values([[1, 0.5]]),
@@ -44,6 +48,8 @@ def test_every_part_is_built_as_it_was_described(part: Any) -> None:
 
 def test_no_part_was_forgotten() -> None:
     assert {type(part) for part in PARTS} == {*nn.LAYERS, *nn.LOSSES, *nn.INITIALIZERS, *nn.OPTIMIZERS}
+    rates = [case.optimizer.lr for case in cases.OPTIMIZERS]
+    assert {type(rate) for rate in rates} == {*nn.SCHEDULES, float}
 
 
 @pytest.mark.parametrize("case", cases.LAYERS, ids=lambda case: case.name)

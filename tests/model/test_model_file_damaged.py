@@ -104,7 +104,7 @@ def test_a_description_that_lacks_something_is_refused(path: Path, name: str) ->
         ("[]", DAMAGED + "TypeError: "),
         ("{}", DAMAGED + "KeyError: 'format'"),
         ("[" * 99_999, DAMAGED + "RecursionError: "),
-        ('{"format": 4}', "its format is 4, not one of (1, 2, 3); a newer anynet may have written it"),
+        ('{"format": 5}', "its format is 5, not one of (1, 2, 3, 4); a newer anynet may have written it"),
         ('{"format": 1, "sha256": ""}', "its checksum does not fit its content"),
     ],
     ids=lambda text: text[:30],

@@ -174,31 +174,47 @@ def test_a_model_clips_gradients_to_a_norm(max_norm: float, backend_name: str) -
         np.testing.assert_allclose(array, step, rtol=1e-3, err_msg=name)
 
 
+def test_a_model_clips_each_number_of_the_gradient_and_then_its_norm(backend_name: str) -> None:
+    for clipping in ({"clip_value": 0.05}, {"clip_value": 0.05, "clip_norm": 0.06}):
+        model = new_model(SGD(1.0), backend_name, p=0.0, **clipping).build((3,))
+        before = model.parameters
+        clipped = {name: np.clip(gradient, -0.05, 0.05) for name, gradient in model.gradients(X, Y).items()}
+        assert any((clipped[name] != gradient).any() for name, gradient in model.gradients(X, Y).items())
+        norm = np.sqrt(sum((gradient**2).sum() for gradient in clipped.values()))
+        assert norm > 0.06
+        model.fit(X, Y, batch_size=len(X))
+        for name, array in model.parameters.items():
+            step = before[name] - clipped[name] * clipping.get("clip_norm", norm) / norm
+            np.testing.assert_allclose(array, step, rtol=1e-4, err_msg=name)
+
+
 def test_nothing_to_train_is_nothing_to_clip(backend_name: str) -> None:
-    model = Model(Sequential(Tanh()), MSELoss(), Adam(), clip_norm=1.0, backend=backend_name)
+    model = Model(Sequential(Tanh()), MSELoss(), Adam(), clip_norm=1.0, clip_value=1.0, backend=backend_name)
     assert len(model.fit(X, X, epochs=2)) == 2
 
 
-def test_clip_norm_is_saved_assigned_and_compared(tmp_path: Path) -> None:
-    model = new_model(SGD(0.1), clip_norm=0.5)
+@pytest.mark.parametrize("name", ["clip_norm", "clip_value"])
+def test_clipping_is_saved_assigned_and_compared(tmp_path: Path, name: str) -> None:
+    model = new_model(SGD(0.1), **{name: 0.5})
     model.fit(X, Y)
     model.save(tmp_path / "model.safetensors")
-    assert Model.load(tmp_path / "model.safetensors").clip_norm == copy.deepcopy(model).clip_norm == 0.5
+    assert getattr(Model.load(tmp_path / "model.safetensors"), name) == getattr(copy.deepcopy(model), name) == 0.5
     unclipped = new_model(SGD(0.1))
-    unclipped.clip_norm = 0.5
+    setattr(unclipped, name, 0.5)
     unclipped.fit(X, Y)
     assert_equal(unclipped, model, rtol=0)
     checkpoints = Checkpoints(tmp_path / "checkpoints", every_steps=1)
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, batch_size=8, callbacks=[Stop(3)], checkpoints=checkpoints)
-    with pytest.raises(CheckpointError, match=r"written by another model, with clip_norm 0\.5"):
+    with pytest.raises(CheckpointError, match=rf"written by another model, with {name} 0\.5"):
         new_model(SGD(0.1)).fit(X, Y, batch_size=8, resume=latest(tmp_path / "checkpoints"))
 
 
 @pytest.mark.parametrize("norm", [0, -1.0, float("nan"), float("inf"), 10**400, "1", True])
 def test_a_clip_norm_that_is_none_is_refused(norm: Any) -> None:
-    with pytest.raises(UsageError, match="clip_norm must be a finite number above 0, or None"):
-        new_model(SGD(0.1), clip_norm=norm)
+    for name in ("clip_norm", "clip_value"):
+        with pytest.raises(UsageError, match=f"{name} must be a finite number above 0, or None"):
+            new_model(SGD(0.1), **{name: norm})
 
 
 def test_a_slot_named_as_one_of_adams_is_no_older_file(tmp_path: Path) -> None:
@@ -259,3 +275,16 @@ def test_a_training_that_the_second_format_wrote_down_goes_on_to_the_same_number
     np.testing.assert_allclose([record["loss"] for record in history], losses, rtol=1e-5)
     weight = [-0.05264842510223389, -0.41480931639671326, 0.06363342702388763, -0.1167575791478157]
     np.testing.assert_allclose(model.parameters["3.weight"].ravel(), weight, rtol=1e-4)
+
+
+def test_a_training_that_the_third_format_wrote_down_goes_on_without_a_clip_value(backend_name: str) -> None:
+    whole = Model.load(SAMPLES / "model-3.safetensors")
+    assert (whole.clip_norm, whole.clip_value) == (0.5, None)
+    network = Sequential(Linear(4), Dropout(0.25), Tanh(), Linear(1))
+    resumed = Model(network, MSELoss(), Adam(0.05), clip_norm=0.5, backend=backend_name, seed=2)
+    with pytest.raises(CheckpointError, match="with clip_value None"):
+        new_model(Adam(0.05), clip_norm=0.5, clip_value=1.0).fit(
+            X, Y, epochs=3, resume=SAMPLES / "checkpoint-3.safetensors"
+        )
+    resumed.fit(X, Y, epochs=3, batch_size=8, resume=SAMPLES / "checkpoint-3.safetensors")
+    assert_equal(resumed, whole, rtol=1e-4)

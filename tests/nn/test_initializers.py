@@ -13,8 +13,16 @@ from anynet.errors import ShapeError, UsageError
 
 pytestmark = pytest.mark.host
 
-NORMAL = {nn.HeNormal: lambda fan_in, fan_out: 2 / fan_in, nn.GlorotNormal: lambda *fans: 2 / sum(fans)}
-UNIFORM = {nn.HeUniform: lambda fan_in, fan_out: 2 / fan_in, nn.GlorotUniform: lambda *fans: 2 / sum(fans)}
+NORMAL = {
+    nn.HeNormal: lambda fan_in, fan_out: 2 / fan_in,
+    nn.GlorotNormal: lambda *fans: 2 / sum(fans),
+    nn.LeCunNormal: lambda fan_in, fan_out: 1 / fan_in,
+}
+UNIFORM = {
+    nn.HeUniform: lambda fan_in, fan_out: 2 / fan_in,
+    nn.GlorotUniform: lambda *fans: 2 / sum(fans),
+    nn.LeCunUniform: lambda fan_in, fan_out: 1 / fan_in,
+}
 # Shape, fan-in and fan-out.
 FANS = [((40, 100), 40, 100), ((100, 40), 100, 40), ((3, 5, 20, 10), 300, 150)]
 
@@ -54,7 +62,7 @@ def test_uniform_numbers_fill_the_bounds_that_give_the_variance_of_the_paper(
     assert counts / numbers.size == pytest.approx(np.full(10, 0.1), abs=0.04)
 
 
-@pytest.mark.parametrize("rule", [*NORMAL, *UNIFORM], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [*NORMAL, *UNIFORM, nn.Orthogonal], ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize("shape", [(), (3,), (0, 3), (3, 0), (0, 3, 3)], ids=str)
 def test_a_parameter_without_inputs_and_outputs_is_refused(rule: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=r"needs a parameter of shape \(inputs, outputs\)"):
@@ -63,8 +71,52 @@ def test_a_parameter_without_inputs_and_outputs_is_refused(rule: Any, shape: tup
 
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1), (1, 1)], ids=str)
 def test_one_input_or_one_output_is_enough(shape: tuple[int, ...]) -> None:
-    for rule in (*NORMAL, *UNIFORM):
+    for rule in (*NORMAL, *UNIFORM, nn.Orthogonal):
         assert draw(rule(), shape).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (100, 40), (40, 100), (3, 5, 4, 20), (1, 7), (7, 1)], ids=str)
+def test_an_orthogonal_matrix_keeps_lengths_and_angles(shape: tuple[int, ...]) -> None:
+    weight = draw(nn.Orthogonal(gain=2.0), shape)
+    assert weight.shape == shape
+    matrix = weight.reshape(-1, shape[-1]) / 2.0
+    product = matrix.T @ matrix if len(matrix) >= shape[-1] else matrix @ matrix.T
+    np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-14)
+
+
+def test_every_rotation_and_reflection_is_equally_likely() -> None:
+    """In the plane it is an angle, which fills the circle, and a reflection every other time."""
+    generator = np.random.default_rng(1)
+    drawn = np.asarray([nn.Orthogonal()(generator, (2, 2)) for _ in range(4000)])
+    counts, _ = np.histogram(np.arctan2(drawn[:, 1, 0], drawn[:, 0, 0]), bins=8, range=(-np.pi, np.pi))
+    assert counts / 4000 == pytest.approx(np.full(8, 1 / 8), abs=0.02)
+    assert (np.linalg.det(drawn) > 0).mean() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("shape", [(50, 80), (4000,)], ids=str)
+def test_a_truncated_normal_number_is_within_two_deviations(shape: tuple[int, ...]) -> None:
+    numbers = draw(nn.TruncatedNormal(std=0.5), shape)
+    assert numbers.shape == shape
+    assert 0.98 < abs(numbers).max() <= 1.0
+    assert abs(numbers.mean()) < 0.03
+    # The deviation of a standard normal distribution that ends at 2, and its share within 1.
+    assert numbers.std() == pytest.approx(0.5 * 0.8796, rel=0.03)
+    assert (abs(numbers) < 0.5).mean() == pytest.approx(0.6827 / 0.9545, abs=0.03)
+    assert draw(nn.TruncatedNormal(), ()).shape == ()
+
+
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, "1"], ids=repr)
+def test_a_scale_that_is_none_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError, match="Orthogonal: gain must be above 0 and finite, but is"):
+        nn.Orthogonal(value)
+    with pytest.raises(UsageError, match="TruncatedNormal: std must be above 0 and finite, but is"):
+        nn.TruncatedNormal(value)
+
+
+def test_a_network_begins_with_what_each_draws() -> None:
+    for rule in (*NORMAL, *UNIFORM, nn.Orthogonal, nn.TruncatedNormal):
+        layout = nn.Layout(nn.Linear(3, weight=rule()), (4,))
+        assert layout.initial(np, np.random.default_rng(1))["weight"].tolist() == draw(rule(), (4, 3)).tolist()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anynet.nn.regularization import clip_grad_norm, decay_weights
+from anynet.nn.regularization import clip_grad_norm, clip_grad_value, decay_weights
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid")
@@ -28,6 +28,13 @@ def test_all_gradients_together_are_clipped_to_a_norm(library: Any) -> None:
     clipped = library.call(lambda *given: clip_grad_norm(library.xp, given, 1.0), *given)
     for part, expected in zip(clipped, ([0.6], [[0.8]]), strict=True):
         library.assert_equal(part, np.asarray(expected), tolerance=1e-5)
+
+
+def test_each_number_is_clipped_to_a_value_and_nan_stays_nan(library: Any) -> None:
+    given = library.given(np.asarray([3.0, -0.5, -np.inf, np.nan])), library.given(np.asarray([[0.25]]))
+    clipped = library.call(lambda *given: clip_grad_value(library.xp, given, 1.0), *given)
+    for part, expected in zip(clipped, ([1.0, -0.5, -1.0, np.nan], [[0.25]]), strict=True):
+        library.assert_equal(part, np.asarray(expected))
 
 
 def test_weights_decay_by_the_rate_where_they_are_marked(library: Any) -> None:
