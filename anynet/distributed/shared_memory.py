@@ -27,9 +27,10 @@ class SharedMemory:
         from mpi4py import MPI
 
         self._comm = comm
-        self._window: Any = MPI.Win.Allocate_shared(BYTES * (2 if comm.rank == 0 else 1), 1, comm=comm)
+        self._window = MPI.Win.Allocate_shared(BYTES * (2 if comm.rank == 0 else 1), 1, comm=comm)
         self._window.Lock_all()
-        rooms = [np.frombuffer(self._window.Shared_query(rank)[0], np.uint8) for rank in range(comm.size)]
+        memory: list[Any] = [self._window.Shared_query(rank)[0] for rank in range(comm.size)]
+        rooms = [np.frombuffer(room, np.uint8) for room in memory]
         self._rooms, self._sum = [room[:BYTES] for room in rooms], rooms[0][BYTES:]
 
     def total(self, x: Any, out: Any) -> Any:
