@@ -29,7 +29,13 @@ def mpirun(ranks: int, *command: str, code: int = 0, **options: Any) -> subproce
 
 def ranks_of(job: subprocess.Popen[str]) -> list[int]:
     """The processes of the ranks, as far as they have started: the children of the launcher's own child."""
-    return [rank for proxy in _children(job.pid) for rank in _children(proxy)]
+    ranks = [(proxy, rank) for proxy in _children(job.pid) for rank in _children(proxy)]
+    # Between fork and exec it is still the launcher, which takes a SIGTERM for its own.
+    return [rank for proxy, rank in ranks if _name(rank) != _name(proxy)]
+
+
+def _name(process: int) -> str:
+    return Path(f"/proc/{process}/comm").read_text()
 
 
 def _children(parent: int) -> list[int]:
