@@ -119,7 +119,7 @@ def _share_cores(comm: Communicator) -> None:
 
 def _left(code: int, said: io.StringIO) -> int:
     """Wait until all ranks leave, and return the largest exit code; a rank that has failed ends those that stay."""
-    # Not whether the command has asked for a communicator: it may have been interrupted while it did.
+    # Once MPI has started, the others wait for this rank, even if it was interrupted before it had a communicator.
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is None:
         return code

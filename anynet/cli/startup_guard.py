@@ -47,7 +47,7 @@ def watch(rank: int, launcher: int, ranks: int) -> None:
     """Wait until fewer than so many processes of a launcher are left, and kill the rank; end when it ends."""
     time.sleep(SECONDS_TO_START_ALL)
     while os.getppid() == rank:
-        if len(_children(launcher)) < ranks:
+        if _living_children(launcher) < ranks:
             os.kill(rank, signal.SIGKILL)
         time.sleep(SECONDS_BETWEEN)
 
@@ -59,18 +59,17 @@ def _name(process: int) -> str:
         return ""
 
 
-def _children(parent: int) -> list[str]:
-    """The processes that are alive, and that this one has started."""
-    living = []
+def _living_children(parent: int) -> int:
+    """How many processes that this one has started are alive."""
+    count = 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # What stands before is its name, which may hold anything.
+            # What stands before the last bracket is the process's name, which may hold anything.
             state, of, *_ = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(of) == parent and state != "Z":
-            living.append(path.parent.name)
-    return living
+        count += int(of) == parent and state != "Z"
+    return count
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 # For fewer bytes MPI's own sum is as fast.
 LEAST_BYTES = 1 << 15
 # A long array is summed in pieces of so many bytes, which fit into a processor's cache, and take little of /dev/shm.
-BYTES = 1 << 19
+PIECE_BYTES = 1 << 19
 
 
 class SharedMemory:
@@ -27,15 +27,15 @@ class SharedMemory:
         from mpi4py import MPI
 
         self._comm = comm
-        self._window = MPI.Win.Allocate_shared(BYTES * (2 if comm.rank == 0 else 1), 1, comm=comm)
+        self._window = MPI.Win.Allocate_shared(PIECE_BYTES * (2 if comm.rank == 0 else 1), 1, comm=comm)
         self._window.Lock_all()
         memory: list[Any] = [self._window.Shared_query(rank)[0] for rank in range(comm.size)]
         rooms = [np.frombuffer(room, np.uint8) for room in memory]
-        self._rooms, self._sum = [room[:BYTES] for room in rooms], rooms[0][BYTES:]
+        self._rooms, self._sum = [room[:PIECE_BYTES] for room in rooms], rooms[0][PIECE_BYTES:]
 
     def total(self, x: Any, out: Any) -> Any:
         """Write the sum over all ranks of a contiguous array to `out`, which may be `x`, and return `out`."""
-        x_flat, out_flat, length = x.reshape(-1), out.reshape(-1), BYTES // x.itemsize
+        x_flat, out_flat, length = x.reshape(-1), out.reshape(-1), PIECE_BYTES // x.itemsize
         for start in range(0, x.size, length):
             piece = slice(start, start + length)
             self._total(x_flat[piece], out_flat[piece])
