@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from anynet import __version__
+from anynet.cli.interrupts import repeated_interrupts
 from anynet.cli.launcher import run_job, started
 from anynet.errors import AnynetError, DataError, UsageError, did_you_mean, unknown
 
@@ -49,7 +50,8 @@ ON_MANY_RANKS = ("train", "evaluate", "predict")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; each error and each warning is one line on stderr."""
     _open_what_is_closed()
-    return run_job(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+    with repeated_interrupts():
+        return run_job(lambda: _run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: Sequence[str]) -> int:
