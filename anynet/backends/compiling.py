@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from anynet.backends.base import Array, Backend, Step
 from anynet.distributed import silent
-from anynet.tracing import NotTraceable, Program, trace
+from anynet.tracing import NotTraceable, StepProgram, trace_step
 from anynet.tracing.trees import leaves, rebuilt
 
 Compiled = TypeVar("Compiled")
@@ -32,7 +32,7 @@ class NotFinite(ResultMismatch):
 
 def compiled(
     backend: Backend,
-    compile_program: Callable[[Program], Compiled],
+    compile_program: Callable[[StepProgram], Compiled],
     run: Callable[[Compiled, Any, tuple[Array, ...], tuple[Array, ...]], tuple[Any, dict[str, Array]]],
     step: Step,
     state: Any,
@@ -57,7 +57,7 @@ def compiled(
         The compiled step, or None if the plain step must run; and a warning to give after that, which may be empty.
     """
     try:
-        program = trace(step, backend.xp, state, _one_of(batches, data), backend.device)
+        program = trace_step(step, backend.xp, state, _one_of(batches, data), backend.device)
         made = compile_program(program)
         with silent():
             after, metrics = run(made, state, first_of(batches), data)

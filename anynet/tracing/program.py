@@ -11,20 +11,23 @@ UNARY = frozenset(
     (
         *("abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "bitwise_invert", "ceil", "cos", "cosh", "exp"),
         *("expm1", "floor", "isfinite", "isinf", "isnan", "log", "log10", "log1p", "log2", "logical_not", "negative"),
-        *("round", "sign", "sin", "sinh", "sqrt", "square", "tan", "tanh", "trunc"),
+        *("round", "sign", "signbit", "sin", "sinh", "sqrt", "square", "tan", "tanh", "trunc"),
     )
 )
 BINARY = frozenset(
     (
         *("add", "atan2", "bitwise_and", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor"),
-        *("divide", "equal", "floor_divide", "greater", "greater_equal", "hypot", "less", "less_equal", "logaddexp"),
-        *("logical_and", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "not_equal", "pow"),
-        *("remainder", "subtract"),
+        *("copysign", "divide", "equal", "floor_divide", "greater", "greater_equal", "hypot", "less", "less_equal"),
+        *("logaddexp", "logical_and", "logical_or", "logical_xor", "maximum", "minimum", "multiply", "nextafter"),
+        *("not_equal", "pow", "remainder", "subtract"),
     )
 )
 ELEMENTWISE = frozenset((*UNARY, *BINARY, "where", "astype"))
 VIEWS = frozenset(("reshape", "permute_dims", "slice", "broadcast_to"))
 REDUCTIONS = frozenset(("sum", "prod", "max", "min", "all", "any", "argmax", "argmin"))
+
+# Functions of all numbers along one axis, which keep the shape.
+ALONG_AN_AXIS = frozenset(("sort", "argsort", "cumulative_sum", "cumulative_prod"))
 
 
 class NotTraceable(TypeError):
@@ -39,8 +42,9 @@ class Value:
     ----------
     op : str
         ``input`` (of the step), ``captured`` (an array from outside the step), ``constant`` (a number), ``arange``, a
-        function of `ELEMENTWISE`, `VIEWS` or `REDUCTIONS`, ``matmul``, ``concat`` or ``take``; or ``all_reduce``, the
-        sum over processes, whose attribute `function` writes it: ``function(x, out)``.
+        function of `ELEMENTWISE`, `VIEWS`, `REDUCTIONS` or `ALONG_AN_AXIS`, ``matmul``, ``concat``, ``take``,
+        ``take_along_axis`` or ``searchsorted``. Two are not of the standard: ``segment_sum``, see `segment_sum`, and
+        ``all_reduce``, the sum over processes, whose attribute `function` writes it: ``function(x, out)``.
     inputs : tuple of Value
         Elementwise operations broadcast inputs of one dtype; a cast is a separate operation, ``astype``.
     shape : tuple of int
@@ -66,6 +70,21 @@ class Value:
 
 
 class Program(NamedTuple):
+    """What a function of arrays computes.
+
+    Attributes
+    ----------
+    values : list of Value
+        All values that an output needs, each after its inputs.
+    inputs, outputs : list of Value
+    """
+
+    values: list[Value]
+    inputs: list[Value]
+    outputs: list[Value]
+
+
+class StepProgram(NamedTuple):
     """What a step computes.
 
     Attributes
@@ -91,12 +110,12 @@ def in_order(x: Value) -> Value:
     return in_order(x.inputs[0]) if x.op == "reshape" else x
 
 
-def rewritten(program: Program, stages: Callable[[Value, Mapping[Value, Value]], list[Value]]) -> Program:
+def rewritten(program: StepProgram, stages: Callable[[Value, Mapping[Value, Value]], list[Value]]) -> StepProgram:
     """The program with each value replaced by one or more others.
 
     Parameters
     ----------
-    program : Program
+    program : StepProgram
     stages : callable
         ``(value, new) -> values``, the values to compute instead; the last one takes the place of `value`. `new` maps
         each earlier value of the program to its replacement.
@@ -110,7 +129,7 @@ def rewritten(program: Program, stages: Callable[[Value, Mapping[Value, Value]],
     metrics = {name: new[x] for name, x in program.metrics.items()}
     needed = needed_for([*after, *metrics.values()], values)
     state, batch = ([new.get(x, x) for x in given] for given in (program.state, program.batch))
-    return Program([x for x in values if x in needed], state, batch, after, metrics)
+    return StepProgram([x for x in values if x in needed], state, batch, after, metrics)
 
 
 def needed_for(outputs: list[Value], values: list[Value]) -> set[Value]:
@@ -123,50 +142,3 @@ def needed_for(outputs: list[Value], values: list[Value]) -> set[Value]:
             needed.add(value)
             todo += value.inputs
     return needed
-
-
-def compute(xp: Any, value: Value, inputs: list[Any]) -> Any:
-    """Compute one operation with a library's own functions, from the arrays of its inputs.
-
-    >>> import numpy as np
-    >>> total = Value("sum", (), (2, 1), np.dtype(int), {"axes": (1,)})
-    >>> compute(np, total, [np.asarray([[1, 2], [3, 4]])])
-    array([[3],
-           [7]])
-    """
-    told = value.attributes
-    if value.op in _IN_OTHER_WORDS:
-        return _IN_OTHER_WORDS[value.op](xp, value, *inputs)
-    if value.op in ("argmax", "argmin"):
-        told = {"axis": told["axes"][0], "keepdims": True}
-    elif value.op in REDUCTIONS:
-        told = {
-            "axis": told["axes"],
-            "keepdims": True,
-            **({"dtype": value.dtype} if value.op in ("sum", "prod") else {}),
-        }
-    return getattr(xp, value.op)(*inputs, **told)
-
-
-def _all_reduced(xp: Any, value: Value, x: Any) -> Any:
-    return value.attributes["function"](x, xp.empty_like(x))
-
-
-def _sliced(xp: Any, value: Value, x: Any) -> Any:
-    starts, steps = value.attributes["starts"], value.attributes["steps"]
-    stops = (start + length * step for start, length, step in zip(starts, value.shape, steps, strict=True))
-    return x[tuple(slice(a, b if b >= 0 else None, c) for a, b, c in zip(starts, stops, steps, strict=True))]
-
-
-_IN_OTHER_WORDS: dict[str, Callable[..., Any]] = {
-    "captured": lambda xp, value: value.attributes["array"],
-    "constant": lambda xp, value: xp.asarray(value.attributes["number"], dtype=value.dtype),
-    "arange": lambda xp, value: xp.arange(value.size, dtype=value.dtype),
-    "reshape": lambda xp, value, x: xp.reshape(x, value.shape),
-    "broadcast_to": lambda xp, value, x: xp.broadcast_to(x, value.shape),
-    "permute_dims": lambda xp, value, x: xp.permute_dims(x, value.attributes["axes"]),
-    "slice": _sliced,
-    "astype": lambda xp, value, x: xp.astype(x, value.dtype),
-    "all_reduce": _all_reduced,
-    "concat": lambda xp, value, *arrays: xp.concat(arrays, axis=value.attributes["axis"]),
-}

@@ -36,7 +36,7 @@ from anynet.backends.cupy.fusion_rules import (
     is_joined,
     kept_in_memory,
 )
-from anynet.tracing import Program, Value
+from anynet.tracing import StepProgram, Value
 from anynet.tracing.program import REDUCTIONS, in_order
 
 MOST_NUMBERS = 2**31 - 1
@@ -112,7 +112,7 @@ class Plan:
         When an array is empty, too large for an int index, or of a dtype such as complex; or there are too many arrays.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: StepProgram) -> None:
         if not all(0 < x.size <= MOST_NUMBERS for x in program.values):
             raise NotCompilable("an array that is empty, or of 2**31 numbers or more")
         if not all(x.dtype.str[1:] in TYPES for x in program.values):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from anynet.backends.cupy.cuda_code import Grid, operation, reduction
-from anynet.tracing import Program, Value
+from anynet.tracing import StepProgram, Value
 from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, in_order, rewritten
 
 # Up to this many numbers, a single block does the work, so that no second kernel must wait for the first.
@@ -45,7 +45,7 @@ def grids_of(x: Value) -> list[Grid]:
     return [grid for grid in grids if grid.index_reduced(x) is not None]
 
 
-def in_two_stages(program: Program) -> Program:
+def in_two_stages(program: StepProgram) -> StepProgram:
     """The program with each large reduction to a single number as two: of each row, and then of the rows' results."""
 
     def stages(x: Value, new: Mapping[Value, Value]) -> list[Value]:
@@ -75,7 +75,7 @@ def behind_views(x: Value) -> Value:
     return behind_views(x.inputs[0]) if x.op in VIEWS else x
 
 
-def ends_of_chains(program: Program) -> set[Value]:
+def ends_of_chains(program: StepProgram) -> set[Value]:
     """The values to store because the chain of operations up to them is too long for one loop."""
     ends: set[Value] = set()
     lengths: dict[Value, int] = {}
@@ -88,7 +88,7 @@ def ends_of_chains(program: Program) -> set[Value]:
     return ends
 
 
-def kept_in_memory(program: Program, ends: set[Value]) -> list[Value]:
+def kept_in_memory(program: StepProgram, ends: set[Value]) -> list[Value]:
     """The values to store in memory."""
     readers: dict[Value, int] = {}
     for x in program.values:

@@ -10,8 +10,9 @@ from anynet.backends.cupy.cublas import Products, is_product
 from anynet.backends.cupy.cuda_code import THREADS
 from anynet.backends.cupy.fusion import Kernel, Plan
 from anynet.backends.cupy.fusion_rules import behind_views
-from anynet.tracing import Program, Value
-from anynet.tracing.program import VIEWS, compute
+from anynet.tracing import StepProgram, Value
+from anynet.tracing.evaluation import compute
+from anynet.tracing.program import VIEWS
 from anynet.tracing.trees import leaves
 
 
@@ -22,7 +23,7 @@ class FusedStep:
 
     Parameters
     ----------
-    program : Program
+    program : StepProgram
     products : Products
 
     Raises
@@ -31,7 +32,7 @@ class FusedStep:
         When no kernels can be written for the program.
     """
 
-    def __init__(self, program: Program, products: Products) -> None:
+    def __init__(self, program: StepProgram, products: Products) -> None:
         import cupy
 
         self.products = products

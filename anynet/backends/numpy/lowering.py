@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from anynet.backends.numpy.cblas import addmm, axpy, is_here
-from anynet.tracing import Program, Value
+from anynet.tracing import StepProgram, Value
 from anynet.tracing.program import BINARY, ELEMENTWISE, REDUCTIONS, UNARY, VIEWS, rewritten
 
 Call: TypeAlias = Callable[[], Any]
@@ -34,7 +34,7 @@ _REDUCING = {
 }
 
 
-def with_sums_in_place(program: Program) -> Program:
+def with_sums_in_place(program: StepProgram) -> StepProgram:
     """The program with each matrix product, or multiple, fused into the sum or difference that alone reads it.
 
     The fused operations are those of BLAS. ``addmm``, named as in PyTorch, of y, a, b, alpha and beta is

@@ -19,8 +19,9 @@ from anynet.backends.numpy.lowering import (
     with_sums_in_place,
 )
 from anynet.backends.numpy.memory import Memory, placed
-from anynet.tracing import Program, Value
-from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, compute, in_order
+from anynet.tracing import StepProgram, Value
+from anynet.tracing.evaluation import compute
+from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, in_order
 from anynet.tracing.trees import leaves, rebuilt
 
 
@@ -31,10 +32,10 @@ class CompiledStep:
 
     Parameters
     ----------
-    program : Program
+    program : StepProgram
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: StepProgram) -> None:
         self.program = with_sums_in_place(program)
         products = (x for x in program.values if x.op == "matmul")
         self.multiplications = sum(x.size * x.inputs[0].shape[-1] for x in products)
@@ -65,7 +66,7 @@ class _Calls:
     step only reads its state, the calls use the given arrays in place.
     """
 
-    def __init__(self, program: Program, state: Any) -> None:
+    def __init__(self, program: StepProgram, state: Any) -> None:
         given = leaves(state)
         self.changes_state = any(new is not old for new, old in zip(program.new_state, program.state, strict=True))
         self._given = [] if self.changes_state else given
@@ -119,7 +120,7 @@ class _Place:
 class _Plan:
     """Decides which call computes each value, and in which memory."""
 
-    def __init__(self, program: Program, state: list[Array], batch: list[Array]) -> None:
+    def __init__(self, program: StepProgram, state: list[Array], batch: list[Array]) -> None:
         self.program = program
         self.calls: list[Call] = []
         self._memory = Memory()
@@ -244,7 +245,7 @@ class _Plan:
         self.calls += [partial(np.copyto, own, source) for (own, _), source in zip(away, sources, strict=True)]
 
 
-def _last_readers(program: Program) -> dict[Value, float]:
+def _last_readers(program: StepProgram) -> dict[Value, float]:
     """For each value, the number of the last operation that reads it, directly or through a view."""
     last: dict[Value, float] = dict.fromkeys((*program.new_state, *program.metrics.values()), math.inf)
     for i, x in reversed(list(enumerate(program.values))):
@@ -254,7 +255,7 @@ def _last_readers(program: Program) -> dict[Value, float]:
     return last
 
 
-def _slots(program: Program) -> dict[Value, tuple[Value, Value]]:
+def _slots(program: StepProgram) -> dict[Value, tuple[Value, Value]]:
     """The values that can be computed inside the result of a concat, each with that concat and its input there."""
     slots: dict[Value, tuple[Value, Value]] = {}
     for x in program.values:
@@ -266,7 +267,7 @@ def _slots(program: Program) -> dict[Value, tuple[Value, Value]]:
     return slots
 
 
-def _becoming(program: Program, last: dict[Value, float], slots: Any) -> dict[Value, Value]:
+def _becoming(program: StepProgram, last: dict[Value, float], slots: Any) -> dict[Value, Value]:
     """The values that are best computed in an old state's memory: the new state, and values on the way to it."""
     numbers = {x: i for i, x in enumerate(program.values)}
     becomes: dict[Value, Value] = {}
@@ -279,7 +280,7 @@ def _becoming(program: Program, last: dict[Value, float], slots: Any) -> dict[Va
     return becomes
 
 
-def _beside_the_state(program: Program) -> set[Value]:
+def _beside_the_state(program: StepProgram) -> set[Value]:
     """The values that the new state is computed from number by number, and so need its memory order."""
     found: set[Value] = set()
     todo = list(program.new_state)

@@ -1,0 +1,123 @@
+"""Evaluating a program: its operations are computed, one by one, by the functions of a library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from anynet.tracing.program import ALONG_AN_AXIS, ELEMENTWISE, REDUCTIONS, Program, Value
+from anynet.tracing.stand_ins import Namespace
+
+
+def evaluate(program: Program, xp: Any, inputs: Sequence[Any], device: Any = None) -> list[Any]:
+    """Compute the outputs of a program on these inputs. An array is dropped after its last use.
+
+    >>> import numpy as np
+    >>> from anynet.tracing import trace
+    >>> evaluate(trace(lambda xp, x: xp.exp(x) + 1.0, [np.zeros(2)]), np, [np.asarray([0.0, 1.0])])[0].round(3)
+    array([2.   , 3.718])
+    """
+    last = {y: i for i, x in enumerate(program.values) for y in x.inputs}
+    results = dict(zip(program.inputs, inputs, strict=True))
+    kept = {*program.outputs}
+    for i, x in enumerate(program.values):
+        if x.op != "input":
+            results[x] = compute(xp, x, _operands(x, results), device)
+        for y in {*x.inputs, x}:
+            if last.get(y, -1) <= i and y not in kept:
+                del results[y]
+    return [results[x] for x in program.outputs]
+
+
+def _operands(x: Value, results: dict[Value, Any]) -> list[Any]:
+    """The inputs of an operation; beside arrays, a constant stays a number, which costs a library nothing."""
+    arrays = [results[y] for y in x.inputs]
+    if x.op not in ELEMENTWISE or all(y.op == "constant" for y in x.inputs):
+        return arrays
+    may_be_numbers = range(x.op == "where", len(arrays))
+    constants = (i for i in may_be_numbers if x.inputs[i].op == "constant")
+    for i in constants:
+        arrays[i] = x.inputs[i].attributes["number"]
+    return arrays
+
+
+def compute(xp: Any, value: Value, inputs: Sequence[Any], device: Any = None) -> Any:
+    """Compute one operation with a library's own functions, from the arrays of its inputs.
+
+    >>> import numpy as np
+    >>> total = Value("sum", (), (2, 1), np.dtype(int), {"axes": (1,)})
+    >>> compute(np, total, [np.asarray([[1, 2], [3, 4]])])
+    array([[3],
+           [7]])
+    """
+    told = value.attributes
+    if value.op in ("constant", "arange"):
+        made = {"dtype": dtype_in(xp, value.dtype), "device": device}
+        return xp.arange(value.size, **made) if value.op == "arange" else xp.asarray(told["number"], **made)
+    if value.op in _IN_OTHER_WORDS:
+        return _IN_OTHER_WORDS[value.op](xp, value, *inputs)
+    if value.op in ("argmax", "argmin"):
+        told = {"axis": told["axes"][0], "keepdims": True}
+    elif value.op in REDUCTIONS:
+        dtype = {"dtype": dtype_in(xp, value.dtype)} if value.op in ("sum", "prod") else {}
+        told = {"axis": told["axes"], "keepdims": True, **dtype}
+    elif value.op in ALONG_AN_AXIS:
+        told = {"axis": told["axis"]}
+    return getattr(xp, value.op)(*inputs, **told)
+
+
+def dtype_in(xp: Any, dtype: Any) -> Any:
+    """A library's own dtype for one of NumPy; the next smaller where it has none of 8 bytes, as JAX by default."""
+    name = dtype.name
+    if dtype.itemsize == 8 and not isinstance(xp, Namespace) and name not in xp.__array_namespace_info__().dtypes():
+        name = name.replace("64", "32")
+    return getattr(xp, name)
+
+
+def segment_sum(xp: Any, x: Any, segment_ids: Any, num_segments: int) -> Any:
+    """The sums of those rows of x that have the same id, by a library's own function, or else by sorting.
+
+    Parameters
+    ----------
+    x : array of shape (rows, ...)
+    segment_ids : array of int of shape (rows,)
+        Each at least 0 and below `num_segments`.
+
+    >>> import numpy as np
+    >>> segment_sum(np, np.asarray([1.0, 2.0, 4.0]), np.asarray([2, 0, 2]), 3)
+    array([2., 0., 5.])
+    """
+    own = getattr(xp, "segment_sum", None)
+    if own is not None:
+        return own(x, segment_ids, num_segments)
+    order = xp.argsort(segment_ids)
+    ids = xp.take(segment_ids, order)
+    sums = xp.cumulative_sum(xp.take(x, order, axis=0), axis=0)
+    sums = xp.concat([xp.zeros((1, *x.shape[1:]), dtype=x.dtype, device=getattr(x, "device", None)), sums])
+    segments = xp.arange(num_segments, dtype=ids.dtype, device=getattr(ids, "device", None))
+    first, end = (xp.searchsorted(ids, segments, side=side) for side in ("left", "right"))
+    return xp.take(sums, end, axis=0) - xp.take(sums, first, axis=0)
+
+
+def _all_reduced(xp: Any, value: Value, x: Any) -> Any:
+    function = value.attributes["function"]
+    return xp.all_reduce(function, x) if isinstance(xp, Namespace) else function(x, xp.empty_like(x))
+
+
+def _sliced(xp: Any, value: Value, x: Any) -> Any:
+    starts, steps = value.attributes["starts"], value.attributes["steps"]
+    stops = (start + length * step for start, length, step in zip(starts, value.shape, steps, strict=True))
+    return x[tuple(slice(a, b if b >= 0 else None, c) for a, b, c in zip(starts, stops, steps, strict=True))]
+
+
+_IN_OTHER_WORDS: dict[str, Callable[..., Any]] = {
+    "captured": lambda xp, value: value.attributes["array"],
+    "reshape": lambda xp, value, x: xp.reshape(x, value.shape),
+    "broadcast_to": lambda xp, value, x: xp.broadcast_to(x, value.shape),
+    "permute_dims": lambda xp, value, x: xp.permute_dims(x, value.attributes["axes"]),
+    "slice": _sliced,
+    "astype": lambda xp, value, x: xp.astype(x, dtype_in(xp, value.dtype)),
+    "all_reduce": _all_reduced,
+    "concat": lambda xp, value, *arrays: xp.concat(arrays, axis=value.attributes["axis"]),
+    "segment_sum": lambda xp, value, x, ids: segment_sum(xp, x, ids, value.shape[0]),
+}
