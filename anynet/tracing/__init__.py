@@ -1,10 +1,11 @@
 """Tracing: record what a function does with arrays, as a program of Array API operations."""
 
-from anynet.tracing.program import NotTraceable, Program, Value
+from anynet.tracing.evaluation import evaluate
+from anynet.tracing.program import NotTraceable, Program, StepProgram, Value
 from anynet.tracing.stand_ins import Namespace
-from anynet.tracing.trace import trace
+from anynet.tracing.trace import trace, trace_step
 
-__all__ = ["Namespace", "NotTraceable", "Program", "Value", "trace"]
+__all__ = ["Namespace", "NotTraceable", "Program", "StepProgram", "Value", "evaluate", "trace", "trace_step"]
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from anynet.tracing.program import ALONG_AN_AXIS, ELEMENTWISE, REDUCTIONS, Program, Value
 from anynet.tracing.stand_ins import Namespace
 
@@ -54,6 +56,10 @@ def compute(xp: Any, value: Value, inputs: Sequence[Any], device: Any = None) ->
     if value.op in ("constant", "arange"):
         made = {"dtype": dtype_in(xp, value.dtype), "device": device}
         return xp.arange(value.size, **made) if value.op == "arange" else xp.asarray(told["number"], **made)
+    if value.op == "captured":
+        array = told["array"]
+        # A list, and an array of NumPy, may stand beside any library's arrays.
+        return xp.asarray(array, device=device) if isinstance(array, np.ndarray) and xp is not np else array
     if value.op in _IN_OTHER_WORDS:
         return _IN_OTHER_WORDS[value.op](xp, value, *inputs)
     if value.op in ("argmax", "argmin"):
@@ -106,12 +112,17 @@ def _all_reduced(xp: Any, value: Value, x: Any) -> Any:
 
 def _sliced(xp: Any, value: Value, x: Any) -> Any:
     starts, steps = value.attributes["starts"], value.attributes["steps"]
-    stops = (start + length * step for start, length, step in zip(starts, value.shape, steps, strict=True))
-    return x[tuple(slice(a, b if b >= 0 else None, c) for a, b, c in zip(starts, stops, steps, strict=True))]
+    # PyTorch has no steps backwards.
+    backwards = tuple(axis for axis, step in enumerate(steps) if step < 0)
+    x = xp.flip(x, axis=backwards) if backwards else x
+    parts = []
+    for axis, (start, step, count) in enumerate(zip(starts, steps, value.shape, strict=True)):
+        first = x.shape[axis] - 1 - start if step < 0 else start
+        parts.append(slice(first, min(first + count * abs(step), x.shape[axis]), abs(step)))
+    return x[tuple(parts)]
 
 
 _IN_OTHER_WORDS: dict[str, Callable[..., Any]] = {
-    "captured": lambda xp, value: value.attributes["array"],
     "reshape": lambda xp, value, x: xp.reshape(x, value.shape),
     "broadcast_to": lambda xp, value, x: xp.broadcast_to(x, value.shape),
     "permute_dims": lambda xp, value, x: xp.permute_dims(x, value.attributes["axes"]),

@@ -27,11 +27,15 @@ VIEWS = frozenset(("reshape", "permute_dims", "slice", "broadcast_to"))
 REDUCTIONS = frozenset(("sum", "prod", "max", "min", "all", "any", "argmax", "argmin"))
 
 # Functions of all numbers along one axis, which keep the shape.
-ALONG_AN_AXIS = frozenset(("sort", "argsort", "cumulative_sum", "cumulative_prod"))
+ALONG_AN_AXIS = frozenset(("argsort", "cumulative_sum", "cumulative_prod"))
 
 
 class NotTraceable(TypeError):
-    """The step does something with an array that a program cannot record."""
+    """The function does something with an array that a program cannot record."""
+
+
+class NoSuchFunction(NotTraceable, AttributeError):
+    """A function that a program cannot record; ``hasattr`` says False of it."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -41,7 +45,7 @@ class Value:
     Attributes
     ----------
     op : str
-        ``input`` (of the step), ``captured`` (an array from outside the step), ``constant`` (a number), ``arange``, a
+        ``input`` (of the function), ``captured`` (an array from outside it), ``constant`` (a number), ``arange``, a
         function of `ELEMENTWISE`, `VIEWS`, `REDUCTIONS` or `ALONG_AN_AXIS`, ``matmul``, ``concat``, ``take``,
         ``take_along_axis`` or ``searchsorted``. Two are not of the standard: ``segment_sum``, see `segment_sum`, and
         ``all_reduce``, the sum over processes, whose attribute `function` writes it: ``function(x, out)``.

@@ -13,7 +13,7 @@ from anynet.tracing.program import NotTraceable, Value
 
 
 class Recorder:
-    """The operations of one step, in order."""
+    """The operations of one function, in order."""
 
     def __init__(self) -> None:
         self.values: list[Value] = []
@@ -34,7 +34,7 @@ class Recorder:
         return self.add("constant", (), (), dtype, number=np.asarray(number, dtype).item())
 
     def captured(self, array: Any) -> Value:
-        return self.add("captured", (), array.shape, array.dtype, array=array)
+        return self.add("captured", (), array.shape, numpy_dtype(array.dtype), array=array)
 
     def cast(self, x: Value, dtype: Any) -> Value:
         if x.dtype == dtype:
@@ -75,7 +75,7 @@ class Recorder:
         """Basic indexing: integers, slices, None and an ellipsis."""
         parts: list[range] = []
         kept: list[int] = []
-        for part in _whole_key(key, len(x.shape)):
+        for part in whole_key(key, len(x.shape)):
             if part is None:
                 kept.append(1)
                 continue
@@ -83,6 +83,8 @@ class Recorder:
             if isinstance(part, slice):
                 parts.append(range(length)[part] or range(0))
                 kept.append(len(parts[-1]))
+            elif type(part) is not int:
+                raise NotTraceable("an index that is no number, slice or array of integers")
             else:
                 parts.append(range(range(length)[part], range(length)[part] + 1))
         starts, steps = tuple(part.start for part in parts), tuple(part.step for part in parts)
@@ -108,10 +110,12 @@ class Recorder:
         return reduced if keepdims else self.reshape(reduced, [n for axis, n in enumerate(x.shape) if axis not in axes])
 
     def matmul(self, x: Value, y: Value) -> Value:
-        if len(x.shape) < 2 or len(y.shape) < 2:
-            raise NotTraceable("matmul with a vector")
         batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         return self.add("matmul", (x, y), (*batch, x.shape[-2], y.shape[-1]), x.dtype)
+
+    def along(self, op: str, x: Value, axis: int, dtype: Any = None) -> Value:
+        """A function of all numbers along an axis, which keeps the shape."""
+        return self.add(op, (x,), x.shape, dtype or x.dtype, axis=axis % len(x.shape))
 
     def concat(self, arrays: Sequence[Value], axis: int) -> Value:
         if len(arrays) == 1:
@@ -134,11 +138,18 @@ def _dtype_of(op: str, *dtypes: Any) -> Any:
     return getattr(np, op)(*(np.ones(1, dtype) for dtype in dtypes)).dtype
 
 
-def _whole_key(key: Any, ndim: int) -> list[Any]:
+def numpy_dtype(dtype: Any) -> Any:
+    """NumPy's dtype of the same name as another library's.
+
+    >>> numpy_dtype(np.float32), numpy_dtype("library.int8")
+    (dtype('float32'), dtype('int8'))
+    """
+    return dtype if isinstance(dtype, np.dtype) else np.dtype(str(getattr(dtype, "name", dtype)).rpartition(".")[2])
+
+
+def whole_key(key: Any, ndim: int) -> list[Any]:
     """The index for each axis, without an ellipsis; None where an axis is added."""
     parts = list(key) if isinstance(key, tuple) else [key]
-    if not all(part is None or part is ... or type(part) in (int, slice) for part in parts):
-        raise NotTraceable("indexing by an array")
     rest = [slice(None)] * (ndim - sum(part is not None and part is not ... for part in parts))
     at = next((i for i, part in enumerate(parts) if part is ...), len(parts))
     return [*parts[:at], *rest, *parts[at + 1 :]]

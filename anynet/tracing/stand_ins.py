@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from functools import cache, partial
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from anynet.tracing.program import BINARY, REDUCTIONS, UNARY, NotTraceable, Value
-from anynet.tracing.recorder import Recorder
+from anynet.tracing.functions import FUNCTIONS, linalg
+from anynet.tracing.indexing import has_arrays, taken
+from anynet.tracing.program import BINARY, REDUCTIONS, UNARY, NoSuchFunction, NotTraceable, Value
+from anynet.tracing.recorder import Recorder, numpy_dtype
+
+
+_DTYPES = frozenset(
+    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+)
 
 
 class _Memory:
@@ -18,7 +26,7 @@ class _Memory:
 
 
 class Array:
-    """A stand-in for an array while a step is traced.
+    """A stand-in for an array while a function is traced.
 
     After a change in place it stands for another value. Its views do not see the change, so two reads are errors: of
     a view after its array has changed, and of an array after its view has changed.
@@ -39,12 +47,16 @@ class Array:
     size = property(lambda self: self._value.size)
     device = property(lambda self: self._xp.device)
     mT = property(lambda self: self._xp.matrix_transpose(self))
+    T = property(lambda self: self._xp.permute_dims(self, range(self.ndim)[::-1]))
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Namespace:
         return self._xp
 
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Array:
+        return self
+
     def __getattr__(self, name: str) -> Any:
-        raise NotTraceable(f"the attribute {name} of an array")
+        raise NoSuchFunction(f"the attribute {name} of an array")
 
     def read(self) -> Value:
         if self._changes != self.memory.changes:
@@ -61,6 +73,8 @@ class Array:
         return self
 
     def __getitem__(self, key: Any) -> Array:
+        if has_arrays(key):
+            return taken(self._xp, self, key)
         return Array(self._xp, self._xp.recorder.slice(self.read(), key), self.memory)
 
     def __setitem__(self, key: Any, x: Any) -> None:
@@ -94,36 +108,64 @@ _OPERATORS = {
     **{"gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal", "matmul": "matmul"},
 }
 for _name, _function in _OPERATORS.items():
-    setattr(Array, f"__{_name}__", lambda x, y, f=_function: getattr(x._xp, f)(x, y))
+    setattr(Array, f"__{_name}__", lambda x, y, f=_function: getattr(_innermost(x, y), f)(x, y))
     if _name not in ("lt", "le", "gt", "ge", "eq", "ne"):
-        setattr(Array, f"__r{_name}__", lambda y, x, f=_function: getattr(y._xp, f)(x, y))
+        setattr(Array, f"__r{_name}__", lambda y, x, f=_function: getattr(_innermost(x, y), f)(x, y))
         setattr(Array, f"__i{_name}__", lambda x, y, f=_function: x.become(getattr(x._xp, f)(x, y).read()))
 
 
 class Namespace:
-    """The Array API functions, which record their calls; dtypes and constants are the library's own."""
+    """The functions of the Array API standard, which record their calls. Dtypes are NumPy's.
+
+    Parameters
+    ----------
+    xp : namespace
+        The library whose default dtypes the stand-ins have; another Namespace, if that records, too.
+    device : object, optional
+        The `device` attribute of the stand-ins.
+    """
+
+    # Of stand-ins of two namespaces, an operation is recorded by the one made later: it stands in for the other's.
+    _numbers = count()
 
     def __init__(self, xp: Any, device: Any = None) -> None:
-        self._xp = xp
+        self.number = next(self._numbers)
+        self.__name__ = f"anynet.tracing, number {self.number}"
         self.device = device
         self.recorder = Recorder()
+        self._defaults = _default_dtypes(xp)
+
+    pi, e, inf, nan, newaxis = np.pi, np.e, np.inf, np.nan, None
+    linalg = property(linalg)
 
     def __getattr__(self, name: str) -> Any:
-        own = getattr(self._xp, name)
+        if name in _DTYPES:
+            return np.dtype(name)
         if name in UNARY or name in BINARY or name == "where":
             return partial(self.elementwise, name)
         if name in REDUCTIONS:
             return partial(self._reduce, name)
-        if not callable(own) or isinstance(own, (type, np.dtype)) or name in ("finfo", "iinfo", "isdtype"):
-            return own
-        raise NotTraceable(f"{name}, which cannot be followed")
+        if name in FUNCTIONS:
+            return partial(FUNCTIONS[name], self)
+        raise NoSuchFunction(f"{name}, which cannot be recorded")
+
+    def __array_namespace_info__(self) -> Any:
+        return _Info(self)
+
+    def default_dtype(self, number: Any) -> Any:
+        """The dtype of a Python number, or of the numbers of this type."""
+        kind = number if isinstance(number, type) else type(number)
+        return self._defaults.get(kind) or np.dtype(kind)
 
     def read(self, x: Any, dtype: Any = None) -> Value:
         """The value of an array, a stand-in or a number, cast to `dtype` if that is given."""
-        if isinstance(x, Array):
+        if self._records(x):
             value = x.read()
         elif isinstance(x, (bool, int, float, np.generic)):
-            return self.recorder.constant(x, dtype or np.asarray(x).dtype)
+            own = x.dtype if isinstance(x, np.generic) else self.default_dtype(x)
+            return self.recorder.constant(x, dtype or own)
+        elif isinstance(x, Array) and x._xp.number > self.number:
+            raise NotTraceable("an array of an inner derivative")
         elif hasattr(x, "dtype") and hasattr(x, "shape") and not _computes_otherwise(x):
             value = self.recorder.captured(x)
         else:
@@ -131,10 +173,20 @@ class Namespace:
         return value if dtype is None else self.recorder.cast(value, dtype)
 
     def _alike(self, *arrays: Any) -> list[Value]:
-        """Their values, cast to one dtype; Python's numbers take the dtype of the arrays, as in NEP 50."""
-        kinds: list[Any] = [type(x) if isinstance(x, (bool, int, float)) else self.read(x).dtype for x in arrays]
-        common = _common(*kinds)
+        """Their values, cast to one dtype."""
+        common = self.common_dtype(*arrays)
         return [self.read(x, common) for x in arrays]
+
+    def common_dtype(self, *arrays: Any) -> Any:
+        """The common dtype of arrays, dtypes and numbers; Python's numbers take that of the arrays, as in NEP 50."""
+
+        def kind(x: Any) -> Any:
+            return x if isinstance(x, np.dtype) else type(x) if type(x) in (bool, int, float) else self.read(x).dtype
+
+        kinds = [kind(x) for x in arrays]
+        if all(isinstance(kind, type) for kind in kinds):
+            kinds = [self.default_dtype(kind) for kind in kinds]
+        return _common(*kinds)
 
     def elementwise(self, op: str, *arrays: Any) -> Array:
         first = [self.read(x, np.bool_) for x in arrays[:1] if op == "where"]
@@ -144,66 +196,84 @@ class Namespace:
         return Array(self, self.recorder.reduce(op, self.read(x), **told))
 
     def _view(self, x: Any, value: Value) -> Array:
-        return Array(self, value, x.memory if isinstance(x, Array) else None)
+        return Array(self, value, x.memory if self._records(x) else None)
 
-    def mean(self, x: Any, *, axis: Any = None, keepdims: bool = False) -> Array:
-        if x.dtype.itemsize < 4:
-            raise NotTraceable("a mean of a small dtype, which libraries add up in a larger one")
-        total = self._reduce("sum", x, axis=axis, keepdims=keepdims)
-        return self.elementwise("divide", total, x.size // max(total.size, 1))
-
-    def clip(self, x: Any, min: Any = None, max: Any = None) -> Array:
-        x = Array(self, self.read(x))
-        x = x if min is None else self.elementwise("maximum", x, min)
-        return x if max is None else self.elementwise("minimum", x, max)
+    def _records(self, x: Any) -> bool:
+        return isinstance(x, Array) and x._xp is self
 
     def matmul(self, x: Any, y: Any) -> Array:
-        return Array(self, self.recorder.matmul(*self._alike(x, y)))
+        a, b = self._alike(x, y)
+        # A vector is a matrix of one row, or of one column.
+        rows = self.recorder.reshape(a, (1, a.size)) if len(a.shape) == 1 else a
+        columns = self.recorder.reshape(b, (b.size, 1)) if len(b.shape) == 1 else b
+        product = self.recorder.matmul(rows, columns)
+        kept = (*product.shape[:-2], *a.shape[-2:-1], *(b.shape[-1:] if len(b.shape) > 1 else ()))
+        return Array(self, self.recorder.reshape(product, kept))
 
     def astype(self, x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
-        if not copy and x.dtype == dtype and isinstance(x, Array):
+        if not copy and x.dtype == dtype and self._records(x):
             return x
         return Array(self, self.read(x, np.dtype(dtype)))
 
     def asarray(self, x: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Array:
-        if isinstance(x, Array) and not copy:
+        if self._records(x) and not copy:
             return self.astype(x, dtype or x.dtype, copy=False)
-        x = self._xp.asarray(x) if isinstance(x, (list, tuple)) else x
+        if isinstance(x, (list, tuple)):
+            return self._of_list(x, dtype)
         return Array(self, self.read(x, None if dtype is None else np.dtype(dtype)))
+
+    def _of_list(self, x: Any, dtype: Any) -> Array:
+        numbers = np.asarray(x)
+        if numbers.dtype.kind not in "bif":
+            raise NotTraceable("a list of what are no numbers")
+        own = self.default_dtype(type(numbers.flat[0].item()) if numbers.size else float)
+        return Array(self, self.recorder.captured(numbers.astype(dtype or own)))
 
     def arange(self, start: Any, /, stop: Any = None, step: int = 1, *, dtype: Any = None, device: Any = None) -> Array:
         numbers = range(start) if stop is None else range(start, stop, step)
-        counted = Array(self, self.recorder.add("arange", (), (len(numbers),), dtype or int))
+        counted = Array(self, self.recorder.add("arange", (), (len(numbers),), dtype or self.default_dtype(int)))
         if (numbers.start, numbers.step) == (0, 1):
             return counted
-        return self.elementwise("add", self.elementwise("multiply", counted, numbers.step), numbers.start)
+        return counted * numbers.step + numbers.start
 
     def full(self, shape: Any, number: Any, *, dtype: Any = None, device: Any = None) -> Array:
         return Array(self, self.recorder.full(shape, self.read(number, dtype)))
 
-    def zeros(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
-        return self.full(shape, 0.0, dtype=dtype)
-
-    def ones(self, shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
-        return self.full(shape, 1.0, dtype=dtype)
-
-    def full_like(self, x: Any, number: Any, *, dtype: Any = None, device: Any = None) -> Array:
-        return self.full(x.shape, number, dtype=dtype or x.dtype)
-
-    def zeros_like(self, x: Any, *, dtype: Any = None, device: Any = None) -> Array:
-        return self.full_like(x, 0, dtype=dtype)
-
-    def ones_like(self, x: Any, *, dtype: Any = None, device: Any = None) -> Array:
-        return self.full_like(x, 1, dtype=dtype)
-
     def concat(self, arrays: Any, *, axis: int = 0) -> Array:
         return Array(self, self.recorder.concat(self._alike(*arrays), axis))
 
-    def stack(self, arrays: Any, *, axis: int = 0) -> Array:
-        return self.concat([self.expand_dims(x, axis=axis) for x in arrays], axis=axis)
+    def take(self, x: Any, indices: Any, *, axis: int | None = None) -> Array:
+        return Array(self, self.recorder.take(self.read(x), self.read(indices), axis or 0))
 
-    def take(self, x: Any, indices: Any, *, axis: int = 0) -> Array:
-        return Array(self, self.recorder.take(self.read(x), self.read(indices), axis))
+    def take_along_axis(self, x: Any, indices: Any, *, axis: int = -1) -> Array:
+        x, indices = self.read(x), self.read(indices)
+        axis %= len(x.shape)
+        shape = (*x.shape[:axis], indices.shape[axis], *x.shape[axis + 1 :])
+        both = x, self.recorder.broadcast_to(indices, shape)
+        return Array(self, self.recorder.add("take_along_axis", both, shape, x.dtype, axis=axis))
+
+    def searchsorted(self, x: Any, values: Any, *, side: str = "left", sorter: Any = None) -> Array:
+        x = x if sorter is None else self.take(x, sorter)
+        both = self._alike(x, values)
+        dtype = self.default_dtype(int)
+        return Array(self, self.recorder.add("searchsorted", both, both[1].shape, dtype, side=side))
+
+    def segment_sum(self, x: Any, segment_ids: Any, num_segments: int) -> Array:
+        """The sums of those rows of x that have the same id; not of the standard."""
+        x, ids = self.read(x), self.read(segment_ids)
+        return Array(self, self.recorder.add("segment_sum", (x, ids), (num_segments, *x.shape[1:]), x.dtype))
+
+    def argsort(self, x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+        dtype = self.default_dtype(int)
+        if not descending:
+            return Array(self, self.recorder.along("argsort", self.read(x), axis, dtype))
+        # Backwards twice, so that equal numbers stay in their order.
+        order = self.argsort(self.flip(x, axis=axis), axis=axis)
+        return x.shape[axis] - 1 - self.flip(order, axis=axis)
+
+    def along(self, op: str, x: Any, *, axis: int) -> Array:
+        """A function of all numbers along an axis, which keeps the shape."""
+        return Array(self, self.recorder.along(op, self.read(x), axis))
 
     def all_reduce(self, function: Any, x: Any) -> Array:
         """The sum of a vector over processes, which ``function(x, out)`` writes; not of the standard."""
@@ -216,22 +286,11 @@ class Namespace:
     def reshape(self, x: Any, shape: Any, *, copy: bool | None = None) -> Array:
         return self._view(x, self.recorder.reshape(self.read(x), shape))
 
-    def expand_dims(self, x: Any, *, axis: int = 0) -> Array:
-        at = axis % (x.ndim + 1)
-        return self.reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
-
-    def squeeze(self, x: Any, axis: Any) -> Array:
-        axes = {one % x.ndim for one in ((axis,) if isinstance(axis, int) else axis)}
-        return self.reshape(x, [length for at, length in enumerate(x.shape) if at not in axes])
-
     def broadcast_to(self, x: Any, shape: Any) -> Array:
         return self._view(x, self.recorder.broadcast_to(self.read(x), tuple(shape)))
 
     def permute_dims(self, x: Any, axes: Any) -> Array:
         return self._view(x, self.recorder.permute_dims(self.read(x), axes))
-
-    def matrix_transpose(self, x: Any) -> Array:
-        return self.permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
 @cache
@@ -246,3 +305,36 @@ def _common(*kinds: Any) -> Any:
 def _computes_otherwise(x: Any) -> bool:
     """Whether an array is of a subclass that NumPy computes with differently, such as a masked array."""
     return isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap)
+
+
+class _Info:
+    """What the standard's inspection functions say of a namespace that records."""
+
+    def __init__(self, xp: Namespace) -> None:
+        self._xp = xp
+
+    def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
+        float_, int_ = self._xp.default_dtype(float), self._xp.default_dtype(int)
+        return {"real floating": float_, "complex floating": np.dtype(complex), "integral": int_, "indexing": int_}
+
+    def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Any]:
+        return {name: np.dtype(name) for name in _DTYPES if kind is None or self._xp.isdtype(np.dtype(name), kind)}
+
+    def devices(self) -> list[Any]:
+        return [self._xp.device]
+
+    def default_device(self) -> Any:
+        return self._xp.device
+
+    def capabilities(self) -> dict[str, Any]:
+        return {"boolean indexing": False, "data-dependent shapes": False, "max dimensions": 64}
+
+
+def _innermost(*arrays: Any) -> Namespace:
+    return max((x._xp for x in arrays if isinstance(x, Array)), key=lambda xp: xp.number)
+
+
+def _default_dtypes(xp: Any) -> dict[type, Any]:
+    info = getattr(xp, "__array_namespace_info__", np.__array_namespace_info__)
+    told = info().default_dtypes()
+    return {float: numpy_dtype(told["real floating"]), int: numpy_dtype(told["integral"])}

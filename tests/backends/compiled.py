@@ -14,7 +14,7 @@ from anynet.backends import select
 from anynet.backends.numpy.step import CompiledStep
 from anynet.checks import cases
 from anynet.model import Model
-from anynet.tracing import trace
+from anynet.tracing import trace_step
 from anynet.tracing.trees import leaves, rebuilt
 
 compiling = pytest.mark.backends("numpy", "cupy")
@@ -47,7 +47,7 @@ def model_and_batch(
 
 def compiled(backend: Any, step: Any, state: Any, batch: Any) -> Callable[[Any, Any], Any]:
     """The step on one batch, as the backend makes it of its program."""
-    program = trace(step, backend.xp, state, batch, backend.device)
+    program = trace_step(step, backend.xp, state, batch, backend.device)
     if backend.name == "numpy":
         calls = CompiledStep(program)
         return lambda state, batch: calls.run(state, tuple(x[None] for x in batch))

@@ -16,7 +16,7 @@ from anynet.backends.compiling import NotCompilable
 from anynet.backends.cupy.fusion import Kernel, Plan
 from anynet.backends.cupy.fusion_rules import ONE_BLOCK
 from anynet.checks import cases
-from anynet.tracing import trace
+from anynet.tracing import trace_step
 
 
 def added_up(xp: Any, state: Any, batch: Any) -> Any:
@@ -53,7 +53,7 @@ def plan_of(layers: Any, optimizer: Any = None, rows: int = 128) -> Plan:
     )
     x, target, weight = batch
     bytes_of_x = x.astype(np.uint8)
-    return Plan(trace(model._train.whole, np, model.state, (bytes_of_x, target, weight)))
+    return Plan(trace_step(model._train.whole, np, model.state, (bytes_of_x, target, weight)))
 
 
 def dense(*between: Any, width: int = 128, hidden: int = 2) -> list[Any]:
@@ -87,7 +87,7 @@ class TestNodes:
         def counts(hidden: int) -> Any:
             layers = [layer for _ in range(hidden) for layer in (nn.Linear(case.shape[-1]), case.layer)]
             model, batch = model_and_batch(nn.Sequential(*layers, nn.Linear(2)), case.shape, rows=64)
-            plan = Plan(trace(model._train.whole, np, model.state, batch))
+            plan = Plan(trace_step(model._train.whole, np, model.state, batch))
             assert set(calls(plan)) == {"matmul"}
             return np.asarray([len(plan.nodes), len(calls(plan))])
 
@@ -98,12 +98,12 @@ class TestNodes:
 
 def test_arrays_of_no_numbers_are_refused() -> None:
     with pytest.raises(NotCompilable, match="empty"):
-        Plan(trace(of(lambda xp, s, x: ()), np, (), (np.ones((0, 3)),)))
+        Plan(trace_step(of(lambda xp, s, x: ()), np, (), (np.ones((0, 3)),)))
 
 
 @pytest.mark.parametrize("size", [ONE_BLOCK, ONE_BLOCK + 1, 100_352])
 def test_what_is_too_large_for_one_block_is_not_summed_up_by_it(size: int) -> None:
-    plan = Plan(trace(of(lambda xp, s, x: (xp.sum(x) + s[0],)), np, (np.zeros(3),), (np.ones(size),)))
+    plan = Plan(trace_step(of(lambda xp, s, x: (xp.sum(x) + s[0],)), np, (np.zeros(3),), (np.ones(size),)))
     largest = max((value.inputs[0].size // value.size for value in plan.program.values if value.op == "sum"), default=0)
     assert largest <= ONE_BLOCK
     assert calls(plan) == []
@@ -111,13 +111,13 @@ def test_what_is_too_large_for_one_block_is_not_summed_up_by_it(size: int) -> No
 
 def test_no_loop_counts_further_than_its_type() -> None:
     large = np.broadcast_to(np.uint8(1), (3 * 10**8, 2))
-    plan = Plan(trace(of(lambda xp, s, x: (xp.max(x, axis=0) + s[0],)), np, (np.zeros(2),), (large,)))
-    spread = Plan(trace(lambda xp, s, b: (s, {"m": b[0] - xp.max(b[0], axis=0)}), np, (), (large,)))
+    plan = Plan(trace_step(of(lambda xp, s, x: (xp.max(x, axis=0) + s[0],)), np, (np.zeros(2),), (large,)))
+    spread = Plan(trace_step(lambda xp, s, b: (s, {"m": b[0] - xp.max(b[0], axis=0)}), np, (), (large,)))
     ends = re.findall(r"for \(int \w+ = \w+; \w+ < (\d+);", plan.source + spread.source)
     assert ends
     assert max(map(int, ends)) < 2**31
 
 
 def test_a_size_that_nothing_divides_is_the_library_s() -> None:
-    plan = Plan(trace(of(lambda xp, s, x: (xp.sum(x) + s[0],)), np, (np.zeros(3),), (np.ones(10_007),)))
+    plan = Plan(trace_step(of(lambda xp, s, x: (xp.sum(x) + s[0],)), np, (np.zeros(3),), (np.ones(10_007),)))
     assert calls(plan) == ["sum"]

@@ -10,7 +10,7 @@ import pytest
 from anynet import nn
 from anynet.checks import cases
 from anynet.model import Model
-from anynet.tracing import NotTraceable, Program, Value, trace
+from anynet.tracing import NotTraceable, StepProgram, Value, trace_step
 from anynet.tracing.program import compute
 from anynet.tracing.trees import leaves
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.host
 BATCH = 7
 
 
-def play(program: Program, state: Any, batch: Any) -> tuple[list[Any], dict[str, Any]]:
+def play(program: StepProgram, state: Any, batch: Any) -> tuple[list[Any], dict[str, Any]]:
     """The program's results in NumPy, one operation after the other; each must be as it was foreseen."""
     found: dict[Value, Any] = dict(zip((*program.state, *program.batch), (*leaves(state), *batch), strict=True))
     for value in program.values:
@@ -29,8 +29,8 @@ def play(program: Program, state: Any, batch: Any) -> tuple[list[Any], dict[str,
     return [found[x] for x in program.new_state], {name: found[x] for name, x in program.metrics.items()}
 
 
-def assert_program_is_the_step(step: Any, state: Any, batch: Any) -> Program:
-    program = trace(step, np, state, batch)
+def assert_program_is_the_step(step: Any, state: Any, batch: Any) -> StepProgram:
+    program = trace_step(step, np, state, batch)
     new_state, metrics = play(program, state, batch)
     after, expected = step(np, state, batch)
     assert metrics.keys() == expected.keys()
@@ -134,7 +134,7 @@ def test_what_is_computed_twice_is_noted_once_and_what_nobody_needs_not_at_all()
         xp.exp(batch[0])
         return state, {"m": xp.tanh(batch[0]) + xp.tanh(batch[0])}
 
-    assert [value.op for value in trace(step, np, (), (np.ones(2),)).values] == ["input", "tanh", "add"]
+    assert [value.op for value in trace_step(step, np, (), (np.ones(2),)).values] == ["input", "tanh", "add"]
 
 
 def test_changes_in_place_are_seen_by_whoever_holds_the_array() -> None:
@@ -200,19 +200,19 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_program_is_refused_in_words(name: str) -> None:
     with pytest.raises(NotTraceable, match=r"\w{4}"):
-        trace(of(REFUSED[name]), np, (), (np.ones((3, 4)),))
+        trace_step(of(REFUSED[name]), np, (), (np.ones((3, 4)),))
 
 
 def test_an_array_set_to_another_shape_is_told_with_both_shapes_and_dtypes() -> None:
     words = r"^add -> float64\[3, 4\] assigned to multiply -> float64\[4\]"
     with pytest.raises(NotTraceable, match=words):
-        trace(of(changed_to_another_shape), np, (), (np.ones((3, 4)),))
+        trace_step(of(changed_to_another_shape), np, (), (np.ones((3, 4)),))
 
 
 @pytest.mark.parametrize("after", [lambda s: (s[0],), lambda s: (s[0], s[1][0]), lambda s: {"a": s[0], "b": s[1]}])
 def test_a_state_keeps_its_structure_shapes_and_dtypes(after: Any) -> None:
     with pytest.raises(NotTraceable, match="a state that changes"):
-        trace(lambda xp, s, b: (after(s), {"m": b[0] * 1}), np, (np.ones(2), np.ones(2)), (np.ones(2),))
+        trace_step(lambda xp, s, b: (after(s), {"m": b[0] * 1}), np, (np.ones(2), np.ones(2)), (np.ones(2),))
 
 
 def test_what_a_step_has_from_elsewhere_must_be_the_same_again() -> None:
@@ -233,4 +233,4 @@ def test_what_a_step_has_from_elsewhere_must_be_the_same_again() -> None:
 
     for step in (counts, draws, changes):
         with pytest.raises(NotTraceable, match="something else each time"):
-            trace(step, np, (), (np.ones(3),))
+            trace_step(step, np, (), (np.ones(3),))
