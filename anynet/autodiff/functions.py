@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-from anynet.autodiff.reverse import gradients, halves, recorded
+from anynet.autodiff.reverse import differentiated, gradients, recorded
 from anynet.errors import UsageError, shown
-from anynet.tracing import Namespace, Program, evaluate
+from anynet.tracing import Namespace, evaluate
 from anynet.tracing.stand_ins import Array
 from anynet.tracing.trace import program_of
 from anynet.tracing.trees import leaves, rebuilt
@@ -59,8 +59,10 @@ def value_and_grad(function: Function, argnums: Argnums = 0, has_aux: bool = Fal
         call = _Call(function, argnums, args, options, has_aux)
         (value,) = call.outputs[:1]
         if len(call.outputs) - len(call.aux) != 1 or value.shape != ():
-            raise UsageError(f"grad needs a function that returns one number, but it returns {call.described()}: use vjp")
-        found = call.gradients([call.xp.ones((), dtype=value.dtype)])
+            raise UsageError(
+                f"grad needs a function that returns one number, but it returns {call.described()}: use vjp"
+            )
+        found = gradients(call.xp, [value], [call.xp.ones((), dtype=value.dtype)], call.inputs)
         results = call.evaluate([*call.outputs, *found])
         value, *rest = results
         gradient = call.as_arguments(rest[len(call.aux) :])
@@ -101,15 +103,7 @@ def vjp(function: Function, *args: Any) -> tuple[Any, Function]:
     (array([ 3., 40.]), array([ 1., 20.]))
     """
     call = _Call(function, range(len(args)), args, {}, has_aux=False)
-    dys = [call.input(y) for y in call.outputs]
-    found = call.gradients(dys)
-    both = halves(
-        [x.read() for x in call.inputs],
-        [y.read() for y in call.outputs],
-        [dy.read() for dy in dys],
-        [x.read() for x in found],
-        call.xp.recorder.values,
-    )
+    both = differentiated(call.xp, call.inputs, call.outputs, call.inputs)
     results = evaluate(both.forward, call.library, call.arrays, call.device)
     saved = results[len(call.outputs) :]
 
@@ -182,7 +176,7 @@ class _Call:
             return function(*others, **_seen_by(xp, options))
 
         self.xp, self.inputs, result = recorded(call, self.library, self.arrays, self.device)
-        self.result, self._aux = result if has_aux else (result, ())
+        self.result, self._aux = cast(tuple[Any, Any], result if has_aux else (result, ()))
         self.aux = [self.xp.asarray(x) for x in leaves(self._aux)]
         self.outputs = [*(self.xp.asarray(y) for y in leaves(self.result)), *self.aux]
 
@@ -198,18 +192,8 @@ class _Call:
         shapes = [y.shape for y in self.outputs[: len(self.outputs) - len(self.aux)]]
         return f"an array of shape {shapes[0]}" if len(shapes) == 1 else f"arrays of shapes {shapes}"
 
-    def input(self, like: Array) -> Array:
-        told = {"place": len(self.xp.recorder.values)}
-        return Array(self.xp, self.xp.recorder.add("input", (), like.shape, like.dtype, **told))
-
-    def gradients(self, dys: list[Array]) -> list[Array]:
-        """The gradients of the inputs, from those of the outputs without `aux`."""
-        outputs = [y.read() for y in self.outputs[: len(dys)]]
-        found = gradients(self.xp, outputs, dys, [x.read() for x in self.inputs])
-        return [self.xp.zeros_like(x) if dx is None else dx for x, dx in zip(self.inputs, found, strict=True)]
-
     def evaluate(self, outputs: list[Array]) -> list[Any]:
-        program: Program = program_of(self.xp, [x.read() for x in self.inputs], [y.read() for y in outputs])
+        program = program_of(self.xp, [x.read() for x in self.inputs], [y.read() for y in outputs])
         return evaluate(program, self.library, self.arrays, self.device)
 
     def as_arguments(self, found: list[Any]) -> Any:

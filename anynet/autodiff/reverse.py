@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from anynet.autodiff.rules import FLAT, INSTEAD, gradients_of
 from anynet.errors import UsageError
 from anynet.tracing import Namespace, NotTraceable, Program, Value
+from anynet.tracing.program import needed_for
 from anynet.tracing.stand_ins import Array
 from anynet.tracing.trace import stand_ins
 
@@ -30,7 +31,9 @@ class Halves(NamedTuple):
     backward: Program
 
 
-def recorded(function: Callable[..., Any], xp: Any, inputs: Sequence[Any], device: Any) -> tuple[Namespace, Any, Any]:
+def recorded(
+    function: Callable[..., Any], xp: Any, inputs: Sequence[Any], device: Any = None
+) -> tuple[Namespace, list[Array], Any]:
     """Call a function with stand-ins for its inputs: the namespace that has recorded it, the stand-ins, the result.
 
     Raises
@@ -53,23 +56,25 @@ def recorded(function: Callable[..., Any], xp: Any, inputs: Sequence[Any], devic
             ) from error
         raise
     if any(x.memory.changes for x in arrays):
-        raise UsageError("this function cannot be differentiated, because it changes an argument in place: copy it first")
+        raise UsageError(
+            "this function cannot be differentiated, because it changes an argument in place; copy it first"
+        )
     return recording, arrays, result
 
 
-def gradients(xp: Namespace, outputs: Sequence[Value], dys: Sequence[Array], wrt: Sequence[Value]) -> list[Array | None]:
-    """Record the gradient of each value in `wrt`, from those of the outputs; None where no output depends on it."""
+def gradients(xp: Namespace, outputs: Sequence[Array], dys: Sequence[Array], wrt: Sequence[Array]) -> list[Array]:
+    """Record the gradient of each array in `wrt`, from those of the outputs; 0 where no output depends on it."""
     values = [*xp.recorder.values]
-    active = _depending_on(wrt, values)
-    found: dict[Value, Array] = {}
+    kept = {x.read() for x in wrt}
+    active = _depending_on(kept, values)
+    found: dict[Value, Any] = {}
 
     def add(x: Value, dx: Array | None) -> None:
         if dx is not None and x in active:
             found[x] = found[x] + dx if x in found else dx
 
-    for y, dy in zip(outputs, dys, strict=True):
-        add(y, dy)
-    kept = {*wrt}
+    for output, dy in zip(outputs, dys, strict=True):
+        add(output.read(), dy)
     for x in reversed(values):
         dx = found.get(x) if x in kept else found.pop(x, None)
         if dx is None or x in kept:
@@ -83,26 +88,43 @@ def gradients(xp: Namespace, outputs: Sequence[Value], dys: Sequence[Array], wrt
             raise UsageError(f"{x.op} has no derivative here{instead}") from None
         for y, part in zip(x.inputs, parts, strict=True):
             add(y, part)
-    return [found.get(x) for x in wrt]
+    return [found[x.read()] if x.read() in found else xp.zeros_like(x) for x in wrt]
 
 
-def halves(inputs: list[Value], outputs: list[Value], dys: list[Value], grads: list[Value], values: list[Value]) -> Halves:
-    """Cut what has been recorded into what is computed before the gradients of the outputs are known, and after."""
-    later = _depending_on(dys, values, floats_only=False)
-    needed = _needed(grads, values)
-    saved: dict[Value, None] = {}
-    for x in grads:
-        if x not in later and x.op not in _FREE:
-            saved[x] = None
-    for x in values:
-        if x in needed and x in later:
-            saved |= dict.fromkeys(y for y in x.inputs if y not in later and y.op not in _FREE)
-    first = _needed([*outputs, *saved], values)
-    after = [x for x in values if x in needed and x not in saved and (x in later or x.op in _FREE)]
-    return Halves(
-        Program([x for x in values if x in first and x not in later], inputs, [*outputs, *saved]),
-        Program(after, [*saved, *dys], grads),
-    )
+def differentiated(
+    xp: Namespace, inputs: Sequence[Array], outputs: Sequence[Array], wrt: Sequence[Array], aux: Sequence[Array] = ()
+) -> Halves:
+    """Cut what has been recorded of a function, and its gradient, in two.
+
+    Parameters
+    ----------
+    xp : Namespace
+    inputs, outputs : sequence of arrays
+        The stand-ins of the function.
+    wrt : sequence of arrays
+        Those of the inputs whose gradients `backward` gives.
+    aux : sequence of arrays
+        What `forward` gives after the outputs, and nobody differentiates.
+    """
+    dys = [input_like(xp, y) for y in outputs]
+    grads = [x.read() for x in gradients(xp, outputs, dys, wrt)]
+    values, given = xp.recorder.values, [dy.read() for dy in dys]
+    later = _depending_on(given, values, floats_only=False)
+    needed = needed_for(grads, values)
+    of_backward = [x for x in values if x in needed and x in later]
+    read = [*(y for x in of_backward for y in x.inputs), *grads]
+    saved = [*dict.fromkeys(x for x in read if x not in later and x.op not in _FREE)]
+    results = [*(y.read() for y in (*outputs, *aux)), *saved]
+    before = needed_for(results, [x for x in values if x not in later])
+    free = [x for x in values if x.op in _FREE and x in needed]
+    forward = Program([x for x in values if x in before], [x.read() for x in inputs], results)
+    return Halves(forward, Program([*free, *of_backward], [*saved, *given], grads))
+
+
+def input_like(xp: Namespace, x: Array) -> Array:
+    """One more input of the recorded program, of the shape and dtype of an array."""
+    place = {"place": len(xp.recorder.values)}
+    return Array(xp, xp.recorder.add("input", (), x.shape, x.dtype, **place))
 
 
 def _depending_on(sources: Iterable[Value], values: Iterable[Value], floats_only: bool = True) -> set[Value]:
@@ -111,11 +133,3 @@ def _depending_on(sources: Iterable[Value], values: Iterable[Value], floats_only
         if any(y in found for y in x.inputs) and not (floats_only and (x.dtype.kind != "f" or x.op in FLAT)):
             found.add(x)
     return found
-
-
-def _needed(outputs: Iterable[Value], values: list[Value]) -> set[Value]:
-    needed = {*outputs}
-    for x in reversed(values):
-        if x in needed:
-            needed.update(x.inputs)
-    return needed

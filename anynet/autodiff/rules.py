@@ -124,11 +124,13 @@ def _slice(xp: Any, dy: Array, y: Array, told: Any, x: Array) -> list[Any]:
     """Put dy back to where it was taken, between zeros."""
     for axis, (start, step) in enumerate(zip(told["starts"], told["steps"], strict=True)):
         count, length = dy.shape[axis], x.shape[axis]
+        first = start
         if step < 0 and count:
-            dy, start = xp.flip(dy, axis=axis), start + (count - 1) * step
+            dy, first = xp.flip(dy, axis=axis), start + (count - 1) * step
         dy = _apart(xp, dy, axis, abs(step)) if count > 1 else dy
-        before, after = min(start, length - dy.shape[axis]), length - dy.shape[axis] - start
-        zeros = ((*dy.shape[:axis], n, *dy.shape[axis + 1 :]) for n in (before, max(after, 0)))
+        before = min(first, length - dy.shape[axis])
+        after = length - dy.shape[axis] - before
+        zeros = ((*dy.shape[:axis], n, *dy.shape[axis + 1 :]) for n in (before, after))
         ends = [xp.zeros(shape, dtype=dy.dtype) if shape[axis] else None for shape in zeros]
         dy = xp.concat([part for part in (ends[0], dy, ends[1]) if part is not None], axis=axis)
     return [dy]
@@ -218,7 +220,9 @@ def unbroadcast(xp: Any, dy: Array, shape: tuple[int, ...]) -> Array:
     return xp.reshape(xp.sum(dy, axis=(*range(added), *spread)), shape)
 
 
-def gradients_of(xp: Any, op: str, told: Any, dy: Array, y: Array, inputs: list[Array], wanted: list[bool]) -> list[Any]:
+def gradients_of(
+    xp: Any, op: str, told: Any, dy: Array, y: Array, inputs: list[Array], wanted: list[bool]
+) -> list[Any]:
     """The gradient of each input of an operation that is wanted; None where it has no influence.
 
     Raises

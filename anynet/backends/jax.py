@@ -12,6 +12,7 @@ from anynet.backends.base import Array, Backend, Step, as_float
 from anynet.distributed import Communicator, MeshCommunicator
 from anynet.distributed.mesh import EXAMPLE, spread
 from anynet.errors import UsageError
+from anynet.tracing import Namespace
 
 
 class JAXBackend(Backend):
@@ -125,6 +126,8 @@ class JAXBackend(Backend):
 
         assert isinstance(comm, MeshCommunicator)
         # One sum of many arrays: packed into one, as on other backends, they would make XLA slow.
+        if isinstance(xp, Namespace):
+            return tuple(xp.all_reduce(lambda x, out: jax.lax.psum(x, comm.axis), x) for x in arrays)
         totals: tuple[Array, ...] = jax.lax.psum(arrays, comm.axis)
         return totals
 

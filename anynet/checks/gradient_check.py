@@ -16,6 +16,7 @@ from anynet.model.model import Model
 from anynet.model.validation import check_loss, check_whole
 from anynet.nn import Context, Layer, Layout, Loss
 from anynet.nn.checks import check_shape
+from anynet.nn.derived import value_and_gradient
 from anynet.nn.layer import Shape, check_layer
 from anynet.nn.layout import by_name
 
@@ -130,7 +131,7 @@ def _of_loss(backend: Backend, generator: Any, loss: Any, prediction: Any, targe
 
     def function(point: Arrays) -> tuple[float, Arrays]:
         with backend.scope():
-            value, gradient = loss(backend.xp, backend.asarray(point["prediction"]), *fixed)
+            value, gradient = value_and_gradient(loss, backend.xp, backend.asarray(point["prediction"]), *fixed)
             return float(backend.to_numpy(value)), {"prediction": backend.to_numpy(gradient)}
 
     return function, {"prediction": prediction}
@@ -169,7 +170,7 @@ def _measure(backend: Backend, generator: Any, loss: Loss | None, shape: Shape, 
         weighting = generator.normal(0.0, 1.0, shape)
         return lambda y: (xp.sum(y * backend.asarray(weighting)), backend.asarray(weighting, copy=True))
     fixed = _fixed(backend, generator, loss, shape, target)
-    return lambda y: loss(xp, y, *fixed)
+    return lambda y: value_and_gradient(loss, xp, y, *fixed)
 
 
 def _fixed(backend: Backend, generator: Any, loss: Loss, shape: Shape, target: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from anynet.backends import Backend, select
 from anynet.checks import cases
 from anynet.model.model import Model
 from anynet.nn import SGD, Context, CrossEntropyLoss, Layout, Linear, Sequential, Tanh
+from anynet.nn.derived import value_and_gradient
 from anynet.nn.layout import by_name
 
 # For one operation, and for a training curve, as a share of the largest number compared (at least 1).
@@ -97,7 +98,7 @@ def _loss(backend: Backend, case: cases.LossCase) -> dict[str, Any]:
     )
 
     def step(xp: Any, state: Any, batch: Any) -> Any:
-        value, gradient = case.loss(xp, *batch)
+        value, gradient = value_and_gradient(case.loss, xp, *batch)
         return state, {"output": value, "prediction": gradient}
 
     batches = tuple(backend.asarray(array[None]) for array in drawn)

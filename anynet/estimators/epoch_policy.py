@@ -14,6 +14,7 @@ from anynet.errors import warn
 from anynet.estimators.samples import Samples
 from anynet.model import Model, evaluation
 from anynet.model.ranks import check_same_everywhere
+from anynet.nn.derived import value_of
 from anynet.training.batches import normalize_weights
 from anynet.training.callbacks import Callbacks
 from anynet.training.fit_state import FitState, Record
@@ -178,7 +179,7 @@ class EpochPolicy(Policy):
         # The inputs have been checked already, by the rules of scikit-learn.
         outputs = evaluation.predict(self.model, x, lambda xp, prediction: prediction)
         share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
-        loss = float(self.model.loss(np, outputs, target, share.astype(outputs.dtype))[0])
+        loss = float(value_of(self.model.loss, np, outputs, target, share.astype(outputs.dtype)))
         return loss, self.settings.score(outputs, target, weight)
 
     def _watch(self, record: Record) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from anynet.errors import UsageError, shown
+from anynet.nn import derived
 from anynet.nn.checks import check_initializer, check_shape
 
 Array: TypeAlias = Any
@@ -140,6 +141,14 @@ class Layer:
     def updates_buffers(self) -> bool:
         return type(self).update_buffers is not Layer.update_buffers
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "forward" in cls.__dict__ and cls.backward in (Layer.backward, _derived_backward):
+            cls._formula = cls.forward  # type: ignore[attr-defined]
+            cls.forward, cls.backward = _derived_forward, _derived_backward  # type: ignore[method-assign]
+            if "update_buffers" in cls.__dict__:
+                cls.update_buffers = _with_own(cls.update_buffers)  # type: ignore[method-assign]
+
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         """Parameters and buffers by name, and the shape of the output; here none, and the shape of the input.
 
@@ -162,6 +171,21 @@ class Layer:
         return {}
 
 
+def _derived_forward(self: Any, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+    return derived.forward(self, type(self)._formula, xp, p, x, ctx)
+
+
+def _derived_backward(
+    self: Any, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
+) -> tuple[Array | None, Parameters]:
+    return derived.backward(xp, saved, dy, need_dx)
+
+
+def _with_own(update_buffers: Callable[..., Parameters]) -> Callable[..., Parameters]:
+    """`update_buffers` of a layer whose backward is derived, given what its own forward returned beside the output."""
+    return lambda self, xp, p, saved: update_buffers(self, xp, p, saved.kept)
+
+
 def check_layer(layer: object, name: str) -> None:
     """Refuse an object that is not a layer; the message calls it `name`.
 
@@ -180,6 +204,5 @@ def check_layer(layer: object, name: str) -> None:
         if hasattr(layer, "forward"):
             remedy = f"derive {type(layer).__name__} from anynet.nn.Layer"
         raise UsageError(f"{name} is {shown(layer)}, which is no layer: {remedy}")
-    for method in ("forward", "backward"):
-        if getattr(type(layer), method) is getattr(Layer, method):
-            raise UsageError(f"{name} is {shown(layer)}, a layer that has no method {method}")
+    if type(layer).forward is Layer.forward:
+        raise UsageError(f"{name} is {shown(layer)}, a layer that has no method forward")

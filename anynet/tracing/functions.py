@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,9 +70,6 @@ def zeros_like(xp: Any, x: Any, *, dtype: Any = None, device: Any = None) -> Any
 
 def ones_like(xp: Any, x: Any, *, dtype: Any = None, device: Any = None) -> Any:
     return full_like(xp, x, 1, dtype=dtype)
-
-
-empty, empty_like = zeros, zeros_like
 
 
 def eye(xp: Any, rows: int, columns: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Any:
@@ -148,7 +145,9 @@ def tile(xp: Any, x: Any, repetitions: Sequence[int]) -> Any:
     shape = (1,) * (ndim - x.ndim) + x.shape
     times = (1,) * (ndim - len(repetitions)) + tuple(repetitions)
     pairs = [*zip(times, shape, strict=True)]
-    spread = xp.broadcast_to(xp.reshape(x, [n for length in shape for n in (1, length)]), [n for pair in pairs for n in pair])
+    spread = xp.broadcast_to(
+        xp.reshape(x, [n for length in shape for n in (1, length)]), [n for pair in pairs for n in pair]
+    )
     return xp.reshape(spread, [many * length for many, length in pairs])
 
 
@@ -289,10 +288,13 @@ def linalg(xp: Any) -> _LinearAlgebra:
     return _LinearAlgebra(xp)
 
 
-_DEFINED = [
+_DEFINED: list[Callable[..., Any]] = [
     *(mean, var, std, count_nonzero, clip, positive, reciprocal, zeros, ones, full_like, zeros_like, ones_like),
     *(eye, linspace, tril, triu, meshgrid, stack, unstack, expand_dims, squeeze, flip, roll, tile, repeat, moveaxis),
     *(matrix_transpose, broadcast_arrays, broadcast_shapes, diff, vecdot, tensordot, sort, cumulative_sum),
     *(cumulative_prod, isdtype, result_type, can_cast, finfo, iinfo),
 ]
-FUNCTIONS = {function.__name__: function for function in _DEFINED} | {"empty": zeros, "empty_like": zeros_like}
+FUNCTIONS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _DEFINED} | {
+    "empty": zeros,
+    "empty_like": zeros_like,
+}

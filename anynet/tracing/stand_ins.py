@@ -13,7 +13,6 @@ from anynet.tracing.indexing import has_arrays, taken
 from anynet.tracing.program import BINARY, REDUCTIONS, UNARY, NoSuchFunction, NotTraceable, Value
 from anynet.tracing.recorder import Recorder, numpy_dtype
 
-
 _DTYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
 )
@@ -72,7 +71,7 @@ class Array:
         self._value, self._changes = self._xp.recorder.cast(value, self.dtype), self.memory.changes
         return self
 
-    def __getitem__(self, key: Any) -> Array:
+    def __getitem__(self, key: Any) -> Any:
         if has_arrays(key):
             return taken(self._xp, self, key)
         return Array(self._xp, self._xp.recorder.slice(self.read(), key), self.memory)
@@ -133,7 +132,7 @@ class Namespace:
         self.__name__ = f"anynet.tracing, number {self.number}"
         self.device = device
         self.recorder = Recorder()
-        self._defaults = _default_dtypes(xp)
+        self.defaults = default_dtypes(xp)
 
     pi, e, inf, nan, newaxis = np.pi, np.e, np.inf, np.nan, None
     linalg = property(linalg)
@@ -155,7 +154,7 @@ class Namespace:
     def default_dtype(self, number: Any) -> Any:
         """The dtype of a Python number, or of the numbers of this type."""
         kind = number if isinstance(number, type) else type(number)
-        return self._defaults.get(kind) or np.dtype(kind)
+        return self.defaults.get(kind) or np.dtype(kind)
 
     def read(self, x: Any, dtype: Any = None) -> Value:
         """The value of an array, a stand-in or a number, cast to `dtype` if that is given."""
@@ -210,12 +209,12 @@ class Namespace:
         kept = (*product.shape[:-2], *a.shape[-2:-1], *(b.shape[-1:] if len(b.shape) > 1 else ()))
         return Array(self, self.recorder.reshape(product, kept))
 
-    def astype(self, x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
+    def astype(self, x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Any:
         if not copy and x.dtype == dtype and self._records(x):
             return x
         return Array(self, self.read(x, np.dtype(dtype)))
 
-    def asarray(self, x: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Array:
+    def asarray(self, x: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Any:
         if self._records(x) and not copy:
             return self.astype(x, dtype or x.dtype, copy=False)
         if isinstance(x, (list, tuple)):
@@ -229,14 +228,14 @@ class Namespace:
         own = self.default_dtype(type(numbers.flat[0].item()) if numbers.size else float)
         return Array(self, self.recorder.captured(numbers.astype(dtype or own)))
 
-    def arange(self, start: Any, /, stop: Any = None, step: int = 1, *, dtype: Any = None, device: Any = None) -> Array:
+    def arange(self, start: Any, /, stop: Any = None, step: int = 1, *, dtype: Any = None, device: Any = None) -> Any:
         numbers = range(start) if stop is None else range(start, stop, step)
-        counted = Array(self, self.recorder.add("arange", (), (len(numbers),), dtype or self.default_dtype(int)))
+        counted: Any = Array(self, self.recorder.add("arange", (), (len(numbers),), dtype or self.default_dtype(int)))
         if (numbers.start, numbers.step) == (0, 1):
             return counted
         return counted * numbers.step + numbers.start
 
-    def full(self, shape: Any, number: Any, *, dtype: Any = None, device: Any = None) -> Array:
+    def full(self, shape: Any, number: Any, *, dtype: Any = None, device: Any = None) -> Any:
         return Array(self, self.recorder.full(shape, self.read(number, dtype)))
 
     def concat(self, arrays: Any, *, axis: int = 0) -> Array:
@@ -263,7 +262,7 @@ class Namespace:
         x, ids = self.read(x), self.read(segment_ids)
         return Array(self, self.recorder.add("segment_sum", (x, ids), (num_segments, *x.shape[1:]), x.dtype))
 
-    def argsort(self, x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+    def argsort(self, x: Any, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
         dtype = self.default_dtype(int)
         if not descending:
             return Array(self, self.recorder.along("argsort", self.read(x), axis, dtype))
@@ -334,7 +333,8 @@ def _innermost(*arrays: Any) -> Namespace:
     return max((x._xp for x in arrays if isinstance(x, Array)), key=lambda xp: xp.number)
 
 
-def _default_dtypes(xp: Any) -> dict[type, Any]:
+def default_dtypes(xp: Any) -> dict[type, Any]:
+    """The dtypes that a library gives to Python's floats and ints."""
     info = getattr(xp, "__array_namespace_info__", np.__array_namespace_info__)
     told = info().default_dtypes()
     return {float: numpy_dtype(told["real floating"]), int: numpy_dtype(told["integral"])}

@@ -44,9 +44,7 @@ def trace(function: Callable[..., Any], xp: Any, inputs: Sequence[Any], device: 
 def stand_ins(recording: Namespace, inputs: Sequence[Any]) -> list[Array]:
     """A stand-in for each input of a function."""
     add = recording.recorder.add
-    return [
-        Array(recording, add("input", (), x.shape, numpy_dtype(x.dtype), place=i)) for i, x in enumerate(inputs)
-    ]
+    return [Array(recording, add("input", (), x.shape, numpy_dtype(x.dtype), place=i)) for i, x in enumerate(inputs)]
 
 
 def values_of(recording: Namespace, result: Any, inputs: Sequence[Array]) -> list[Value]:

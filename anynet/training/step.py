@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from anynet.backends.base import Array, Backend, SharedStep, Step
 from anynet.distributed import Communicator
 from anynet.errors import UsageError, shown
 from anynet.nn import Context, Layer, Layout, Loss, Optimizer
+from anynet.nn.derived import value_and_gradient, value_of
 from anynet.nn.layer import Namespace
 from anynet.nn.layout import Blocks
 from anynet.nn.regularization import clip_grad_norm, clip_grad_value, decay_weights
@@ -117,12 +118,13 @@ def loss_and_gradient(
         A batch of more rows is computed in pieces of so many, one after the other, whose gradients are added up.
     """
     floats = as_floats(backend, network)
+    shared: dict[str, Any] = {"ranks": comm.devices, "total": partial(backend.total, comm)} if comm else {}
 
     def of_piece(xp: Namespace, state: State, piece: tuple[Array, ...], ctx: Context) -> tuple[Array, Blocks, Blocks]:
         x, target, weight = piece
         p = layout.unpack(xp, state.parameters, state.buffers)
         prediction, saved = network.forward(xp, p, floats(xp, x), ctx)
-        value, dprediction = loss(xp, prediction, target, weight)
+        value, dprediction = value_and_gradient(loss, xp, prediction, target, weight)
         buffers = state.buffers
         if network.updates_buffers:
             buffers = layout.pack_buffers(xp, network.update_buffers(xp, p, saved), p)
@@ -130,9 +132,7 @@ def loss_and_gradient(
         return value, layout.pack(xp, gradients), buffers
 
     def differentiate(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
-        ctx = Context(training=True, seed=seed, step=state.step)
-        if comm:
-            ctx = replace(ctx, ranks=comm.devices, total=partial(backend.total, comm))
+        ctx = Context(training=True, seed=seed, step=state.step, **shared)
         rank = backend.rank_of(comm) if comm else 0
         done = 0
         sums: list[Array] = []
@@ -166,8 +166,7 @@ def evaluation_step(backend: Backend, network: Layer, loss: Loss, metrics: tuple
         x, target, weight = batch
         p = layout.unpack(xp, state.parameters, state.buffers)
         prediction, _ = network.forward(xp, p, floats(xp, x), Context())
-        value, _ = loss(xp, prediction, target, weight)
-        totals = {"loss": value}
+        totals = {"loss": value_of(loss, xp, prediction, target, weight)}
         for i, metric in enumerate(metrics):
             updated = metric.update(xp, loss, prediction, target, weight)
             if not isinstance(updated, dict):

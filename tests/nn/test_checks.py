@@ -132,15 +132,8 @@ class NoForward(nn.Layer):
         return "NoForward()"
 
 
-class NoBackward(nn.Layer):
+class ForwardAlone(nn.Layer):
     def forward(self, *arguments: Any) -> Any: ...
-
-    def __repr__(self) -> str:
-        return "NoBackward()"
-
-
-class Whole(NoForward, NoBackward):
-    backward = NoForward.backward
 
 
 class Alike:
@@ -159,7 +152,6 @@ class Alike:
         (3, "it is 3, which is no layer: expected one of anynet.nn, such as Linear(128) or ReLU()"),
         (Alike(), "it is Alike(), which is no layer: derive Alike from anynet.nn.Layer"),
         (NoForward(), "it is NoForward(), a layer that has no method forward"),
-        (NoBackward(), "it is NoBackward(), a layer that has no method backward"),
     ],
     ids=repr,
 )
@@ -169,8 +161,8 @@ def test_what_is_no_layer_is_told_with_what_to_do(layer: Any, message: str) -> N
     assert str(refused.value) == message
 
 
-def test_a_layer_needs_two_methods_and_has_no_parameters_if_it_names_none() -> None:
-    layer = Whole()
+def test_a_layer_needs_one_method_and_has_no_parameters_if_it_names_none() -> None:
+    layer = ForwardAlone()
     check_layer(layer, "it")
     assert layer.parameters((2, 3)) == ({}, (2, 3))
     assert layer.update_buffers(np, {}, None) == {}

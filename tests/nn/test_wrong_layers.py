@@ -65,9 +65,9 @@ def test_a_layer_that_cannot_be_is_refused(make: Any, words: str) -> None:
 
 def test_a_layer_that_lacks_a_method_is_refused_by_its_name() -> None:
     class Half(nn.Layer):
-        def forward(self, *arguments: Any) -> Any: ...
+        def backward(self, *arguments: Any) -> Any: ...
 
-    with pytest.raises(UsageError, match=r"layer 1 of Sequential is .*Half.*, a layer that has no method backward"):
+    with pytest.raises(UsageError, match=r"layer 1 of Sequential is .*Half.*, a layer that has no method forward"):
         nn.Sequential(nn.ReLU(), Half())
 
 

@@ -1,0 +1,165 @@
+"""Layers that state `forward` alone, and losses that state their value alone: their gradients are derived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from anynet.autodiff.reverse import Halves, differentiated, gradients, recorded
+from anynet.tracing import Namespace, Program, evaluate
+from anynet.tracing.program import needed_for
+from anynet.tracing.stand_ins import Array, default_dtypes
+from anynet.tracing.trace import program_of
+from anynet.tracing.trees import leaves, rebuilt, structure
+
+# So many programs are kept: of different layers, and of batches of different sizes.
+MOST_KEPT = 256
+_derived: dict[Any, Derived] = {}
+
+
+class Derived(NamedTuple):
+    """A layer's forward, and the backward that follows from it, for arrays of fixed shapes and dtypes.
+
+    Attributes
+    ----------
+    halves : Halves
+        Backward gives the gradient of each of `names`, and after them that of x.
+    without_dx : Program
+        Backward without the gradient of x.
+    names : list of tuple of str
+        The path of each trainable parameter.
+    kept : nested tuples and dicts
+        What forward returned beside its output; each array is replaced by its number among the outputs.
+    """
+
+    halves: Halves
+    without_dx: Program
+    names: list[tuple[str, ...]]
+    kept: Any
+
+
+class Saved(NamedTuple):
+    """What the derived backward needs, and what `update_buffers` needs."""
+
+    derived: Derived
+    arrays: list[Any]
+    kept: Any
+
+
+class _Number(int):
+    """The number of an array among the outputs of a program."""
+
+
+def forward(layer: Any, formula: Callable[..., Any], xp: Any, p: Any, x: Any, ctx: Any) -> tuple[Any, Saved]:
+    """The output of ``formula(layer, xp, p, x, ctx)``, and what the derived backward needs."""
+    changing = {name: value for name in ("step", "first_row") if hasattr(value := getattr(ctx, name), "dtype")}
+    inputs = p, x, changing
+    derived = _derivation(layer, formula, xp, inputs, ctx)
+    results = evaluate(derived.halves.forward, xp, leaves(inputs), getattr(x, "device", None))
+    told = leaves(derived.kept)
+    kept = rebuilt(derived.kept, (results[one] if isinstance(one, _Number) else one for one in told))
+    others = sum(isinstance(one, _Number) for one in told)
+    return results[0], Saved(derived, results[1 + others :], kept)
+
+
+def backward(xp: Any, saved: Saved, dy: Any, need_dx: bool = True) -> tuple[Any, Any]:
+    """The gradient with respect to x, and those of the trainable parameters by name."""
+    derived = saved.derived
+    program = derived.halves.backward if need_dx else derived.without_dx
+    found = evaluate(program, xp, [*saved.arrays, dy], getattr(dy, "device", None))
+    named: dict[str, Any] = {}
+    for (*path, name), gradient in zip(derived.names, found, strict=False):
+        inner = named
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[name] = gradient
+    return found[-1] if need_dx else None, named
+
+
+def value_and_gradient(loss: Any, xp: Any, prediction: Any, target: Any, weight: Any) -> tuple[Any, Any]:
+    """The value of a loss and its gradient, which is derived if the loss returns its value alone."""
+    result = loss(xp, prediction, target, weight)
+    if isinstance(result, tuple):
+        return result
+    given = [prediction, target, weight]
+    recording, arrays, value = recorded(loss, xp, given)
+    (gradient,) = gradients(recording, [value], [recording.ones((), dtype=value.dtype)], arrays[:1])
+    program = program_of(recording, [x.read() for x in arrays], [value.read(), gradient.read()])
+    value, gradient = evaluate(program, xp, given, getattr(prediction, "device", None))
+    return value, gradient
+
+
+def value_of(loss: Any, xp: Any, prediction: Any, target: Any, weight: Any) -> Any:
+    """The value of a loss, which may return a gradient after it."""
+    result = loss(xp, prediction, target, weight)
+    return result[0] if isinstance(result, tuple) else result
+
+
+def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, ctx: Any) -> Derived:
+    """The derivation of a layer for such inputs, made once."""
+    arrays = leaves(inputs)
+    shapes = tuple((x.shape, str(x.dtype)) for x in arrays)
+    told = tuple(getattr(ctx, name) for name in ("training", "seed", "ranks", "total"))
+    key = (
+        type(layer),
+        layer,
+        structure(inputs),
+        shapes,
+        tuple(default_dtypes(xp).values()),
+        told,
+        inputs[2] or (ctx.step, ctx.first_row),
+    )
+    try:
+        known = _derived.get(key)
+    except TypeError:
+        # The layer has a list, or an array, among its settings.
+        return _derive(layer, formula, xp, inputs, ctx)
+    if known is None:
+        known = _derive(layer, formula, xp, inputs, ctx)
+        # What is captured may belong to one call alone, such as a tracer of JAX.
+        if not any(x.op == "captured" for half in known.halves for x in half.values):
+            if len(_derived) >= MOST_KEPT:
+                _derived.pop(next(iter(_derived)), None)
+            _derived[key] = known
+    return known
+
+
+def _derive(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, ctx: Any) -> Derived:
+    recording, arrays, result = recorded(
+        lambda xp, *arrays: _called(layer, formula, xp, rebuilt(inputs, iter(arrays)), ctx), xp, leaves(inputs)
+    )
+    y, kept = result if isinstance(result, tuple) else (result, ())
+    names = _trainable(layer.parameters(inputs[1].shape[1:])[0])
+    p, x, _ = rebuilt(inputs, iter(arrays))
+    parameters = [_at(p, path) for path in names]
+    told = leaves(kept) if layer.updates_buffers else []
+    both = differentiated(recording, arrays, [y], [*parameters, x], [one for one in told if isinstance(one, Array)])
+    grads = both.backward.outputs[:-1]
+    needed = needed_for(grads, both.backward.values)
+    without_dx = both.backward._replace(values=[x for x in both.backward.values if x in needed], outputs=grads)
+    numbers = iter(range(1, len(told) + 1))
+    places = (_Number(next(numbers)) if isinstance(one, Array) else one for one in told)
+    return Derived(both, without_dx, names, rebuilt(kept, places) if told else ())
+
+
+def _called(layer: Any, formula: Callable[..., Any], xp: Namespace, inputs: Any, ctx: Any) -> Any:
+    p, x, changing = inputs
+    return formula(layer, xp, p, x, replace(ctx, **changing))
+
+
+def _trainable(specs: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The paths of all trainable parameters."""
+    found = []
+    for name, spec in specs.items():
+        if isinstance(spec, Mapping):
+            found += _trainable(spec, (*path, name))
+        elif spec.trainable:
+            found.append((*path, name))
+    return found
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        tree = tree[name]
+    return tree
