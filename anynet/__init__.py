@@ -10,8 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anynet import backends, checks, datasets, errors, model, nn, training
+    from anynet import autodiff, backends, checks, datasets, errors, model, nn, training
     from anynet import estimators as estimators
+    from anynet.autodiff import grad, jacobian, value_and_grad, vjp
     from anynet.checks import gradcheck
     from anynet.model import Model
 
@@ -19,16 +20,22 @@ __version__ = "0.1.0"
 __all__ = [
     "Model",
     "__version__",
+    "autodiff",
     "backends",
     "checks",
     "datasets",
     "errors",
+    "grad",
     "gradcheck",
+    "jacobian",
     "model",
     "nn",
     "training",
+    "value_and_grad",
+    "vjp",
 ]
-_FROM = {"Model": "anynet.model", "gradcheck": "anynet.checks"}
+_DERIVATIVES = ("grad", "jacobian", "value_and_grad", "vjp")
+_FROM = {"Model": "anynet.model", "gradcheck": "anynet.checks"} | dict.fromkeys(_DERIVATIVES, "anynet.autodiff")
 # Imported on first use only, and never by `import *`, because it needs scikit-learn.
 _OPTIONAL = "estimators"
 

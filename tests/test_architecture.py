@@ -77,11 +77,11 @@ def test_every_class_is_listed_so_that_files_and_tests_know_it(base: type, liste
     assert {cls.__name__ for cls in listed} <= set(public.__all__)
 
 
-ROOMS = ("backends", "checks", "datasets", "errors", "estimators", "model", "nn", "training")
+ROOMS = ("autodiff", "backends", "checks", "datasets", "errors", "estimators", "model", "nn", "training")
 
 
 def test_what_is_in_anynet_is_what_a_person_uses() -> None:
-    assert dir(anynet) == sorted(["Model", "__version__", "gradcheck", *ROOMS])
+    assert dir(anynet) == sorted(["Model", "__version__", "gradcheck", *anynet.autodiff.__all__, *ROOMS])
 
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if room != "errors"])

@@ -13,7 +13,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from anynet.autodiff.reverse import differentiated, gradients, recorded
 from anynet.errors import UsageError, shown
 from anynet.tracing import Namespace, evaluate
-from anynet.tracing.stand_ins import Array
+from anynet.tracing.stand_ins import Array, innermost
 from anynet.tracing.trace import program_of
 from anynet.tracing.trees import leaves, rebuilt
 
@@ -176,6 +176,10 @@ class _Call:
             return function(*others, **_seen_by(xp, options))
 
         self.xp, self.inputs, result = recorded(call, self.library, self.arrays, self.device)
+        # A function may use what an outer derivative stands in for.
+        told = (x.attributes["array"] for x in self.xp.recorder.values if x.op == "captured")
+        if outer := [x for x in told if isinstance(x, Array)]:
+            self.library = innermost(self.library, *outer)
         self.result, self._aux = cast(tuple[Any, Any], result if has_aux else (result, ()))
         self.aux = [self.xp.asarray(x) for x in leaves(self._aux)]
         self.outputs = [*(self.xp.asarray(y) for y in leaves(self.result)), *self.aux]

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from anynet.tracing.indexing import put_back
+
 Array: TypeAlias = Any
 Rule: TypeAlias = Callable[..., Any]
 
@@ -121,30 +123,7 @@ def _permute_dims(xp: Any, dy: Array, y: Array, told: Any, x: Array) -> list[Any
 
 
 def _slice(xp: Any, dy: Array, y: Array, told: Any, x: Array) -> list[Any]:
-    """Put dy back to where it was taken, between zeros."""
-    for axis, (start, step) in enumerate(zip(told["starts"], told["steps"], strict=True)):
-        count, length = dy.shape[axis], x.shape[axis]
-        first = start
-        if step < 0 and count:
-            dy, first = xp.flip(dy, axis=axis), start + (count - 1) * step
-        dy = _apart(xp, dy, axis, abs(step)) if count > 1 else dy
-        before = min(first, length - dy.shape[axis])
-        after = length - dy.shape[axis] - before
-        zeros = ((*dy.shape[:axis], n, *dy.shape[axis + 1 :]) for n in (before, after))
-        ends = [xp.zeros(shape, dtype=dy.dtype) if shape[axis] else None for shape in zeros]
-        dy = xp.concat([part for part in (ends[0], dy, ends[1]) if part is not None], axis=axis)
-    return [dy]
-
-
-def _apart(xp: Any, x: Array, axis: int, step: int) -> Array:
-    """x with step - 1 zeros between its neighbours along an axis."""
-    if step == 1:
-        return x
-    before, after = x.shape[: axis + 1], x.shape[axis + 1 :]
-    zeros = xp.zeros((*before, step - 1, *after), dtype=x.dtype)
-    spread = xp.concat([xp.expand_dims(x, axis=axis + 1), zeros], axis=axis + 1)
-    flat = xp.reshape(spread, (*x.shape[:axis], x.shape[axis] * step, *after))
-    return flat[(*(slice(None),) * axis, slice(0, (x.shape[axis] - 1) * step + 1))]
+    return [put_back(xp, dy, x.shape, told["starts"], told["steps"])]
 
 
 def _concat(xp: Any, dy: Array, y: Array, told: Any, *arrays: Array) -> list[Any]:

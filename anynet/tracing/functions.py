@@ -60,8 +60,8 @@ def ones(xp: Any, shape: Any, *, dtype: Any = None, device: Any = None) -> Any:
     return xp.full(shape, 1.0, dtype=dtype)
 
 
-def full_like(xp: Any, x: Any, number: Any, *, dtype: Any = None, device: Any = None) -> Any:
-    return xp.full(x.shape, number, dtype=dtype or x.dtype)
+def full_like(xp: Any, x: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Any:
+    return xp.full(x.shape, fill_value, dtype=dtype or x.dtype)
 
 
 def zeros_like(xp: Any, x: Any, *, dtype: Any = None, device: Any = None) -> Any:

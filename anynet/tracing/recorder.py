@@ -73,20 +73,7 @@ class Recorder:
 
     def slice(self, x: Value, key: Any) -> Value:
         """Basic indexing: integers, slices, None and an ellipsis."""
-        parts: list[range] = []
-        kept: list[int] = []
-        for part in whole_key(key, len(x.shape)):
-            if part is None:
-                kept.append(1)
-                continue
-            length = x.shape[len(parts)]
-            if isinstance(part, slice):
-                parts.append(range(length)[part] or range(0))
-                kept.append(len(parts[-1]))
-            elif type(part) is not int:
-                raise NotTraceable("an index that is no number, slice or array of integers")
-            else:
-                parts.append(range(range(length)[part], range(length)[part] + 1))
+        parts, kept = places(key, x.shape)
         starts, steps = tuple(part.start for part in parts), tuple(part.step for part in parts)
         sizes = tuple(map(len, parts))
         if sizes != x.shape or any(step != 1 for step in steps):
@@ -135,7 +122,8 @@ class Recorder:
 @cache
 def _dtype_of(op: str, *dtypes: Any) -> Any:
     """The dtype of NumPy's result for arrays of these dtypes."""
-    return getattr(np, op)(*(np.ones(1, dtype) for dtype in dtypes)).dtype
+    with np.errstate(all="ignore"):
+        return getattr(np, op)(*(np.ones(1, dtype) for dtype in dtypes)).dtype
 
 
 def numpy_dtype(dtype: Any) -> Any:
@@ -145,6 +133,29 @@ def numpy_dtype(dtype: Any) -> Any:
     (dtype('float32'), dtype('int8'))
     """
     return dtype if isinstance(dtype, np.dtype) else np.dtype(str(getattr(dtype, "name", dtype)).rpartition(".")[2])
+
+
+def places(key: Any, shape: tuple[int, ...]) -> tuple[list[range], list[int]]:
+    """What a basic index takes along each axis, and the shape of what it takes.
+
+    >>> places((0, slice(None, None, 2)), (3, 4))
+    ([range(0, 1), range(0, 4, 2)], [2])
+    """
+    parts: list[range] = []
+    kept: list[int] = []
+    for part in whole_key(key, len(shape)):
+        if part is None:
+            kept.append(1)
+            continue
+        length = shape[len(parts)]
+        if isinstance(part, slice):
+            parts.append(range(length)[part] or range(0))
+            kept.append(len(parts[-1]))
+        elif type(part) is not int:
+            raise NotTraceable("an index that is no number, slice or array of integers")
+        else:
+            parts.append(range(range(length)[part], range(length)[part] + 1))
+    return parts, kept
 
 
 def whole_key(key: Any, ndim: int) -> list[Any]:

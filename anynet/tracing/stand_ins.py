@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from anynet.tracing.functions import FUNCTIONS, linalg
-from anynet.tracing.indexing import has_arrays, taken
+from anynet.tracing.indexing import assigned, has_arrays, taken
 from anynet.tracing.program import BINARY, REDUCTIONS, UNARY, NoSuchFunction, NotTraceable, Value
 from anynet.tracing.recorder import Recorder, numpy_dtype
 
@@ -77,10 +77,7 @@ class Array:
         return Array(self._xp, self._xp.recorder.slice(self.read(), key), self.memory)
 
     def __setitem__(self, key: Any, x: Any) -> None:
-        if key is not ... and key != slice(None):
-            raise NotTraceable("assignment to a part of an array")
-        value = self._xp.recorder.broadcast_to(self._xp.read(x, self.dtype), self.shape)
-        self.become(value)
+        self.become(assigned(self._xp, self, key, x).read())
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -107,9 +104,9 @@ _OPERATORS = {
     **{"gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal", "matmul": "matmul"},
 }
 for _name, _function in _OPERATORS.items():
-    setattr(Array, f"__{_name}__", lambda x, y, f=_function: getattr(_innermost(x, y), f)(x, y))
+    setattr(Array, f"__{_name}__", lambda x, y, f=_function: getattr(innermost(x, y), f)(x, y))
     if _name not in ("lt", "le", "gt", "ge", "eq", "ne"):
-        setattr(Array, f"__r{_name}__", lambda y, x, f=_function: getattr(_innermost(x, y), f)(x, y))
+        setattr(Array, f"__r{_name}__", lambda y, x, f=_function: getattr(innermost(x, y), f)(x, y))
         setattr(Array, f"__i{_name}__", lambda x, y, f=_function: x.become(getattr(x._xp, f)(x, y).read()))
 
 
@@ -235,8 +232,8 @@ class Namespace:
             return counted
         return counted * numbers.step + numbers.start
 
-    def full(self, shape: Any, number: Any, *, dtype: Any = None, device: Any = None) -> Any:
-        return Array(self, self.recorder.full(shape, self.read(number, dtype)))
+    def full(self, shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Array:
+        return Array(self, self.recorder.full(shape, self.read(fill_value, dtype)))
 
     def concat(self, arrays: Any, *, axis: int = 0) -> Array:
         return Array(self, self.recorder.concat(self._alike(*arrays), axis))
@@ -329,8 +326,10 @@ class _Info:
         return {"boolean indexing": False, "data-dependent shapes": False, "max dimensions": 64}
 
 
-def _innermost(*arrays: Any) -> Namespace:
-    return max((x._xp for x in arrays if isinstance(x, Array)), key=lambda xp: xp.number)
+def innermost(*arrays: Any) -> Namespace:
+    """Of the namespaces of some stand-ins, and of those given themselves, the one made last."""
+    found = (x._xp if isinstance(x, Array) else x for x in arrays if isinstance(x, (Array, Namespace)))
+    return max(found, key=lambda xp: xp.number)
 
 
 def default_dtypes(xp: Any) -> dict[type, Any]:
