@@ -101,7 +101,11 @@ class Layer:
     """The base of every layer; `anynet.gradcheck` tells whether its methods agree.
 
     ``parameters`` returns the arrays that the layer needs for samples of the given shape, and the shape of its
-    output. ``forward`` returns the output and exactly what ``backward`` will need. ``backward`` takes the gradient of
+    output. ``forward`` returns the output; the gradient is then derived from it. A layer that is to buffer what it
+    saw returns a pair, of which the second part goes to ``update_buffers``.
+
+    A layer may also define ``backward`` itself, where that is faster. Then ``forward`` returns a pair: the output, and
+    exactly what ``backward`` will need. ``backward`` takes the gradient of
     the loss with respect to the output. It returns the gradient with respect to the input (None if `need_dx` is
     False), and the gradients of the trainable parameters by name. It may overwrite `dy`, but nothing else.
 
@@ -156,8 +160,8 @@ class Layer:
         """
         return {}, shape
 
-    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
-        """The output for x of shape (batch, ...), and what `backward` needs."""
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Any:
+        """The output for x of shape (batch, ...); with a `backward`, a pair of the output and what that needs."""
         raise NotImplementedError
 
     def backward(

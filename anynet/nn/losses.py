@@ -1,7 +1,7 @@
 """Losses, such as mean squared error and cross-entropy.
 
-A loss is called as ``loss(xp, prediction, target, weight)``. It returns its value, a 0-d array, and its gradient with
-respect to the prediction. `weight`, of shape (batch,), multiplies the loss of each sample before they are added up. For
+A loss is called as ``loss(xp, prediction, target, weight)``. It returns its value, a 0-d array, or a pair: the value and
+its gradient with respect to the prediction. If it returns the value alone, its gradient is derived. `weight`, of shape (batch,), multiplies the loss of each sample before they are added up. For
 a mean it is 1 / batch for each sample, for a weighted mean the sample's share.
 
 `target_kind` is the kind of target: "class" for class numbers 0, 1, ... of shape (batch,), "probability" for numbers
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from anynet.nn.activations import sigmoid, softmax
 from anynet.nn.checks import check_number
@@ -23,7 +23,7 @@ TargetKind: TypeAlias = Literal["class", "probability", "value"]
 
 
 class Loss(Protocol):
-    """The interface of a loss: a call that returns value and gradient, and the kind of target.
+    """The interface of a loss: a call that returns its value, alone or with its gradient, and the kind of target.
 
     In your own loss, write ``target_kind = "value"`` without ClassVar, since pyright does not accept that here.
     """
@@ -31,7 +31,7 @@ class Loss(Protocol):
     @property
     def target_kind(self) -> str: ...
 
-    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]: ...
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> Any: ...
 
 
 def _per_sample(xp: Namespace, weight: Array, prediction: Array) -> Array:
