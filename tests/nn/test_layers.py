@@ -174,6 +174,7 @@ TORCH_MODULES = {
     "Flatten": lambda torch: torch.nn.Flatten(),
     "BatchNorm": lambda torch: torch.nn.BatchNorm1d(4),
     "LayerNorm": lambda torch: torch.nn.LayerNorm(4),
+    "RMSNorm": lambda torch: torch.nn.RMSNorm(4, eps=1e-5),
 }
 
 
@@ -203,7 +204,10 @@ def test_every_layer_of_the_package_has_a_case() -> None:
 
 def test_every_layer_of_the_package_that_pytorch_has_is_held_against_it() -> None:
     without_a_counterpart = {"Rescale", "Dropout", "Sequential", "Frozen"}
-    assert {layer.__name__ for layer in nn.LAYERS} == TORCH_MODULES.keys() | without_a_counterpart
+    # In test_images_and_signals.py, since PyTorch has the channels first.
+    of_images = {"GroupNorm", "Conv1d", "Conv2d", "ConvTranspose2d", "GlobalAvgPool", "Upsample"}
+    of_images |= {"MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d"}
+    assert {layer.__name__ for layer in nn.LAYERS} == TORCH_MODULES.keys() | without_a_counterpart | of_images
 
 
 @pytest.mark.parametrize("scale", [1e4, 1e-30])
