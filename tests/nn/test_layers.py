@@ -14,6 +14,7 @@ import anynet
 from anynet import nn
 from anynet.checks import cases
 from anynet.nn import Context, Layout
+from anynet.nn.derived import Saved
 from anynet.nn.layout import by_name
 
 ROWS = 5
@@ -86,6 +87,8 @@ def test_a_batch_may_be_empty_or_of_one_row(library: Any, case: cases.LayerCase,
 
 def arrays_in(kept: Any) -> list[Any]:
     """What nested tuples, lists and dicts hold, in order."""
+    if isinstance(kept, Saved):
+        kept = kept.arrays, kept.kept
     if isinstance(kept, dict):
         kept = tuple(kept.values())
     return [array for part in kept for array in arrays_in(part)] if isinstance(kept, tuple | list) else [kept]
