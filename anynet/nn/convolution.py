@@ -80,7 +80,7 @@ class _Convolution(Layer):
         rows = xp.reshape(windows, (-1, places, groups, x.shape[-1] // groups))
         weight = xp.reshape(p["weight"], (places, x.shape[-1] // groups, groups, self.out_channels // groups))
         y = _grouped(xp, rows, xp.permute_dims(weight, (0, 2, 1, 3)))
-        return xp.reshape(y, (x.shape[0], *lengths, self.out_channels)) + p["bias"]
+        return xp.reshape(y + p["bias"], (x.shape[0], *lengths, self.out_channels))
 
 
 def _grouped(xp: Namespace, rows: Array, weight: Array) -> Array:
