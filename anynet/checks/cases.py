@@ -44,6 +44,18 @@ LAYERS = (
     LayerCase("BatchNorm", nn.BatchNorm(), (4,)),
     LayerCase("BatchNorm, last axis", nn.BatchNorm(momentum=0.5), (2, 4)),
     LayerCase("LayerNorm", nn.LayerNorm(), (2, 4)),
+    LayerCase("RMSNorm", nn.RMSNorm(), (2, 4)),
+    LayerCase("GroupNorm", nn.GroupNorm(2), (3, 2, 4)),
+    LayerCase("Conv1d", nn.Conv1d(3, 2, stride=2, padding=1), (5, 2)),
+    LayerCase("Conv2d", nn.Conv2d(2, (3, 2), padding="same"), (4, 3, 2)),
+    LayerCase("Conv2d, groups", nn.Conv2d(4, 2, (2, 1), (1, 0), dilation=(1, 2), groups=2), (3, 4, 2)),
+    LayerCase("ConvTranspose2d", nn.ConvTranspose2d(4, 3, 2, 1, groups=2, output_padding=(1, 0)), (2, 3, 2)),
+    LayerCase("MaxPool1d", nn.MaxPool1d(3, stride=1, padding=1), (4, 2)),
+    LayerCase("MaxPool2d", nn.MaxPool2d(2), (4, 5, 2)),
+    LayerCase("AvgPool1d", nn.AvgPool1d(2), (5, 2)),
+    LayerCase("AvgPool2d", nn.AvgPool2d(3, stride=2, padding=1), (4, 3, 2)),
+    LayerCase("GlobalAvgPool", nn.GlobalAvgPool(), (2, 3, 2)),
+    LayerCase("Upsample", nn.Upsample((2, 3)), (2, 3, 2)),
     LayerCase(
         "Sequential",
         nn.Sequential(

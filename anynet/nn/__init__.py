@@ -7,6 +7,7 @@ from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.averaging import EMA
 from anynet.nn.containers import Frozen, Sequential
+from anynet.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from anynet.nn.dropout import Dropout
 from anynet.nn.initializers import (
     GlorotNormal,
@@ -25,8 +26,9 @@ from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
-from anynet.nn.normalization import BatchNorm, LayerNorm
+from anynet.nn.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from anynet.nn.optimizers import SGD, Lion, Optimizer
+from anynet.nn.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from anynet.nn.preprocessing import Flatten, Rescale
 from anynet.nn.schedules import (
     CosineDecay,
@@ -51,6 +53,17 @@ LAYERS = (
     Dropout,
     BatchNorm,
     LayerNorm,
+    RMSNorm,
+    GroupNorm,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    MaxPool1d,
+    MaxPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    GlobalAvgPool,
+    Upsample,
     Sequential,
     Frozen,
 )
@@ -77,11 +90,16 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "AvgPool1d",
+    "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm",
     "Chain",
     "Context",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "CosineDecay",
     "CosineRestarts",
     "CrossEntropyLoss",
@@ -89,8 +107,10 @@ __all__ = [
     "ExponentialDecay",
     "Flatten",
     "Frozen",
+    "GlobalAvgPool",
     "GlorotNormal",
     "GlorotUniform",
+    "GroupNorm",
     "HalfMSELoss",
     "HeNormal",
     "HeUniform",
@@ -105,12 +125,15 @@ __all__ = [
     "Lion",
     "Loss",
     "MSELoss",
+    "MaxPool1d",
+    "MaxPool2d",
     "NAdam",
     "OneCycle",
     "Ones",
     "Optimizer",
     "Orthogonal",
     "Parameter",
+    "RMSNorm",
     "RMSprop",
     "ReLU",
     "Rescale",
@@ -121,6 +144,7 @@ __all__ = [
     "StepDecay",
     "Tanh",
     "TruncatedNormal",
+    "Upsample",
     "Values",
     "Warmup",
     "Zeros",

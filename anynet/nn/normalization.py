@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,83 @@ class LayerNorm(Layer):
         dx -= normal * along
         dx *= inverse
         return dx, gradients
+
+
+@dataclass(frozen=True)
+class RMSNorm(Layer):
+    """y = x / sqrt(mean of x^2 + eps) * weight, the mean over the last axis alone (Zhang and Sennrich 2019).
+
+    Parameters
+    ----------
+    eps : float
+        Keeps the divisor from 0.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> RMSNorm().forward(np, {"weight": np.ones(2)}, np.asarray([[1.0, 7.0]]), Context())[0].round(3)
+    array([[0.2, 1.4]])
+    """
+
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_number(self, "eps", "above 0 and finite", lambda eps: eps > 0)
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        return {"weight": _specs(self, shape)["weight"]}, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Any:
+        mean = xp.sum(x * x, axis=-1, keepdims=True) / max(x.shape[-1], 1)
+        return x / xp.sqrt(mean + self.eps) * p["weight"]
+
+
+@dataclass(frozen=True)
+class GroupNorm(Layer):
+    """y = (x - mean) / sqrt(var + eps) * weight + bias, over each group of channels of a sample (Wu and He 2018).
+
+    Channels are along the last axis; mean and variance are over the channels of a group and all axes before them.
+
+    Parameters
+    ----------
+    num_groups : int
+        So many groups of as many channels each.
+    eps : float
+        Keeps the divisor from 0.
+
+    Raises
+    ------
+    UsageError
+        When `num_groups` is not a positive whole number.
+    ShapeError
+        When it does not divide the channels.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> p = {"weight": np.ones(4), "bias": np.zeros(4)}
+    >>> GroupNorm(2).forward(np, p, np.asarray([[1.0, 3.0, 0.0, 10.0]]), Context())[0].round(3)
+    array([[-1.,  1., -1.,  1.]])
+    """
+
+    num_groups: int
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_number(self, "num_groups", "a whole number, 1 or more", lambda count: count >= 1, whole=True)
+        check_number(self, "eps", "above 0 and finite", lambda eps: eps > 0)
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        specs = _specs(self, shape)
+        if shape[-1] % self.num_groups:
+            raise ShapeError(f"GroupNorm has num_groups={self.num_groups}, which do not divide {shape[-1]} channels")
+        return specs, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Any:
+        count, channels = max(math.prod(x.shape[1:]) // self.num_groups, 1), x.shape[-1]
+        positions = math.prod(x.shape[1:-1])
+        groups = xp.reshape(x, (x.shape[0], positions, self.num_groups, channels // self.num_groups))
+        centred = groups - xp.sum(groups, axis=(1, 3), keepdims=True) / count
+        variance = xp.sum(centred * centred, axis=(1, 3), keepdims=True) / count
+        return xp.reshape(centred / xp.sqrt(variance + self.eps), x.shape) * p["weight"] + p["bias"]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import anynet
 from anynet import nn
 from anynet.checks import cases
 from anynet.nn import Context, Layout
+from anynet.nn.derived import Saved
 from anynet.nn.layout import by_name
 
 ROWS = 5
@@ -86,6 +87,8 @@ def test_a_batch_may_be_empty_or_of_one_row(library: Any, case: cases.LayerCase,
 
 def arrays_in(kept: Any) -> list[Any]:
     """What nested tuples, lists and dicts hold, in order."""
+    if isinstance(kept, Saved):
+        kept = kept.arrays, kept.kept
     if isinstance(kept, dict):
         kept = tuple(kept.values())
     return [array for part in kept for array in arrays_in(part)] if isinstance(kept, tuple | list) else [kept]
@@ -174,6 +177,7 @@ TORCH_MODULES = {
     "Flatten": lambda torch: torch.nn.Flatten(),
     "BatchNorm": lambda torch: torch.nn.BatchNorm1d(4),
     "LayerNorm": lambda torch: torch.nn.LayerNorm(4),
+    "RMSNorm": lambda torch: torch.nn.RMSNorm(4, eps=1e-5),
 }
 
 
@@ -203,7 +207,10 @@ def test_every_layer_of_the_package_has_a_case() -> None:
 
 def test_every_layer_of_the_package_that_pytorch_has_is_held_against_it() -> None:
     without_a_counterpart = {"Rescale", "Dropout", "Sequential", "Frozen"}
-    assert {layer.__name__ for layer in nn.LAYERS} == TORCH_MODULES.keys() | without_a_counterpart
+    # In test_images_and_signals.py, since PyTorch has the channels first.
+    of_images = {"GroupNorm", "Conv1d", "Conv2d", "ConvTranspose2d", "GlobalAvgPool", "Upsample"}
+    of_images |= {"MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d"}
+    assert {layer.__name__ for layer in nn.LAYERS} == TORCH_MODULES.keys() | without_a_counterpart | of_images
 
 
 @pytest.mark.parametrize("scale", [1e4, 1e-30])

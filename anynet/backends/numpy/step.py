@@ -281,9 +281,12 @@ def _becoming(program: StepProgram, last: dict[Value, float], slots: Any) -> dic
 
 
 def _beside_the_state(program: StepProgram) -> set[Value]:
-    """The values that the new state is computed from number by number, and so need its memory order."""
+    """The values that the new state is computed from number by number, and so need its memory order.
+
+    So do matrices that become arrays of more axes, such as images, beside which those in Fortran order are slow.
+    """
     found: set[Value] = set()
-    todo = list(program.new_state)
+    todo = [*program.new_state, *(x.inputs[0] for x in program.values if x.op == "reshape" and len(x.shape) > 2)]
     while todo:
         x = todo.pop()
         if x not in found:
