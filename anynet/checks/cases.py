@@ -44,6 +44,8 @@ LAYERS = (
     LayerCase("BatchNorm", nn.BatchNorm(), (4,)),
     LayerCase("BatchNorm, last axis", nn.BatchNorm(momentum=0.5), (2, 4)),
     LayerCase("LayerNorm", nn.LayerNorm(), (2, 4)),
+    LayerCase("Embedding", nn.Embedding(40, 3), (4,)),
+    LayerCase("Embedding, padding", nn.Embedding(40, 2, padding_idx=1), (2, 3)),
     LayerCase(
         "Sequential",
         nn.Sequential(

@@ -8,6 +8,7 @@ from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.averaging import EMA
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
+from anynet.nn.embedding import Embedding
 from anynet.nn.initializers import (
     GlorotNormal,
     GlorotUniform,
@@ -15,6 +16,7 @@ from anynet.nn.initializers import (
     HeUniform,
     LeCunNormal,
     LeCunUniform,
+    Normal,
     Ones,
     Orthogonal,
     TruncatedNormal,
@@ -51,6 +53,7 @@ LAYERS = (
     Dropout,
     BatchNorm,
     LayerNorm,
+    Embedding,
     Sequential,
     Frozen,
 )
@@ -62,6 +65,7 @@ INITIALIZERS = (
     GlorotUniform,
     LeCunNormal,
     LeCunUniform,
+    Normal,
     TruncatedNormal,
     Orthogonal,
     Zeros,
@@ -86,6 +90,7 @@ __all__ = [
     "CosineRestarts",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "ExponentialDecay",
     "Flatten",
     "Frozen",
@@ -106,6 +111,7 @@ __all__ = [
     "Loss",
     "MSELoss",
     "NAdam",
+    "Normal",
     "OneCycle",
     "Ones",
     "Optimizer",
