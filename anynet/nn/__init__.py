@@ -5,6 +5,7 @@ Nothing here imports an array library; each function gets the namespace `xp`, wi
 
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
+from anynet.nn.attention import MultiHeadAttention, TransformerBlock
 from anynet.nn.averaging import EMA
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
@@ -54,6 +55,8 @@ LAYERS = (
     BatchNorm,
     LayerNorm,
     Embedding,
+    MultiHeadAttention,
+    TransformerBlock,
     Sequential,
     Frozen,
 )
@@ -110,6 +113,7 @@ __all__ = [
     "Lion",
     "Loss",
     "MSELoss",
+    "MultiHeadAttention",
     "NAdam",
     "Normal",
     "OneCycle",
@@ -126,6 +130,7 @@ __all__ = [
     "Softmax",
     "StepDecay",
     "Tanh",
+    "TransformerBlock",
     "TruncatedNormal",
     "Values",
     "Warmup",

@@ -179,7 +179,7 @@ TORCH_MODULES = {
     "LayerNorm": lambda torch: torch.nn.LayerNorm(4),
 }
 # Whose weights are named, or packed, otherwise there: see test_sequences.
-ELSEWHERE = {"Embedding"}
+ELSEWHERE = {"Embedding", "MultiHeadAttention", "TransformerBlock"}
 
 
 @pytest.mark.needs("torch")
