@@ -49,6 +49,10 @@ LAYERS = (
     LayerCase("MultiHeadAttention", nn.MultiHeadAttention(2), (3, 4)),
     LayerCase("MultiHeadAttention, causal, rotary", nn.MultiHeadAttention(2, causal=True, rotary=True), (3, 4)),
     LayerCase("TransformerBlock", nn.TransformerBlock(2, 5, nn.Tanh(), causal=True), (3, 4)),
+    LayerCase("GRU", nn.GRU(2), (3, 4)),
+    LayerCase("GRU, both ways", nn.GRU(2, return_sequences=True, bidirectional=True), (3, 4)),
+    LayerCase("LSTM", nn.LSTM(2, return_sequences=True), (3, 4)),
+    LayerCase("LSTM, both ways", nn.LSTM(2, bidirectional=True), (2, 3)),
     LayerCase(
         "Sequential",
         nn.Sequential(

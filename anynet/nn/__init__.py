@@ -31,6 +31,7 @@ from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfM
 from anynet.nn.normalization import BatchNorm, LayerNorm
 from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.preprocessing import Flatten, Rescale
+from anynet.nn.recurrent import GRU, LSTM
 from anynet.nn.schedules import (
     CosineDecay,
     CosineRestarts,
@@ -57,6 +58,8 @@ LAYERS = (
     Embedding,
     MultiHeadAttention,
     TransformerBlock,
+    GRU,
+    LSTM,
     Sequential,
     Frozen,
 )
@@ -80,6 +83,8 @@ SCHEDULES = (LinearDecay, StepDecay, ExponentialDecay, CosineDecay, CosineRestar
 
 __all__ = [
     "EMA",
+    "GRU",
+    "LSTM",
     "SGD",
     "Adagrad",
     "Adam",

@@ -28,7 +28,7 @@ from anynet.nn.linear import Linear
 from anynet.nn.normalization import LayerNorm
 
 
-def check_sequence(layer: Layer, shape: Shape) -> None:
+def check_sequence(layer: object, shape: Shape) -> None:
     """Refuse samples that are not of shape (time, features)."""
     if len(shape) != 2 or 0 in shape:
         raise ShapeError(f"{type(layer).__name__} needs samples of shape (time, features), but each has shape {shape}")

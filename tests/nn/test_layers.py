@@ -179,7 +179,7 @@ TORCH_MODULES = {
     "LayerNorm": lambda torch: torch.nn.LayerNorm(4),
 }
 # Whose weights are named, or packed, otherwise there: see test_sequences.
-ELSEWHERE = {"Embedding", "MultiHeadAttention", "TransformerBlock"}
+ELSEWHERE = {"Embedding", "MultiHeadAttention", "TransformerBlock", "GRU", "LSTM"}
 
 
 @pytest.mark.needs("torch")
