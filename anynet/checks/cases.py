@@ -46,6 +46,8 @@ LAYERS = (
     LayerCase("LayerNorm", nn.LayerNorm(), (2, 4)),
     LayerCase("Embedding", nn.Embedding(40, 3), (4,)),
     LayerCase("Embedding, padding", nn.Embedding(40, 2, padding_idx=1), (2, 3)),
+    LayerCase("SinusoidalPositions", nn.SinusoidalPositions(), (3, 5)),
+    LayerCase("LearnedPositions", nn.LearnedPositions(), (3, 4)),
     LayerCase("MultiHeadAttention", nn.MultiHeadAttention(2), (3, 4)),
     LayerCase("MultiHeadAttention, causal, rotary", nn.MultiHeadAttention(2, causal=True, rotary=True), (3, 4)),
     LayerCase("TransformerBlock", nn.TransformerBlock(2, 5, nn.Tanh(), causal=True), (3, 4)),

@@ -9,7 +9,7 @@ from anynet.nn.attention import MultiHeadAttention, TransformerBlock
 from anynet.nn.averaging import EMA
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
-from anynet.nn.embedding import Embedding
+from anynet.nn.embedding import Embedding, LearnedPositions, SinusoidalPositions
 from anynet.nn.initializers import (
     GlorotNormal,
     GlorotUniform,
@@ -56,6 +56,8 @@ LAYERS = (
     BatchNorm,
     LayerNorm,
     Embedding,
+    SinusoidalPositions,
+    LearnedPositions,
     MultiHeadAttention,
     TransformerBlock,
     GRU,
@@ -113,6 +115,7 @@ __all__ = [
     "LeCunNormal",
     "LeCunUniform",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LinearDecay",
     "Lion",
@@ -132,6 +135,7 @@ __all__ = [
     "Schedule",
     "Sequential",
     "Sigmoid",
+    "SinusoidalPositions",
     "Softmax",
     "StepDecay",
     "Tanh",

@@ -10,6 +10,7 @@ from typing import Any
 from anynet.errors import ShapeError
 from anynet.nn.activations import ReLU, softmax
 from anynet.nn.checks import check_flag, check_initializer, check_number
+from anynet.nn.embedding import angles, check_sequence
 from anynet.nn.initializers import GlorotUniform, Zeros
 from anynet.nn.layer import (
     Array,
@@ -28,26 +29,13 @@ from anynet.nn.linear import Linear
 from anynet.nn.normalization import LayerNorm
 
 
-def check_sequence(layer: object, shape: Shape) -> None:
-    """Refuse samples that are not of shape (time, features)."""
-    if len(shape) != 2 or 0 in shape:
-        raise ShapeError(f"{type(layer).__name__} needs samples of shape (time, features), but each has shape {shape}")
-
-
-def angles(xp: Namespace, time: int, pairs: int, like: Array) -> Array:
-    """t / 10000^(i / pairs) for each time t and pair i: one sine and cosine turn fast, the next ones ever slower."""
-    made = {"dtype": like.dtype, "device": device_of(like)}
-    slower = xp.exp(xp.arange(pairs, **made) * (-math.log(10000.0) / pairs))
-    return xp.reshape(xp.arange(time, **made), (time, 1)) * slower
-
-
 def rotated(xp: Namespace, x: Array) -> Array:
     """x of shape (..., time, features), turned by its time: scores then depend on the distance (Su et al. 2021).
 
     Feature i makes a pair with feature i + features / 2, as in GPT-NeoX and Llama, not with its neighbour.
     """
     half = x.shape[-1] // 2
-    turn = angles(xp, x.shape[-2], half, x)
+    turn = angles(xp, x.shape[-2], half, 2 * half, x)
     cos, sin, a, b = xp.cos(turn), xp.sin(turn), x[..., :half], x[..., half:]
     return xp.concat([a * cos - b * sin, a * sin + b * cos], axis=-1)
 

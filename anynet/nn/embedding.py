@@ -1,11 +1,12 @@
-"""Vectors for whole numbers, such as words or categories."""
+"""Vectors for whole numbers, such as words, and for their positions in a sequence."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from anynet.errors import UsageError, shown
+from anynet.errors import ShapeError, UsageError, shown
 from anynet.nn.checks import check_initializer, check_number, python_number
 from anynet.nn.initializers import Normal
 from anynet.nn.layer import (
@@ -18,7 +19,21 @@ from anynet.nn.layer import (
     Parameters,
     Shape,
     Specs,
+    device_of,
 )
+
+
+def check_sequence(layer: object, shape: Shape) -> None:
+    """Refuse samples that are not of shape (time, features)."""
+    if len(shape) != 2 or 0 in shape:
+        raise ShapeError(f"{type(layer).__name__} needs samples of shape (time, features), but each has shape {shape}")
+
+
+def angles(xp: Namespace, time: int, pairs: int, features: int, like: Array) -> Array:
+    """t / 10000^(2 i / features) for each time t and pair i: the first pair turns fast, the next ones ever slower."""
+    made = {"dtype": like.dtype, "device": device_of(like)}
+    speeds = xp.exp(xp.arange(pairs, **made) * (-2.0 * math.log(10000.0) / features))
+    return xp.reshape(xp.arange(time, **made), (time, 1)) * speeds
 
 
 @dataclass(frozen=True)
@@ -88,3 +103,56 @@ class Embedding(Layer):
         if self.padding_idx is None:
             return y
         return xp.where(xp.expand_dims(indices, axis=-1) == self.padding_idx, 0.0, y)
+
+
+@dataclass(frozen=True)
+class SinusoidalPositions(Layer):
+    """y = x plus sines (even features) and cosines (odd ones) of t / 10000^(2i / features) (Vaswani et al. 2017).
+
+    x has shape (batch, time, features), of any length; t is the time, and i counts pairs of features. There is nothing
+    to train.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> SinusoidalPositions().forward(np, {}, np.zeros((1, 2, 2)), Context())[0].round(3)
+    array([[[0.   , 1.   ],
+            [0.841, 0.54 ]]])
+    """
+
+    trainable = False
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        check_sequence(self, shape)
+        return {}, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Any:
+        _, time, features = x.shape
+        turn = angles(xp, time, -(-features // 2), features, x)
+        both = xp.reshape(xp.stack([xp.sin(turn), xp.cos(turn)], axis=-1), (time, -1))
+        return x + both[:, :features]
+
+
+@dataclass(frozen=True)
+class LearnedPositions(Layer):
+    """y = x + weight, with one vector for each time (Gehring et al. 2017); sequences have the length it was built for.
+
+    Parameters
+    ----------
+    weight : initializer
+        `weight` has shape (time, features). Weight decay does not apply to it.
+
+    >>> LearnedPositions().parameters((5, 8))[0]["weight"].shape
+    (5, 8)
+    """
+
+    weight: Initializer = Normal(0.02)
+
+    def __post_init__(self) -> None:
+        check_initializer(self.weight, "LearnedPositions: weight", "Normal(0.02)")
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        check_sequence(self, shape)
+        return {"weight": Parameter(shape, self.weight, decay=False)}, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Any:
+        return x + p["weight"]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from anynet.nn.attention import check_sequence
 from anynet.nn.checks import check_flag, check_initializer, check_number
+from anynet.nn.embedding import check_sequence
 from anynet.nn.initializers import GlorotUniform, Orthogonal, Zeros
 from anynet.nn.layer import (
     Array,

@@ -207,7 +207,7 @@ def test_every_layer_of_the_package_has_a_case() -> None:
 
 
 def test_every_layer_of_the_package_that_pytorch_has_is_held_against_it() -> None:
-    without_a_counterpart = {"Rescale", "Dropout", "Sequential", "Frozen"}
+    without_a_counterpart = {"Rescale", "SinusoidalPositions", "LearnedPositions", "Dropout", "Sequential", "Frozen"}
     assert {layer.__name__ for layer in nn.LAYERS} == TORCH_MODULES.keys() | ELSEWHERE | without_a_counterpart
 
 
