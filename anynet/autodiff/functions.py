@@ -166,7 +166,7 @@ class _Call:
         self._places = [n % len(args) for n in ((argnums,) if isinstance(argnums, int) else argnums)]
         self._differentiated = tuple(args[n] for n in self._places)
         given = [x for x in leaves((args, options)) if _is_array(x)]
-        self.library = array_namespace(*given) if given else np
+        self.library = _library_of(given)
         self.device = device(given[0]) if given else None
         self.arrays = [self._floats(x) for x in leaves(self._differentiated)]
 
@@ -178,8 +178,7 @@ class _Call:
         self.xp, self.inputs, result = recorded(call, self.library, self.arrays, self.device)
         # A function may use what an outer derivative stands in for.
         told = (x.attributes["array"] for x in self.xp.recorder.values if x.op == "captured")
-        if outer := [x for x in told if isinstance(x, Array)]:
-            self.library = innermost(self.library, *outer)
+        self.library = _library_of([*given, *(x for x in told if isinstance(x, Array))])
         self.result, self._aux = cast(tuple[Any, Any], result if has_aux else (result, ()))
         self.aux = [self.xp.asarray(x) for x in leaves(self._aux)]
         self.outputs = [*(self.xp.asarray(y) for y in leaves(self.result)), *self.aux]
@@ -211,6 +210,13 @@ class _Call:
 def _seen_by(xp: Namespace, tree: Any) -> Any:
     """The arrays in nested tuples and dicts as stand-ins, so that all arguments are of one namespace."""
     return rebuilt(tree, (xp.asarray(x) if _is_array(x) else x for x in leaves(tree)))
+
+
+def _library_of(arrays: list[Any]) -> Any:
+    """The namespace of arrays; if some are stand-ins of outer derivatives, that of the innermost."""
+    if any(isinstance(x, Array) for x in arrays):
+        return innermost(*arrays)
+    return array_namespace(*arrays) if arrays else np
 
 
 def _is_array(x: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from anynet.autodiff.rules import FLAT, INSTEAD, gradients_of
+from anynet.autodiff.rules import FLAT, INSTEAD, gradients_of, of_slices
 from anynet.errors import UsageError
 from anynet.tracing import Namespace, NotTraceable, Program, Value
 from anynet.tracing.program import needed_for
@@ -68,6 +68,7 @@ def gradients(xp: Namespace, outputs: Sequence[Array], dys: Sequence[Array], wrt
     kept = {x.read() for x in wrt}
     active = _depending_on(kept, values)
     found: dict[Value, Any] = {}
+    slices: dict[Value, list[tuple[Any, Array]]] = {}
 
     def add(x: Value, dx: Array | None) -> None:
         if dx is not None and x in active:
@@ -76,8 +77,14 @@ def gradients(xp: Namespace, outputs: Sequence[Array], dys: Sequence[Array], wrt
     for output, dy in zip(outputs, dys, strict=True):
         add(output.read(), dy)
     for x in reversed(values):
+        if x in slices:
+            add(x, of_slices(xp, slices.pop(x), Array(xp, x)))
         dx = found.get(x) if x in kept else found.pop(x, None)
         if dx is None or x in kept:
+            continue
+        if x.op == "slice":
+            # All slices of an array are put together at once: one by one, each would take as long as the whole.
+            slices.setdefault(x.inputs[0], []).append((x.attributes, dx))
             continue
         inputs = [Array(xp, y) for y in x.inputs]
         wanted = [y in active for y in x.inputs]

@@ -122,6 +122,33 @@ def _permute_dims(xp: Any, dy: Array, y: Array, told: Any, x: Array) -> list[Any
     return [xp.permute_dims(dy, [axes.index(axis) for axis in range(len(axes))])]
 
 
+def of_slices(xp: Any, parts: list[tuple[Any, Array]], x: Array) -> Array:
+    """The gradient of x from those of its slices, each with its attributes, which may cover x side by side."""
+    first = parts[0][1]
+    axes = [i for i in range(x.ndim) if any(dy.shape[i] != x.shape[i] for _, dy in parts)]
+    ends: list[Any] = [(told["starts"], dy) for told, dy in parts]
+    if len(parts) > 1 and len(axes) == 1 and all(step == 1 for told, _ in parts for step in told["steps"]):
+        (axis,) = axes
+        ends.sort(key=lambda end: end[0][axis])
+        pieces, stop = [], 0
+        for start, dy in ends:
+            if start[axis] < stop:
+                break
+            pieces += [_gap(xp, first, axis, start[axis] - stop), dy]
+            stop = start[axis] + dy.shape[axis]
+        else:
+            pieces.append(_gap(xp, first, axis, x.shape[axis] - stop))
+            return xp.concat([piece for piece in pieces if piece.shape[axis]], axis=axis)
+    total, *others = (_slice(xp, dy, x, told, x)[0] for told, dy in parts)
+    for dx in others:
+        total = total + dx
+    return total
+
+
+def _gap(xp: Any, like: Array, axis: int, length: int) -> Array:
+    return xp.zeros((*like.shape[:axis], length, *like.shape[axis + 1 :]), dtype=like.dtype)
+
+
 def _slice(xp: Any, dy: Array, y: Array, told: Any, x: Array) -> list[Any]:
     return [put_back(xp, dy, x.shape, told["starts"], told["steps"])]
 

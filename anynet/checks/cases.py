@@ -56,6 +56,17 @@ LAYERS = (
     LayerCase("AvgPool2d", nn.AvgPool2d(3, stride=2, padding=1), (4, 3, 2)),
     LayerCase("GlobalAvgPool", nn.GlobalAvgPool(), (2, 3, 2)),
     LayerCase("Upsample", nn.Upsample((2, 3)), (2, 3, 2)),
+    LayerCase("Embedding", nn.Embedding(40, 3), (4,)),
+    LayerCase("Embedding, padding", nn.Embedding(40, 2, padding_idx=1), (2, 3)),
+    LayerCase("SinusoidalPositions", nn.SinusoidalPositions(), (3, 5)),
+    LayerCase("LearnedPositions", nn.LearnedPositions(), (3, 4)),
+    LayerCase("MultiHeadAttention", nn.MultiHeadAttention(2), (3, 4)),
+    LayerCase("MultiHeadAttention, causal, rotary", nn.MultiHeadAttention(2, causal=True, rotary=True), (3, 4)),
+    LayerCase("TransformerBlock", nn.TransformerBlock(2, 5, nn.Tanh(), causal=True), (3, 4)),
+    LayerCase("GRU", nn.GRU(2), (3, 4)),
+    LayerCase("GRU, both ways", nn.GRU(2, return_sequences=True, bidirectional=True), (3, 4)),
+    LayerCase("LSTM", nn.LSTM(2, return_sequences=True), (3, 4)),
+    LayerCase("LSTM, both ways", nn.LSTM(2, bidirectional=True), (2, 3)),
     LayerCase(
         "Sequential",
         nn.Sequential(

@@ -50,13 +50,13 @@ def check_numbers(values: Any, name: str, largest: Any = _LARGEST) -> Any:
     return array
 
 
-def check_inputs(x: Any, shape: Shape | None = None) -> Any:
+def check_inputs(x: Any, shape: Shape | None = None, indices: int | None = None) -> Any:
     """Inputs as a host array of bytes or finite floats, or `OnDisk`, with one row for each sample.
 
     Raises
     ------
     DataError
-        When there are no samples, or a number is not finite.
+        When there are no samples, or a number is not finite, or not an index of as many rows as `indices` says.
     ShapeError
         When x is a single number, or its samples do not have the given `shape`.
 
@@ -72,7 +72,17 @@ def check_inputs(x: Any, shape: Shape | None = None) -> Any:
         raise DataError(f"the samples hold no numbers: x has shape {x.shape}")
     if shape is not None and x.shape[1:] != shape:
         raise ShapeError(f"the network takes samples of shape {shape}, but x has samples of shape {x.shape[1:]}")
+    if indices is not None:
+        for start, piece in pieces(x):
+            _check_indices(piece, indices, start)
     return x if x.dtype == np.uint8 else _floats(x, "x")
+
+
+def _check_indices(x: Any, count: int, first_row: int) -> None:
+    if x.min() < -count - 0.5 or x.max() > count - 0.5:
+        at = tuple(np.argwhere((x < -count - 0.5) | (x > count - 0.5))[0])
+        rows = f"the network's first layer has {count} rows, so x must hold indices from 0 to {count - 1}"
+        raise DataError(f"{rows}, but row {first_row + at[0]} has {x[at]}")
 
 
 def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> Any:
@@ -137,7 +147,7 @@ def check_samples(
     network: Layer, loss: Loss, shape: Shape | None, x: Any, y: Any, sample_weight: Any = None
 ) -> tuple[Shape, Any, Any, Any]:
     """Check samples for a network and its loss; return the shape of one, and x, targets and weights on the host."""
-    x = check_inputs(x, shape)
+    x = check_inputs(x, shape, network.indices)
     _, out_shape = network.parameters(x.shape[1:])
     return x.shape[1:], x, check_targets(y, len(x), loss, out_shape), check_weights(sample_weight, len(x))
 

@@ -22,7 +22,7 @@ from anynet.training.step import as_floats, loss_and_gradient
 
 def activations(model: BaseModel, x: Any) -> dict[str, Any]:
     """The output of every layer for each sample, by the name of the layer; see `Model.activations`."""
-    x = check_inputs(x, model.input_shape)
+    x = check_inputs(x, model.input_shape, model.network.indices)
     model._ensure_built(x.shape[1:])
     step = _kept(model, activation_step, model.backend, model.network, model.layout)
     state = model.read_state()

@@ -221,7 +221,7 @@ class Model(BaseModel):
         return getattr(self.loss, name)
 
     def _outputs(self, x: Any, meaning: Any) -> Any:
-        x = check_inputs(x, self.input_shape)
+        x = check_inputs(x, self.input_shape, self.network.indices)
         self._ensure_built(x.shape[1:])
         return predict(self, x, meaning)
 

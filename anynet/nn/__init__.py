@@ -5,10 +5,12 @@ Nothing here imports an array library; each function gets the namespace `xp`, wi
 
 from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
+from anynet.nn.attention import MultiHeadAttention, TransformerBlock
 from anynet.nn.averaging import EMA
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from anynet.nn.dropout import Dropout
+from anynet.nn.embedding import Embedding, LearnedPositions, SinusoidalPositions
 from anynet.nn.initializers import (
     GlorotNormal,
     GlorotUniform,
@@ -16,6 +18,7 @@ from anynet.nn.initializers import (
     HeUniform,
     LeCunNormal,
     LeCunUniform,
+    Normal,
     Ones,
     Orthogonal,
     TruncatedNormal,
@@ -30,6 +33,7 @@ from anynet.nn.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from anynet.nn.preprocessing import Flatten, Rescale
+from anynet.nn.recurrent import GRU, LSTM
 from anynet.nn.schedules import (
     CosineDecay,
     CosineRestarts,
@@ -64,6 +68,13 @@ LAYERS = (
     AvgPool2d,
     GlobalAvgPool,
     Upsample,
+    Embedding,
+    SinusoidalPositions,
+    LearnedPositions,
+    MultiHeadAttention,
+    TransformerBlock,
+    GRU,
+    LSTM,
     Sequential,
     Frozen,
 )
@@ -75,6 +86,7 @@ INITIALIZERS = (
     GlorotUniform,
     LeCunNormal,
     LeCunUniform,
+    Normal,
     TruncatedNormal,
     Orthogonal,
     Zeros,
@@ -86,6 +98,8 @@ SCHEDULES = (LinearDecay, StepDecay, ExponentialDecay, CosineDecay, CosineRestar
 
 __all__ = [
     "EMA",
+    "GRU",
+    "LSTM",
     "SGD",
     "Adagrad",
     "Adam",
@@ -104,6 +118,7 @@ __all__ = [
     "CosineRestarts",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "ExponentialDecay",
     "Flatten",
     "Frozen",
@@ -120,6 +135,7 @@ __all__ = [
     "LeCunNormal",
     "LeCunUniform",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LinearDecay",
     "Lion",
@@ -127,7 +143,9 @@ __all__ = [
     "MSELoss",
     "MaxPool1d",
     "MaxPool2d",
+    "MultiHeadAttention",
     "NAdam",
+    "Normal",
     "OneCycle",
     "Ones",
     "Optimizer",
@@ -140,9 +158,11 @@ __all__ = [
     "Schedule",
     "Sequential",
     "Sigmoid",
+    "SinusoidalPositions",
     "Softmax",
     "StepDecay",
     "Tanh",
+    "TransformerBlock",
     "TruncatedNormal",
     "Upsample",
     "Values",

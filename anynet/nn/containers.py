@@ -85,6 +85,10 @@ class Sequential(Layer):
     def accepts_uint8(self) -> bool:
         return bool(self.layers) and self.layers[0].accepts_uint8
 
+    @property
+    def indices(self) -> int | None:
+        return self.layers[0].indices if self.layers else None
+
     @cached_property
     def stochastic(self) -> bool:
         return any(layer.stochastic for layer in self.layers)
@@ -174,11 +178,15 @@ class Frozen(Layer):
     def accepts_uint8(self) -> bool:
         return self.layer.accepts_uint8
 
+    @property
+    def indices(self) -> int | None:
+        return self.layer.indices
+
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         specs, out_shape = self.layer.parameters(shape)
         return _as_buffers(specs), out_shape
 
-    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Any:
         return self.layer.forward(xp, p, x, replace(ctx, training=False))
 
     def backward(

@@ -108,6 +108,29 @@ class LeCunUniform:
 
 
 @dataclass(frozen=True)
+class Normal:
+    """Normal with mean 0 and standard deviation `std`.
+
+    Raises
+    ------
+    UsageError
+        When `std` is not above 0.
+
+    >>> import numpy as np
+    >>> float(Normal(0.02)(np.random.default_rng(0), (100, 500)).std().round(3))
+    0.02
+    """
+
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self, "std", "above 0 and finite", lambda std: std > 0)
+
+    def __call__(self, generator: Generator, shape: Shape) -> Any:
+        return generator.normal(0.0, self.std, shape)
+
+
+@dataclass(frozen=True)
 class TruncatedNormal:
     """Normal with standard deviation `std`, but numbers beyond 2 deviations are drawn again, as in Keras.
 

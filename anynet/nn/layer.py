@@ -123,6 +123,8 @@ class Layer:
         Whether it has anything to train. If neither it nor an earlier layer has, training does not call its `backward`.
     accepts_uint8 : bool
         Whether `forward` takes uint8 arrays, and turns them into floats itself.
+    indices : int or None
+        How many rows the numbers in x are indices of; None if they are no indices.
     stochastic : bool
         Whether it draws random numbers from the context.
     updates_buffers : bool
@@ -136,6 +138,10 @@ class Layer:
     @property
     def accepts_uint8(self) -> bool:
         return False
+
+    @property
+    def indices(self) -> int | None:
+        return None
 
     @property
     def stochastic(self) -> bool:

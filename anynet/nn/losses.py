@@ -1,8 +1,9 @@
 """Losses, such as mean squared error and cross-entropy.
 
-A loss is called as ``loss(xp, prediction, target, weight)``. It returns its value, a 0-d array, or a pair: the value and
-its gradient with respect to the prediction. If it returns the value alone, its gradient is derived. `weight`, of shape (batch,), multiplies the loss of each sample before they are added up. For
-a mean it is 1 / batch for each sample, for a weighted mean the sample's share.
+A loss is called as ``loss(xp, prediction, target, weight)``. It returns its value, a 0-d array, or a pair: the value
+and its gradient with respect to the prediction. If it returns the value alone, the gradient is derived. `weight`, of
+shape (batch,), multiplies the loss of each sample before they are added up. For a mean it is 1 / batch for each sample,
+for a weighted mean the sample's share.
 
 `target_kind` is the kind of target: "class" for class numbers 0, 1, ... of shape (batch,), "probability" for numbers
 from 0 to 1, or "value" for any numbers. The last two have the shape of the prediction. A loss for classes also has

@@ -25,6 +25,7 @@ INITIALIZERS = (
     nn.GlorotUniform(),
     nn.LeCunNormal(),
     nn.LeCunUniform(),
+    nn.Normal(0.5),
     nn.TruncatedNormal(0.5),
     nn.Orthogonal(2.0),
     nn.Zeros(),

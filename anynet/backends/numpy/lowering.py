@@ -12,6 +12,7 @@ import numpy as np
 
 from anynet.backends.numpy.cblas import addmm, axpy, is_here
 from anynet.tracing import StepProgram, Value
+from anynet.tracing.evaluation import compute
 from anynet.tracing.program import BINARY, ELEMENTWISE, REDUCTIONS, UNARY, VIEWS, rewritten
 
 Call: TypeAlias = Callable[[], Any]
@@ -111,7 +112,7 @@ def calls_of(x: Value, inputs: list[Any], out: Any) -> list[Call]:
     elif x.op == "astype":
         call = partial(np.copyto, out, inputs[0], "unsafe")
     else:
-        call = partial(_choose, inputs, out)
+        call = partial(_assign, x, inputs, out)
     return [call]
 
 
@@ -174,5 +175,5 @@ def _product(x: Any, y: Any, out: Any) -> Call:
     return partial(x.dot, y, out) if out.flags.c_contiguous else partial(y.T.dot, x.T, out.T)
 
 
-def _choose(inputs: list[Any], out: Any) -> None:
-    out[...] = np.where(*inputs)
+def _assign(x: Value, inputs: list[Any], out: Any) -> None:
+    out[...] = compute(np, x, inputs)
