@@ -3,11 +3,12 @@
 Nothing here imports an array library; each function gets the namespace `xp`, with which it computes.
 """
 
-from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from anynet.nn.activations import ELU, LeakyReLU, LogSoftmax, PReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.averaging import EMA
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
+from anynet.nn.gelu import GELU
 from anynet.nn.initializers import (
     GlorotNormal,
     GlorotUniform,
@@ -46,6 +47,12 @@ LAYERS = (
     Sigmoid,
     Tanh,
     Softmax,
+    LogSoftmax,
+    ELU,
+    GELU,
+    SiLU,
+    Softplus,
+    PReLU,
     Flatten,
     Rescale,
     Dropout,
@@ -72,7 +79,9 @@ OPTIMIZERS = (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Lion, EMA)
 SCHEDULES = (LinearDecay, StepDecay, ExponentialDecay, CosineDecay, CosineRestarts, OneCycle, Warmup, Chain)
 
 __all__ = [
+    "ELU",
     "EMA",
+    "GELU",
     "SGD",
     "Adagrad",
     "Adam",
@@ -103,6 +112,7 @@ __all__ = [
     "Linear",
     "LinearDecay",
     "Lion",
+    "LogSoftmax",
     "Loss",
     "MSELoss",
     "NAdam",
@@ -110,14 +120,17 @@ __all__ = [
     "Ones",
     "Optimizer",
     "Orthogonal",
+    "PReLU",
     "Parameter",
     "RMSprop",
     "ReLU",
     "Rescale",
     "Schedule",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "StepDecay",
     "Tanh",
     "TruncatedNormal",

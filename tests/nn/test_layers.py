@@ -85,10 +85,12 @@ def test_a_batch_may_be_empty_or_of_one_row(library: Any, case: cases.LayerCase,
 
 
 def arrays_in(kept: Any) -> list[Any]:
-    """What nested tuples, lists and dicts hold, in order."""
+    """The arrays that nested tuples, lists and dicts hold, in order."""
     if isinstance(kept, dict):
         kept = tuple(kept.values())
-    return [array for part in kept for array in arrays_in(part)] if isinstance(kept, tuple | list) else [kept]
+    if isinstance(kept, tuple | list):
+        return [array for part in kept for array in arrays_in(part)]
+    return [kept] if isinstance(kept, np.ndarray) else []
 
 
 def assert_same_arrays(actual: Any, expected: Any) -> None:
@@ -171,6 +173,13 @@ TORCH_MODULES = {
     "Sigmoid": lambda torch: torch.nn.Sigmoid(),
     "Tanh": lambda torch: torch.nn.Tanh(),
     "Softmax": lambda torch: torch.nn.Softmax(dim=-1),
+    "LogSoftmax": lambda torch: torch.nn.LogSoftmax(dim=-1),
+    "ELU": lambda torch: torch.nn.ELU(0.5),
+    "GELU": lambda torch: torch.nn.GELU(),
+    "GELU, tanh": lambda torch: torch.nn.GELU("tanh"),
+    "SiLU": lambda torch: torch.nn.SiLU(),
+    "Softplus": lambda torch: torch.nn.Softplus(2.0),
+    "PReLU": lambda torch: torch.nn.PReLU(),
     "Flatten": lambda torch: torch.nn.Flatten(),
     "BatchNorm": lambda torch: torch.nn.BatchNorm1d(4),
     "LayerNorm": lambda torch: torch.nn.LayerNorm(4),
@@ -203,11 +212,20 @@ def test_every_layer_of_the_package_has_a_case() -> None:
 
 def test_every_layer_of_the_package_that_pytorch_has_is_held_against_it() -> None:
     without_a_counterpart = {"Rescale", "Dropout", "Sequential", "Frozen"}
-    assert {layer.__name__ for layer in nn.LAYERS} == TORCH_MODULES.keys() | without_a_counterpart
+    assert {layer.__name__ for layer in nn.LAYERS} == {
+        name.partition(",")[0] for name in TORCH_MODULES
+    } | without_a_counterpart
 
 
+ACTIVATIONS = [
+    *(nn.Sigmoid(), nn.Tanh(), nn.Softmax(), nn.LogSoftmax(), nn.ELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU()),
+    nn.Softplus(),
+]
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("scale", [1e4, 1e-30])
-@pytest.mark.parametrize("layer", [nn.Sigmoid(), nn.Tanh(), nn.Softmax()], ids=repr)
+@pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
 def test_activations_stay_finite_for_any_input(library: Any, layer: Any, scale: float) -> None:
     x = library.given(scale * np.asarray([[-1.0, 0.0, 1.0]]))
 
