@@ -65,9 +65,16 @@ LAYERS = (
 LOSSES = (
     LossCase("MSELoss", nn.MSELoss(), (3,)),
     LossCase("HalfMSELoss", nn.HalfMSELoss(), (3,)),
+    LossCase("L1Loss", nn.L1Loss(), (3,)),
+    LossCase("HuberLoss", nn.HuberLoss(0.8), (3,)),
+    LossCase("QuantileLoss", nn.QuantileLoss(0.9), (3,)),
+    LossCase("PoissonNLLLoss", nn.PoissonNLLLoss(), (3,)),
     LossCase("BCELoss", nn.BCELoss(), (2,)),
     LossCase("BCEWithLogitsLoss", nn.BCEWithLogitsLoss(), (2,)),
+    LossCase("BCEWithLogitsLoss, pos_weight", nn.BCEWithLogitsLoss((2.0, 0.5, 1.0, 3.0)), (4,)),
+    LossCase("HingeLoss", nn.HingeLoss(), (2,)),
     LossCase("CrossEntropyLoss", nn.CrossEntropyLoss(), (4,)),
+    LossCase("CrossEntropyLoss, weights", nn.CrossEntropyLoss(0.1, (1.0, 0.5, 2.0, 1.5)), (4,)),
 )
 
 OPTIMIZERS = (

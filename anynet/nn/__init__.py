@@ -25,10 +25,11 @@ from anynet.nn.initializers import (
 from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
-from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
+from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, HingeLoss, Loss, MSELoss
 from anynet.nn.normalization import BatchNorm, LayerNorm
 from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.preprocessing import Flatten, Rescale
+from anynet.nn.regression_losses import HuberLoss, L1Loss, PoissonNLLLoss, QuantileLoss
 from anynet.nn.schedules import (
     CosineDecay,
     CosineRestarts,
@@ -61,7 +62,18 @@ LAYERS = (
     Sequential,
     Frozen,
 )
-LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
+LOSSES = (
+    MSELoss,
+    HalfMSELoss,
+    L1Loss,
+    HuberLoss,
+    QuantileLoss,
+    PoissonNLLLoss,
+    BCELoss,
+    BCEWithLogitsLoss,
+    HingeLoss,
+    CrossEntropyLoss,
+)
 INITIALIZERS = (
     HeNormal,
     HeUniform,
@@ -103,6 +115,9 @@ __all__ = [
     "HalfMSELoss",
     "HeNormal",
     "HeUniform",
+    "HingeLoss",
+    "HuberLoss",
+    "L1Loss",
     "Layer",
     "LayerNorm",
     "Layout",
@@ -122,6 +137,8 @@ __all__ = [
     "Orthogonal",
     "PReLU",
     "Parameter",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "RMSprop",
     "ReLU",
     "Rescale",
