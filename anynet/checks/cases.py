@@ -46,6 +46,7 @@ LAYERS = (
     LayerCase("PReLU", nn.PReLU(), (5,)),
     LayerCase("PReLU, per channel", nn.PReLU(per_channel=True), (2, 3)),
     LayerCase("Flatten", nn.Flatten(), (2, 3)),
+    LayerCase("Reshape", nn.Reshape((3, 2)), (2, 3)),
     LayerCase("Rescale", nn.Rescale(1 / 255), (2, 3)),
     LayerCase("Rescale, columns", nn.Rescale(scale=(0.5, 2.0, 3.0), shift=(1.0, -1.0, 0.0)), (3,)),
     LayerCase("Dropout", nn.Dropout(0.4), (5,)),
@@ -59,6 +60,9 @@ LAYERS = (
         ),
         (2, 3),
     ),
+    LayerCase("Residual", nn.Residual(nn.Sequential(nn.Linear(4), nn.BatchNorm(), nn.ReLU())), (4,)),
+    LayerCase("Residual, shortcut", nn.Residual(nn.Sequential(nn.Linear(3), nn.Tanh()), nn.Linear(3)), (2, 4)),
+    LayerCase("Concat", nn.Concat(nn.Linear(3), nn.Sequential(nn.Dropout(0.4), nn.BatchNorm()), nn.ReLU()), (4,)),
     LayerCase("Frozen", nn.Frozen(nn.Sequential(nn.Linear(3), nn.BatchNorm(), nn.Dropout(0.4), nn.Tanh())), (4,)),
 )
 

@@ -6,6 +6,7 @@ Nothing here imports an array library; each function gets the namespace `xp`, wi
 from anynet.nn.activations import ELU, LeakyReLU, LogSoftmax, PReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.averaging import EMA
+from anynet.nn.branches import Concat, Residual
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.dropout import Dropout
 from anynet.nn.gelu import GELU
@@ -28,7 +29,7 @@ from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, HingeLoss, Loss, MSELoss
 from anynet.nn.normalization import BatchNorm, LayerNorm
 from anynet.nn.optimizers import SGD, Lion, Optimizer
-from anynet.nn.preprocessing import Flatten, Rescale
+from anynet.nn.preprocessing import Flatten, Lambda, Rescale, Reshape
 from anynet.nn.regression_losses import HuberLoss, L1Loss, PoissonNLLLoss, QuantileLoss
 from anynet.nn.schedules import (
     CosineDecay,
@@ -55,11 +56,14 @@ LAYERS = (
     Softplus,
     PReLU,
     Flatten,
+    Reshape,
     Rescale,
     Dropout,
     BatchNorm,
     LayerNorm,
     Sequential,
+    Residual,
+    Concat,
     Frozen,
 )
 LOSSES = (
@@ -102,6 +106,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm",
     "Chain",
+    "Concat",
     "Context",
     "CosineDecay",
     "CosineRestarts",
@@ -118,6 +123,7 @@ __all__ = [
     "HingeLoss",
     "HuberLoss",
     "L1Loss",
+    "Lambda",
     "Layer",
     "LayerNorm",
     "Layout",
@@ -142,6 +148,8 @@ __all__ = [
     "RMSprop",
     "ReLU",
     "Rescale",
+    "Reshape",
+    "Residual",
     "Schedule",
     "Sequential",
     "SiLU",

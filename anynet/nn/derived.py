@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from anynet.autodiff.reverse import Halves, differentiated, gradients, recorded
+from anynet.errors import UsageError, shown
 from anynet.tracing import Namespace, Program, evaluate
 from anynet.tracing.program import needed_for
 from anynet.tracing.stand_ins import Array, default_dtypes
@@ -94,6 +95,15 @@ def value_of(loss: Any, xp: Any, prediction: Any, target: Any, weight: Any) -> A
     """The value of a loss, which may return a gradient after it."""
     result = loss(xp, prediction, target, weight)
     return result[0] if isinstance(result, tuple) else result
+
+
+def output_shape(function: Callable[..., Any], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of ``function(xp, x)`` for x of this shape, without computing it."""
+    outside = Namespace(None)
+    found = recorded(function, None, [outside.zeros(shape)])[2]
+    if not isinstance(found, Array):
+        raise UsageError(f"expected a function that returns an array, but it returned {shown(found)}")
+    return tuple(found.shape)
 
 
 def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, ctx: Any) -> Derived:
