@@ -129,8 +129,9 @@ def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, c
         known = _derive(layer, formula, xp, inputs, ctx)
         # What is captured may belong to one call alone, such as a tracer of JAX.
         if not any(x.op == "captured" for half in known.halves for x in half.values):
-            if len(_derived) >= MOST_KEPT:
-                _derived.pop(next(iter(_derived)), None)
+            # A list, for other threads may change the dict meanwhile.
+            for oldest in list(_derived)[: max(len(_derived) + 1 - MOST_KEPT, 0)]:
+                _derived.pop(oldest, None)
             _derived[key] = known
     return known
 
