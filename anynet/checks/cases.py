@@ -37,7 +37,16 @@ LAYERS = (
     LayerCase("Sigmoid", nn.Sigmoid(), (5,)),
     LayerCase("Tanh", nn.Tanh(), (5,)),
     LayerCase("Softmax", nn.Softmax(), (5,)),
+    LayerCase("LogSoftmax", nn.LogSoftmax(), (5,)),
+    LayerCase("ELU", nn.ELU(0.5), (5,)),
+    LayerCase("GELU", nn.GELU(), (5,)),
+    LayerCase("GELU, tanh", nn.GELU("tanh"), (5,)),
+    LayerCase("SiLU", nn.SiLU(), (5,)),
+    LayerCase("Softplus", nn.Softplus(2.0), (5,)),
+    LayerCase("PReLU", nn.PReLU(), (5,)),
+    LayerCase("PReLU, per channel", nn.PReLU(per_channel=True), (2, 3)),
     LayerCase("Flatten", nn.Flatten(), (2, 3)),
+    LayerCase("Reshape", nn.Reshape((3, 2)), (2, 3)),
     LayerCase("Rescale", nn.Rescale(1 / 255), (2, 3)),
     LayerCase("Rescale, columns", nn.Rescale(scale=(0.5, 2.0, 3.0), shift=(1.0, -1.0, 0.0)), (3,)),
     LayerCase("Dropout", nn.Dropout(0.4), (5,)),
@@ -74,15 +83,25 @@ LAYERS = (
         ),
         (2, 3),
     ),
+    LayerCase("Residual", nn.Residual(nn.Sequential(nn.Linear(4), nn.BatchNorm(), nn.ReLU())), (4,)),
+    LayerCase("Residual, shortcut", nn.Residual(nn.Sequential(nn.Linear(3), nn.Tanh()), nn.Linear(3)), (2, 4)),
+    LayerCase("Concat", nn.Concat(nn.Linear(3), nn.Sequential(nn.Dropout(0.4), nn.BatchNorm()), nn.ReLU()), (4,)),
     LayerCase("Frozen", nn.Frozen(nn.Sequential(nn.Linear(3), nn.BatchNorm(), nn.Dropout(0.4), nn.Tanh())), (4,)),
 )
 
 LOSSES = (
     LossCase("MSELoss", nn.MSELoss(), (3,)),
     LossCase("HalfMSELoss", nn.HalfMSELoss(), (3,)),
+    LossCase("L1Loss", nn.L1Loss(), (3,)),
+    LossCase("HuberLoss", nn.HuberLoss(0.8), (3,)),
+    LossCase("QuantileLoss", nn.QuantileLoss(0.9), (3,)),
+    LossCase("PoissonNLLLoss", nn.PoissonNLLLoss(), (3,)),
     LossCase("BCELoss", nn.BCELoss(), (2,)),
     LossCase("BCEWithLogitsLoss", nn.BCEWithLogitsLoss(), (2,)),
+    LossCase("BCEWithLogitsLoss, pos_weight", nn.BCEWithLogitsLoss((2.0, 0.5, 1.0, 3.0)), (4,)),
+    LossCase("HingeLoss", nn.HingeLoss(), (2,)),
     LossCase("CrossEntropyLoss", nn.CrossEntropyLoss(), (4,)),
+    LossCase("CrossEntropyLoss, weights", nn.CrossEntropyLoss(0.1, (1.0, 0.5, 2.0, 1.5)), (4,)),
 )
 
 OPTIMIZERS = (

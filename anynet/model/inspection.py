@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
-from operator import getitem
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from anynet.backends.base import Array, Backend, Step
 from anynet.model.base import BaseModel
 from anynet.model.data_validation import check_inputs, check_samples
 from anynet.nn import Context, Layer, Layout, Loss
-from anynet.nn.containers import leaves
+from anynet.nn.containers import children, in_parallel, through
 from anynet.nn.layer import Namespace
 from anynet.training.batches import EVALUATION_BATCH, chunks
 from anynet.training.state import State
@@ -31,7 +29,7 @@ def activations(model: BaseModel, x: Any) -> dict[str, Any]:
         for name, output in _read(model.backend, step, state, chunk.arrays).items():
             pieces.setdefault(name, []).append(output.reshape(chunk.steps * chunk.batch_size, *output.shape[2:]))
     # JAX sorts dicts by key, so restore the order of the layers.
-    return {name: np.concatenate(pieces[name]) for name in (".".join(path) for path, _ in leaves(model.network))}
+    return {name: np.concatenate(pieces[name]) for name in map(".".join, _shown(model.network))}
 
 
 def gradients(model: BaseModel, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
@@ -48,17 +46,33 @@ def gradients(model: BaseModel, x: Any, y: Any, sample_weight: Any = None) -> di
 
 def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     """The step that gives the output of every layer; a batch is (x,)."""
-    floats = as_floats(backend, network)
+    floats, shown = as_floats(backend, network), {*_shown(network)}
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
-        p = layout.unpack(xp, state.parameters, state.buffers)
-        x, outputs = floats(xp, batch[0]), {}
-        for path, layer in leaves(network):
-            x, _ = layer.forward(xp, reduce(getitem, path, p), x, Context())
-            outputs[".".join(path)] = x
+        outputs: dict[str, Array] = {}
+
+        def apply(path: tuple[str, ...], p: Any, layer: Layer, x: Array) -> Array:
+            if children(layer):
+                y = through(layer, xp, x, lambda name, inner, x: apply((*path, name), p[name], inner, x))
+            else:
+                y, _ = layer.forward(xp, p, x, Context())
+            if path in shown:
+                outputs[".".join(path)] = y
+            return y
+
+        apply((), layout.unpack(xp, state.parameters, state.buffers), network, floats(xp, batch[0]))
         return state, outputs
 
     return step
+
+
+def _shown(layer: Layer, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of all layers; of the containers, those alone whose output is not that of their last layer."""
+    inside = children(layer)
+    for name, inner in inside:
+        yield from _shown(inner, (*path, name))
+    if not inside or in_parallel(layer):
+        yield path
 
 
 def gradient_step(backend: Backend, network: Layer, loss: Loss, layout: Layout, seed: int) -> Step:

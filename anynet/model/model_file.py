@@ -50,6 +50,9 @@ def describe(part: Any) -> Any:
     >>> describe(nn.LeakyReLU(0.1))
     {'is': 'LeakyReLU', 'negative_slope': 0.1}
     """
+    if isinstance(part, nn.Lambda):
+        instead = "write a class derived from anynet.nn.Layer, with the function as its forward"
+        raise UsageError(f"{part!r} cannot be written to a file, which holds no code: {instead}")
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
         name = type(part).__name__
         if any(name == cls.__name__ and type(part) is not cls for cls in _KNOWN):
@@ -84,7 +87,7 @@ def build(description: Any, known: Iterable[type] = ()) -> Any:
         raise ModelFileError(
             unknown("layer, loss, optimizer or metric", name, classes) + "; give your own as known=[...]"
         )
-    return classes[name](*fields["layers"]) if name == "Sequential" else classes[name](**fields)
+    return classes[name](*fields["layers"]) if name in ("Sequential", "Concat") else classes[name](**fields)
 
 
 def write(path: Path, arrays: Mapping[str, Any], description: dict[str, Any]) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 from anynet.errors import shown
 from anynet.model.base import BaseModel
 from anynet.model.host_state import slot_shapes
-from anynet.nn import Layer, Layout, Sequential
+from anynet.nn import Concat, Layer, Layout, Sequential
 from anynet.nn.checks import check_shape
-from anynet.nn.containers import children, leaves
+from anynet.nn.containers import children, in_parallel, leaves
 from anynet.nn.layer import Shape
 
 HEADINGS = ("name", "layer", "output", "parameters", "trainable")
@@ -97,8 +97,8 @@ def brief(part: Any) -> str:
     >>> brief(Linear(8, bias=GlorotUniform())), brief(SGD(0.1, 0.9))
     ('Linear(8, bias=GlorotUniform())', 'SGD(0.1, 0.9)')
     """
-    if isinstance(part, Sequential):
-        return f"Sequential({len(part)} layers)"
+    if isinstance(part, (Sequential, Concat)):
+        return f"{type(part).__name__}({len(part)} layers)"
     given: list[str] = []
     for place, field in enumerate(fields(part) if is_dataclass(part) else ()):
         value = getattr(part, field.name)
@@ -124,7 +124,7 @@ def _rows(layer: Layer, shape: Shape | None, path: str = "") -> Iterator[Row]:
         row = _row(path + name, inner, shape)
         yield row
         yield from _rows(inner, shape, f"{row.name}.")
-        shape = row.output
+        shape = shape if in_parallel(layer) else row.output
 
 
 def _row(name: str, layer: Layer, shape: Shape | None) -> Row:

@@ -3,14 +3,16 @@
 Nothing here imports an array library; each function gets the namespace `xp`, with which it computes.
 """
 
-from anynet.nn.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from anynet.nn.activations import ELU, LeakyReLU, LogSoftmax, PReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.attention import MultiHeadAttention, TransformerBlock
 from anynet.nn.averaging import EMA
+from anynet.nn.branches import Concat, Residual
 from anynet.nn.containers import Frozen, Sequential
 from anynet.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from anynet.nn.dropout import Dropout
 from anynet.nn.embedding import Embedding, LearnedPositions, SinusoidalPositions
+from anynet.nn.gelu import GELU
 from anynet.nn.initializers import (
     GlorotNormal,
     GlorotUniform,
@@ -28,12 +30,13 @@ from anynet.nn.initializers import (
 from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
-from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, Loss, MSELoss
+from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, HingeLoss, Loss, MSELoss
 from anynet.nn.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
-from anynet.nn.preprocessing import Flatten, Rescale
+from anynet.nn.preprocessing import Flatten, Lambda, Rescale, Reshape
 from anynet.nn.recurrent import GRU, LSTM
+from anynet.nn.regression_losses import HuberLoss, L1Loss, PoissonNLLLoss, QuantileLoss
 from anynet.nn.schedules import (
     CosineDecay,
     CosineRestarts,
@@ -52,7 +55,14 @@ LAYERS = (
     Sigmoid,
     Tanh,
     Softmax,
+    LogSoftmax,
+    ELU,
+    GELU,
+    SiLU,
+    Softplus,
+    PReLU,
     Flatten,
+    Reshape,
     Rescale,
     Dropout,
     BatchNorm,
@@ -76,9 +86,22 @@ LAYERS = (
     GRU,
     LSTM,
     Sequential,
+    Residual,
+    Concat,
     Frozen,
 )
-LOSSES = (MSELoss, HalfMSELoss, BCELoss, BCEWithLogitsLoss, CrossEntropyLoss)
+LOSSES = (
+    MSELoss,
+    HalfMSELoss,
+    L1Loss,
+    HuberLoss,
+    QuantileLoss,
+    PoissonNLLLoss,
+    BCELoss,
+    BCEWithLogitsLoss,
+    HingeLoss,
+    CrossEntropyLoss,
+)
 INITIALIZERS = (
     HeNormal,
     HeUniform,
@@ -97,7 +120,9 @@ OPTIMIZERS = (SGD, Adam, AdamW, NAdam, RMSprop, Adagrad, Lion, EMA)
 SCHEDULES = (LinearDecay, StepDecay, ExponentialDecay, CosineDecay, CosineRestarts, OneCycle, Warmup, Chain)
 
 __all__ = [
+    "ELU",
     "EMA",
+    "GELU",
     "GRU",
     "LSTM",
     "SGD",
@@ -110,6 +135,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "BatchNorm",
     "Chain",
+    "Concat",
     "Context",
     "Conv1d",
     "Conv2d",
@@ -129,6 +155,10 @@ __all__ = [
     "HalfMSELoss",
     "HeNormal",
     "HeUniform",
+    "HingeLoss",
+    "HuberLoss",
+    "L1Loss",
+    "Lambda",
     "Layer",
     "LayerNorm",
     "Layout",
@@ -139,6 +169,7 @@ __all__ = [
     "Linear",
     "LinearDecay",
     "Lion",
+    "LogSoftmax",
     "Loss",
     "MSELoss",
     "MaxPool1d",
@@ -150,16 +181,23 @@ __all__ = [
     "Ones",
     "Optimizer",
     "Orthogonal",
+    "PReLU",
     "Parameter",
+    "PoissonNLLLoss",
+    "QuantileLoss",
     "RMSNorm",
     "RMSprop",
     "ReLU",
     "Rescale",
+    "Reshape",
+    "Residual",
     "Schedule",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "SinusoidalPositions",
     "Softmax",
+    "Softplus",
     "StepDecay",
     "Tanh",
     "TransformerBlock",

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from anynet.errors import ShapeError
-from anynet.nn.checks import check_number
-from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape, Specs
+from anynet.nn.checks import check_flag, check_number
+from anynet.nn.initializers import Values
+from anynet.nn.layer import Array, Context, Layer, Namespace, Parameter, Parameters, Shape, Specs
 
 
 def sigmoid(xp: Namespace, x: Array) -> Array:
@@ -31,6 +32,17 @@ def softmax(xp: Namespace, x: Array) -> Array:
     y = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
     y /= xp.sum(y, axis=-1, keepdims=True)
     return y
+
+
+def log_softmax(xp: Namespace, x: Array) -> Array:
+    """The logarithm of `softmax`."""
+    shifted = x - xp.max(x, axis=-1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
+def softplus(xp: Namespace, x: Array) -> Array:
+    """log(1 + exp(x)), which never overflows because it only computes exp(-|x|)."""
+    return xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 @dataclass(frozen=True)
@@ -140,9 +152,7 @@ class Softmax(Layer):
     """
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
-        if not shape:
-            raise ShapeError("Softmax needs samples with at least one axis, but each sample is a single number")
-        return {}, shape
+        return {}, _with_axis(self, shape)
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         y = softmax(xp, x)
@@ -154,3 +164,113 @@ class Softmax(Layer):
         dy -= xp.sum(dy * saved, axis=-1, keepdims=True)
         dy *= saved
         return dy, {}
+
+
+@dataclass(frozen=True)
+class LogSoftmax(Layer):
+    """y = x - log(sum of exp(x)) over the last axis: the logarithm of `Softmax`, finite where that is 0.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> LogSoftmax().forward(np, {}, np.asarray([[1e4, 0.0]]), Context())[0]
+    array([[     0., -10000.]])
+    """
+
+    trainable = False
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        return {}, _with_axis(self, shape)
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Array:
+        return log_softmax(xp, x)
+
+
+@dataclass(frozen=True)
+class ELU(Layer):
+    """y = x where x > 0, else `alpha` * (exp(x) - 1) (Clevert et al. 2016).
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> ELU().forward(np, {}, np.asarray([-1e4, 2.0]), Context())[0]
+    array([-1.,  2.])
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self, "alpha", "a finite number", lambda alpha: True)
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Array:
+        return xp.where(x > 0, x, self.alpha * xp.expm1(xp.where(x > 0, 0.0, x)))
+
+
+@dataclass(frozen=True)
+class SiLU(Layer):
+    """y = x * sigmoid(x), also called Swish (Ramachandran et al. 2017).
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> SiLU().forward(np, {}, np.asarray([-1e4, 0.0, 1e4]), Context())[0]
+    array([   -0.,     0., 10000.])
+    """
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Array:
+        return x * sigmoid(xp, x)
+
+
+@dataclass(frozen=True)
+class Softplus(Layer):
+    """y = log(1 + exp(beta * x)) / beta, a smooth ReLU (Dugas et al. 2001).
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> Softplus().forward(np, {}, np.asarray([-1e4, 0.0]), Context())[0].round(4)
+    array([0.    , 0.6931])
+    """
+
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self, "beta", "above 0 and finite", lambda beta: beta > 0)
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Array:
+        return softplus(xp, self.beta * x) / self.beta
+
+
+@dataclass(frozen=True)
+class PReLU(Layer):
+    """y = x where x > 0, else `weight` * x, with a slope that is learned, without weight decay (He et al. 2015).
+
+    Parameters
+    ----------
+    per_channel : bool
+        Whether each index of the last axis has a slope of its own, instead of one for all.
+    init : float
+        What each slope starts from.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> PReLU().forward(np, {"weight": np.asarray([0.25])}, np.asarray([-1.0, 2.0]), Context())[0]
+    array([-0.25,  2.  ])
+    """
+
+    per_channel: bool = False
+    init: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_flag(self, "per_channel")
+        check_number(self, "init", "a finite number", lambda init: True)
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        count = _with_axis(self, shape)[-1] if self.per_channel else 1
+        return {"weight": Parameter((count,), Values((self.init,) * count), decay=False)}, shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Array:
+        return xp.where(x > 0, x, p["weight"] * x)
+
+
+def _with_axis(layer: object, shape: Shape) -> Shape:
+    if not shape:
+        name = type(layer).__name__
+        raise ShapeError(f"{name} needs samples with at least one axis, but each sample is a single number")
+    return shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
@@ -21,8 +21,70 @@ from anynet.nn.layer import (
 )
 
 
+class Container(Layer):
+    """A layer made of layers, each of which has its parameters under its name.
+
+    Attributes
+    ----------
+    named : tuple of (str, Layer)
+    in_parallel : bool
+        Whether all of them are given the container's input, instead of what the one before gives.
+    """
+
+    named: tuple[tuple[str, Layer], ...]
+    in_parallel = False
+
+    @property
+    def trainable(self) -> bool:
+        return any(layer.trainable for _, layer in self.named)
+
+    @cached_property
+    def stochastic(self) -> bool:
+        return any(layer.stochastic for _, layer in self.named)
+
+    @cached_property
+    def updates_buffers(self) -> bool:
+        return any(layer.updates_buffers for _, layer in self.named)
+
+    def joined(self, xp: Namespace, x: Array, outputs: list[Array]) -> Array:
+        """The output for x, of those of the layers."""
+        return outputs[-1] if outputs else x
+
+    def update_buffers(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
+        return {
+            name: layer.update_buffers(xp, p[name], kept)
+            for (name, layer), kept in zip(self.named, saved, strict=True)
+            if layer.updates_buffers
+        }
+
+
 @dataclass(frozen=True, init=False)
-class Sequential(Layer):
+class Layers(Container):
+    """A container that takes its layers one by one, and names them by position."""
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        kind = type(self).__name__
+        if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
+            raise UsageError(f"{kind} takes its layers one by one: {kind}(*layers), not {kind}(layers)")
+        for position, layer in enumerate(layers):
+            check_layer(layer, f"layer {position} of {kind}")
+        object.__setattr__(self, "layers", layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @cached_property
+    def named(self) -> tuple[tuple[str, Layer], ...]:  # type: ignore[override]
+        return tuple((str(i), layer) for i, layer in enumerate(self.layers))
+
+
+@dataclass(frozen=True, init=False)
+class Sequential(Layers):
     """One layer after the other; forward is a loop, backward the reversed loop.
 
     Parameters are named by position, as in PyTorch: ``0.weight``, ``2.bias``. Input sizes are inferred. It has a
@@ -44,21 +106,6 @@ class Sequential(Layer):
     (3, 1, True)
     """
 
-    layers: tuple[Layer, ...]
-
-    def __init__(self, *layers: Layer) -> None:
-        if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
-            raise UsageError("Sequential takes its layers one by one: Sequential(*layers), not Sequential(layers)")
-        for position, layer in enumerate(layers):
-            check_layer(layer, f"layer {position} of Sequential")
-        object.__setattr__(self, "layers", layers)
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self.layers)
-
     @overload
     def __getitem__(self, index: int) -> Layer: ...
 
@@ -69,17 +116,9 @@ class Sequential(Layer):
         return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     @cached_property
-    def _named(self) -> tuple[tuple[str, Layer], ...]:
-        return tuple((str(i), layer) for i, layer in enumerate(self.layers))
-
-    @cached_property
     def _first_trainable(self) -> int:
         trainable = (i for i, layer in enumerate(self.layers) if layer.trainable)
         return next(trainable, len(self.layers))
-
-    @property
-    def trainable(self) -> bool:
-        return self._first_trainable < len(self.layers)
 
     @property
     def accepts_uint8(self) -> bool:
@@ -89,26 +128,15 @@ class Sequential(Layer):
     def indices(self) -> int | None:
         return self.layers[0].indices if self.layers else None
 
-    @cached_property
-    def stochastic(self) -> bool:
-        return any(layer.stochastic for layer in self.layers)
-
-    @cached_property
-    def updates_buffers(self) -> bool:
-        return any(layer.updates_buffers for layer in self.layers)
-
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
         specs: dict[str, Specs] = {}
-        for name, layer in self._named:
-            try:
-                specs[name], shape = layer.parameters(shape)
-            except ShapeError as error:
-                raise ShapeError(f"layer {name} ({type(layer).__name__}): {error}") from error
+        for name, layer in self.named:
+            specs[name], shape = specs_at(name, layer, shape)
         return specs, shape
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
         saved = []
-        for place, (name, layer) in enumerate(self._named):
+        for place, (name, layer) in enumerate(self.named):
             of_layer = ctx.at(place) if layer.stochastic else ctx
             x, kept = layer.forward(xp, p[name], x, of_layer)
             saved.append(kept)
@@ -121,16 +149,9 @@ class Sequential(Layer):
         dx: Array | None = dy
         first = 0 if need_dx else self._first_trainable
         for i in reversed(range(first, len(self.layers))):
-            name, layer = self._named[i]
+            name, layer = self.named[i]
             dx, gradients[name] = layer.backward(xp, p[name], saved[i], dx, need_dx or i > first)
         return dx if need_dx else None, gradients
-
-    def update_buffers(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
-        return {
-            name: layer.update_buffers(xp, p[name], kept)
-            for (name, layer), kept in zip(self._named, saved, strict=True)
-            if layer.updates_buffers
-        }
 
 
 @dataclass(frozen=True)
@@ -204,7 +225,32 @@ def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
     """
     if isinstance(layer, Frozen):
         return tuple((name, Frozen(inner)) for name, inner in children(layer.layer))
-    return layer._named if isinstance(layer, Sequential) else ()
+    return layer.named if isinstance(layer, Container) else ()
+
+
+def in_parallel(layer: Layer) -> bool:
+    """Whether the layers of a container are all given the container's input."""
+    return in_parallel(layer.layer) if isinstance(layer, Frozen) else getattr(layer, "in_parallel", False)
+
+
+def through(layer: Layer, xp: Namespace, x: Array, apply: Callable[[str, Layer, Array], Array]) -> Array:
+    """The output of a container for x, each of whose layers is applied by ``apply(name, layer, x)``."""
+    inside, given, outputs = children(layer), x, []
+    for name, inner in inside:
+        outputs.append(apply(name, inner, given))
+        given = x if in_parallel(layer) else outputs[-1]
+    while isinstance(layer, Frozen):
+        layer = layer.layer
+    return layer.joined(xp, x, outputs)  # type: ignore[attr-defined]
+
+
+def specs_at(name: str, layer: Layer, shape: Shape) -> tuple[Specs, Shape]:
+    """The parameters of one of a container's layers, and the shape of its output; an error says which layer it is."""
+    try:
+        return layer.parameters(shape)
+    except ShapeError as error:
+        place = f"layer {name}" if name.isdigit() else f"the {name}"
+        raise ShapeError(f"{place} ({type(layer).__name__}): {error}") from error
 
 
 def leaves(layer: Layer, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Layer]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from anynet.autodiff.reverse import Halves, differentiated, gradients, recorded
+from anynet.errors import UsageError, shown
 from anynet.tracing import Namespace, Program, evaluate
 from anynet.tracing.program import needed_for
 from anynet.tracing.stand_ins import Array, default_dtypes
@@ -96,6 +97,15 @@ def value_of(loss: Any, xp: Any, prediction: Any, target: Any, weight: Any) -> A
     return result[0] if isinstance(result, tuple) else result
 
 
+def output_shape(function: Callable[..., Any], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of ``function(xp, x)`` for x of this shape, without computing it."""
+    outside = Namespace(None)
+    found = recorded(function, None, [outside.zeros(shape)])[2]
+    if not isinstance(found, Array):
+        raise UsageError(f"expected a function that returns an array, but it returned {shown(found)}")
+    return tuple(found.shape)
+
+
 def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, ctx: Any) -> Derived:
     """The derivation of a layer for such inputs, made once."""
     arrays = leaves(inputs)
@@ -119,8 +129,9 @@ def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, c
         known = _derive(layer, formula, xp, inputs, ctx)
         # What is captured may belong to one call alone, such as a tracer of JAX.
         if not any(x.op == "captured" for half in known.halves for x in half.values):
-            if len(_derived) >= MOST_KEPT:
-                _derived.pop(next(iter(_derived)), None)
+            # A list, for other threads may change the dict meanwhile.
+            for oldest in list(_derived)[: max(len(_derived) + 1 - MOST_KEPT, 0)]:
+                _derived.pop(oldest, None)
             _derived[key] = known
     return known
 

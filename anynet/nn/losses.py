@@ -16,8 +16,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-from anynet.nn.activations import sigmoid, softmax
+from anynet.errors import ShapeError, UsageError, shown
+from anynet.nn.activations import log_softmax, sigmoid, softmax, softplus
 from anynet.nn.checks import check_number
+from anynet.nn.initializers import Values
 from anynet.nn.layer import Array, Namespace, device_of
 
 TargetKind: TypeAlias = Literal["class", "probability", "value"]
@@ -33,6 +35,11 @@ class Loss(Protocol):
     def target_kind(self) -> str: ...
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> Any: ...
+
+
+def mean(xp: Namespace, losses: Array, weight: Array) -> Array:
+    """The mean over samples and outputs of losses in the shape of the prediction."""
+    return xp.sum(losses * (_per_sample(xp, weight, losses) / _outputs(losses)))
 
 
 def _per_sample(xp: Namespace, weight: Array, prediction: Array) -> Array:
@@ -120,19 +127,52 @@ class BCELoss:
 class BCEWithLogitsLoss:
     """Binary cross-entropy from logits z: the mean of max(z, 0) - z t + log(1 + exp(-|z|)), exact for any z.
 
+    Parameters
+    ----------
+    pos_weight : float or sequence of float
+        Multiplies the loss of targets of 1: one number, or one for each output.
+
     >>> import numpy as np
     >>> value, gradient = BCEWithLogitsLoss()(np, np.asarray([[1e4]]), np.asarray([[0.0]]), np.asarray([1.0]))
     >>> float(value), gradient
     (10000.0, array([[1.]]))
     """
 
+    pos_weight: Any = 1.0
     target_kind = "probability"
 
-    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
-        return binary_cross_entropy_with_logits(xp, prediction, target, weight)
+    def __post_init__(self) -> None:
+        _check_weights(self, "pos_weight")
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> Any:
+        if self.pos_weight == 1.0:
+            return binary_cross_entropy_with_logits(xp, prediction, target, weight)
+        yes = _weights(self, "pos_weight", xp, prediction) * target
+        return mean(xp, yes * softplus(xp, -prediction) + (1.0 - target) * softplus(xp, prediction), weight)
 
     def probabilities(self, xp: Namespace, prediction: Array) -> Array:
         return sigmoid(xp, prediction)
+
+    def classify(self, xp: Namespace, prediction: Array) -> Array:
+        return xp.astype(prediction >= 0, xp.int32)
+
+
+@dataclass(frozen=True)
+class HingeLoss:
+    """The mean of max(0, 1 - s z), where s is 1 for a target of 1 and -1 for one of 0, as in Keras.
+
+    A prediction z of 0 or more means class 1, as the decision function of a support vector machine; it has no
+    probabilities. (In scikit-learn the targets themselves are -1 and 1.)
+
+    >>> import numpy as np
+    >>> float(HingeLoss()(np, np.asarray([[0.5], [-2.0]]), np.asarray([[1.0], [0.0]]), np.asarray([0.5, 0.5])))
+    0.25
+    """
+
+    target_kind = "probability"
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> Array:
+        return mean(xp, xp.maximum(1.0 - (2.0 * target - 1.0) * prediction, 0.0), weight)
 
     def classify(self, xp: Namespace, prediction: Array) -> Array:
         return xp.astype(prediction >= 0, xp.int32)
@@ -145,6 +185,15 @@ class CrossEntropyLoss:
     `prediction` has shape (batch, classes), `target` holds integers of shape (batch,). The gradient is
     softmax(z), minus 1 at the target.
 
+    Parameters
+    ----------
+    label_smoothing : float
+        So much of the target's probability is spread evenly over all classes (Szegedy et al. 2016).
+    class_weights : sequence of float, optional
+        One for each class; they multiply the logarithms of the probabilities, as in PyTorch. But the sum is divided by
+        the number of samples, where PyTorch divides by the sum of their weights. Weights whose mean over all samples is
+        1 make these the same on average, and keep the loss, and so the learning rate, at the usual size.
+
     >>> import numpy as np
     >>> logits = np.asarray([[1e4, 0.0], [0.0, 0.0]])
     >>> value, gradient = CrossEntropyLoss()(np, logits, np.asarray([0, 1]), np.asarray([0.5, 0.5]))
@@ -153,10 +202,25 @@ class CrossEntropyLoss:
            [ 0.25, -0.25]]))
     """
 
+    label_smoothing: float = 0.0
+    class_weights: Any = None
     target_kind = "class"
 
-    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> tuple[Array, Array]:
-        return cross_entropy(xp, prediction, target, weight)
+    def __post_init__(self) -> None:
+        check_number(self, "label_smoothing", "from 0 to 1", lambda smoothing: 0 <= smoothing <= 1)
+        if self.class_weights is not None:
+            _check_weights(self, "class_weights")
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> Any:
+        if self.label_smoothing == 0 and self.class_weights is None:
+            return cross_entropy(xp, prediction, target, weight)
+        share = (1.0 - self.label_smoothing) * xp.astype(_chosen(xp, prediction, target), prediction.dtype)
+        share = share + self.label_smoothing / prediction.shape[-1]
+        if self.class_weights is not None:
+            share = share * _weights(self, "class_weights", xp, prediction)
+        # The logarithm may be -inf where the share is 0.
+        logs = xp.where(share > 0, log_softmax(xp, prediction), 0.0)
+        return -xp.sum(weight[:, None] * share * logs)
 
     def probabilities(self, xp: Namespace, prediction: Array) -> Array:
         return softmax(xp, prediction)
@@ -178,8 +242,7 @@ def cross_entropy(
     xp: Namespace, prediction: Array, target: Array, weight: Array, largest: float = math.inf
 ) -> tuple[Array, Array]:
     """Value and gradient of `CrossEntropyLoss`; in the value, the loss of each sample is at most `largest`."""
-    classes = xp.arange(prediction.shape[-1], dtype=target.dtype, device=device_of(target))
-    chosen = target[:, None] == classes
+    chosen = _chosen(xp, prediction, target)
     share = weight[:, None]
     shifted = prediction - xp.max(prediction, axis=-1, keepdims=True)
     gradient = xp.exp(shifted)
@@ -189,6 +252,29 @@ def cross_entropy(
     gradient *= share / total
     gradient -= xp.astype(chosen, share.dtype) * share
     return value, gradient
+
+
+def _chosen(xp: Namespace, prediction: Array, target: Array) -> Array:
+    """Which class is the target, for each sample."""
+    return target[:, None] == xp.arange(prediction.shape[-1], dtype=target.dtype, device=device_of(target))
+
+
+def _check_weights(loss: object, name: str) -> None:
+    """Make a field of a frozen dataclass a number, or a tuple of numbers, of 0 or more."""
+    given = Values(getattr(loss, name)).values
+    for number in given if isinstance(given, tuple) else (given,):
+        if isinstance(number, tuple) or number < 0:
+            raise UsageError(f"{type(loss).__name__}: {name} must hold numbers of 0 or more, but is {shown(given)}")
+    object.__setattr__(loss, name, given)
+
+
+def _weights(loss: object, name: str, xp: Namespace, prediction: Array) -> Array:
+    """The numbers of a field, which must be one for each output if they are more than one."""
+    given, outputs = getattr(loss, name), prediction.shape[-1]
+    if isinstance(given, tuple) and len(given) != outputs:
+        needs = f"{type(loss).__name__} needs as many {name} as the network has outputs"
+        raise ShapeError(f"{needs}, {outputs}, but has {len(given)}")
+    return xp.asarray(given, dtype=prediction.dtype, device=device_of(prediction))
 
 
 def _at_most(xp: Namespace, losses: Array, largest: float) -> Array:

@@ -1,12 +1,15 @@
-"""Layers between raw data and the first Linear: scaling and flattening."""
+"""Layers between raw data and the first Linear: scaling, new shapes, and any function."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from anynet.errors import ShapeError
+from anynet.errors import ShapeError, UsageError, shown
+from anynet.nn import derived
+from anynet.nn.checks import check_shape
 from anynet.nn.initializers import Values
 from anynet.nn.layer import Array, Context, Layer, Namespace, Parameter, Parameters, Shape, Specs
 
@@ -86,3 +89,57 @@ class Flatten(Layer):
         self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
     ) -> tuple[Array | None, Parameters]:
         return xp.reshape(dy, saved), {}
+
+
+@dataclass(frozen=True)
+class Reshape(Layer):
+    """Each sample in another shape: x of shape (batch, ...) becomes y of shape (batch, *shape).
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> Reshape((3, 2)).forward(np, {}, np.zeros((5, 6)), Context())[0].shape
+    (5, 3, 2)
+    """
+
+    trainable = False
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", check_shape(self.shape))
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        if math.prod(shape) != math.prod(self.shape):
+            raise ShapeError(f"Reshape cannot make samples of shape {self.shape} of samples of shape {shape}")
+        return {}, self.shape
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Array:
+        return xp.reshape(x, (x.shape[0], *self.shape))
+
+
+@dataclass(frozen=True)
+class Lambda(Layer):
+    """y = function(xp, x), where xp has the functions of the Array API; the gradient is derived.
+
+    Files hold no code, so a model with this layer cannot be saved: for that, write a class derived from Layer.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context
+    >>> Lambda(lambda xp, x: xp.sin(x)).forward(np, {}, np.zeros((1, 2)), Context())[0]
+    array([[0., 0.]])
+    """
+
+    trainable = False
+    function: Callable[[Namespace, Array], Array]
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise UsageError(f"Lambda takes a function, called as function(xp, x), but got {shown(self.function)}")
+
+    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
+        found = derived.output_shape(self.function, (2, *shape))
+        if found[:1] != (2,):
+            raise ShapeError(f"the function of Lambda makes {found} of x of shape {(2, *shape)}: keep the batch axis")
+        return {}, found[1:]
+
+    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Array:
+        return self.function(xp, x)

@@ -13,6 +13,7 @@ from anynet.model import Model
 from anynet.nn import (
     SGD,
     BatchNorm,
+    Concat,
     CrossEntropyLoss,
     Dropout,
     Flatten,
@@ -22,6 +23,7 @@ from anynet.nn import (
     MSELoss,
     ReLU,
     Rescale,
+    Residual,
     Sequential,
     Tanh,
 )
@@ -63,6 +65,18 @@ class TestActivations:
     def test_the_tenth_layer_comes_after_the_ninth(self, backend_name: str) -> None:
         deep = model(backend_name, network=Sequential(*[ReLU()] * 11))
         assert list(deep.activations(IMAGES)) == [str(position) for position in range(11)]
+
+    def test_branches_are_all_given_the_same_and_what_is_made_of_them_comes_after_them(self, backend_name: str) -> None:
+        network = Sequential(Flatten(), Residual(Linear(6)), Concat(Tanh(), Frozen(Residual(Linear(2), Linear(2)))))
+        built = model(backend_name, network=Sequential(network, Linear(3))).build((2, 3))
+        found, weights = built.activations(IMAGES / 255), built.parameters
+        inside = ["0.0", "0.1.layer", "0.1", "0.2.0", "0.2.1.layer", "0.2.1.shortcut", "0.2.1", "0.2", "1"]
+        assert list(found) == inside
+        np.testing.assert_allclose(found["0.1"], found["0.0"] + found["0.1.layer"])
+        of_shortcut = found["0.1"] @ weights["0.2.1.shortcut.weight"] + weights["0.2.1.shortcut.bias"]
+        np.testing.assert_allclose(found["0.2.1"], of_shortcut + found["0.2.1.layer"])
+        np.testing.assert_allclose(found["0.2"], np.concatenate([np.tanh(found["0.1"]), found["0.2.1"]], axis=1))
+        np.testing.assert_allclose(found["1"], built.predict(IMAGES / 255))
 
     def test_a_network_of_one_layer_has_one_without_a_name(self) -> None:
         alone = model(network=Linear(3))

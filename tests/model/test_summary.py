@@ -12,7 +12,20 @@ import pytest
 from anynet.checks import cases
 from anynet.errors import ShapeError
 from anynet.model import Model
-from anynet.nn import SGD, Adam, BatchNorm, CrossEntropyLoss, Flatten, Frozen, Linear, ReLU, Rescale, Sequential
+from anynet.nn import (
+    SGD,
+    Adam,
+    BatchNorm,
+    Concat,
+    CrossEntropyLoss,
+    Flatten,
+    Frozen,
+    Linear,
+    ReLU,
+    Rescale,
+    Residual,
+    Sequential,
+)
 
 NETWORK = Sequential(
     Rescale(1 / 255), Flatten(), Sequential(Linear(8), ReLU()), Frozen(Sequential(Linear(4), BatchNorm())), Linear(2)
@@ -39,6 +52,21 @@ def test_every_layer_has_a_row_and_those_inside_another_follow_it() -> None:
     ]
     assert [row.parameters for row in rows] == [1, 0, 56, 56, 0, 52, 36, 16, 10, 119]
     assert [row.trainable for row in rows] == [0, 0, 56, 56, 0, 0, 0, 0, 10, 66]
+
+
+def test_branches_are_all_of_the_shape_that_their_container_is_given() -> None:
+    network = Sequential(Concat(Linear(2), Frozen(Residual(Linear(4), Linear(4)))), Residual(Sequential()), ReLU())
+    assert [(row.name, row.layer, row.output) for row in model(network).summary((3,)).rows] == [
+        ("0", "Concat(2 layers)", (6,)),
+        ("0.0", "Linear(2)", (2,)),
+        ("0.1", "Frozen(Residual(Linear(4), Linear(4)))", (4,)),
+        ("0.1.layer", "Frozen(Linear(4))", (4,)),
+        ("0.1.shortcut", "Frozen(Linear(4))", (4,)),
+        ("1", "Residual(Sequential(0 layers))", (6,)),
+        ("1.layer", "Sequential(0 layers)", (6,)),
+        ("2", "ReLU()", (6,)),
+        ("total", "", (6,)),
+    ]
 
 
 @pytest.mark.parametrize("case", cases.LAYERS, ids=lambda case: case.name)

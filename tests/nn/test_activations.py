@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import anynet
 from anynet import nn
 from anynet.errors import UsageError
 from anynet.nn import Context
+from anynet.nn.gelu import erf
 
 # The layer, x, y, and dx for a dy of 1 everywhere.
 SIGMOID = 1 / (1 + math.exp(-1.0))
+CDF = (1 + math.erf(math.sqrt(0.5))) / 2
 BY_HAND = [
     (nn.ReLU(), [-2.0, 0.0, 3.0], [0.0, 0.0, 3.0], [0.0, 0.0, 1.0]),
     (nn.LeakyReLU(), [-2.0, 0.0, 3.0], [-0.02, 0.0, 3.0], [0.01, 0.01, 1.0]),
@@ -26,6 +29,10 @@ BY_HAND = [
         [1 - SIGMOID, 0.5, SIGMOID],
         [SIGMOID * (1 - SIGMOID), 0.25, SIGMOID * (1 - SIGMOID)],
     ),
+    (nn.ELU(2.0), [-1.0, 0.0, 3.0], [2 * math.expm1(-1), 0.0, 3.0], [2 * math.exp(-1), 2.0, 1.0]),
+    (nn.SiLU(), [0.0, 1.0, -1e4], [0.0, SIGMOID, 0.0], [0.5, SIGMOID + SIGMOID * (1 - SIGMOID), 0.0]),
+    (nn.Softplus(0.5), [-1e4, 0.0, 1e4], [0.0, 2 * math.log(2), 1e4], [0.0, 0.5, 1.0]),
+    (nn.GELU(), [-1e4, 0.0, 1.0], [0.0, 0.0, CDF], [0.0, 0.5, CDF + math.exp(-0.5) / math.sqrt(2 * math.pi)]),
     (
         nn.Tanh(),
         [-1.0, 0.0, 1.0],
@@ -74,3 +81,18 @@ def test_a_slope_is_a_number_from_0_on(slope: Any) -> None:
 def test_a_slope_may_be_0_or_above_1() -> None:
     for slope in (0, 0.5, 1, 2.5):
         assert nn.LeakyReLU(slope).negative_slope == slope
+
+
+def test_the_error_function_is_that_of_c(library: Any) -> None:
+    x = np.concatenate([np.linspace(-7, 7, 2001), [0.46875, -0.46875, 1e4, -1e4]])
+    expected = [*map(math.erf, np.asarray(x, library.dtype).tolist())]
+    found = library.call(lambda x: erf(library.xp, x), library.given(x))
+    library.assert_equal(found, np.asarray(expected), 1e-15 if library.dtype == "float64" else 4e-7)
+
+
+@pytest.mark.parametrize(("layer", "slopes"), [(nn.PReLU(), 1), (nn.PReLU(True, 0.5), 3)], ids=repr)
+def test_slopes_start_alike_and_are_trained_without_decay(layer: Any, slopes: int) -> None:
+    network = anynet.Model(layer, nn.MSELoss(), nn.SGD(0.0001, weight_decay=1000.0)).build((2, 3))
+    np.testing.assert_array_equal(network.parameters["weight"], np.full(slopes, layer.init))
+    network.fit(np.ones((2, 2, 3)), np.zeros((2, 2, 3)))
+    np.testing.assert_array_equal(network.parameters["weight"], np.full(slopes, layer.init))

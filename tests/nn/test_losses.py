@@ -11,7 +11,8 @@ import pytest
 import anynet
 from anynet import nn
 from anynet.checks import cases
-from anynet.errors import UsageError
+from anynet.errors import ShapeError, UsageError
+from anynet.nn.derived import value_and_gradient, value_of
 from anynet.nn.losses import binary_cross_entropy_with_logits, cross_entropy
 
 ROWS = 6
@@ -33,8 +34,10 @@ def draw(case: cases.LossCase, dtype: str = "float64") -> tuple[Any, Any, Any]:
 
 def test_value_and_gradient_are_those_of_numpy(library: Any, case: cases.LossCase, dtype: str) -> None:
     drawn = draw(case, dtype)
-    expected = case.loss(np, *drawn)
-    actual = library.call(lambda *batch: case.loss(library.xp, *batch), *(library.given(array) for array in drawn))
+    expected = value_and_gradient(case.loss, np, *drawn)
+    actual = library.call(
+        lambda *batch: value_and_gradient(case.loss, library.xp, *batch), *(library.given(array) for array in drawn)
+    )
     for found, wanted in zip(actual, expected, strict=True):
         library.assert_equal(found, wanted)
 
@@ -45,17 +48,19 @@ def test_gradient_agrees_with_differences(backend_name: str, case: cases.LossCas
 
 def test_weights_carry_the_mean(case: cases.LossCase) -> None:
     prediction, target, _ = draw(case)
-    even = case.loss(np, prediction, target, np.full(ROWS, 1 / ROWS))[0]
-    single = [case.loss(np, prediction[i : i + 1], target[i : i + 1], np.ones(1))[0] for i in range(ROWS)]
+    even = value_and_gradient(case.loss, np, prediction, target, np.full(ROWS, 1 / ROWS))[0]
+    single = [
+        value_and_gradient(case.loss, np, prediction[i : i + 1], target[i : i + 1], np.ones(1))[0] for i in range(ROWS)
+    ]
     np.testing.assert_allclose(even, np.mean(single), rtol=1e-13)
 
 
 def test_a_sample_of_weight_zero_counts_for_nothing(case: cases.LossCase) -> None:
     prediction, target, weight = draw(case)
     weight[2] = 0
-    value, gradient = case.loss(np, prediction, target, weight)
+    value, gradient = value_and_gradient(case.loss, np, prediction, target, weight)
     rest = np.arange(ROWS) != 2
-    expected = case.loss(np, prediction[rest], target[rest], weight[rest])
+    expected = value_and_gradient(case.loss, np, prediction[rest], target[rest], weight[rest])
     np.testing.assert_allclose(value, expected[0], rtol=1e-13)
     np.testing.assert_allclose(gradient[rest], expected[1], rtol=1e-13)
     assert not gradient[2].any()
@@ -63,7 +68,7 @@ def test_a_sample_of_weight_zero_counts_for_nothing(case: cases.LossCase) -> Non
 
 def test_a_batch_may_be_empty(library: Any, case: cases.LossCase) -> None:
     empty = [library.given(array[:0]) for array in draw(case, library.dtype)]
-    value, gradient = library.call(lambda *batch: case.loss(library.xp, *batch), *empty)
+    value, gradient = library.call(lambda *batch: value_and_gradient(case.loss, library.xp, *batch), *empty)
     assert value.shape == ()
     assert gradient.shape == (0, *case.shape)
 
@@ -74,28 +79,36 @@ def test_logits_of_any_size_give_finite_values_and_gradients(library: Any, name:
     logits = 1e4 * np.asarray([[1.0, -1.0, 0.0, 0.5], [-1.0, -1.0, -1.0, 1.0]])
     target = np.asarray([1, 3], dtype=np.int32) if name == "CrossEntropyLoss" else np.asarray([[0.0, 1, 0, 1]] * 2)
     batch = (library.given(logits), library.given(target), library.given(np.asarray([0.5, 0.5])))
-    for array in library.call(lambda *batch: case.loss(library.xp, *batch), *batch):
+    for array in library.call(lambda *batch: value_and_gradient(case.loss, library.xp, *batch), *batch):
         assert np.isfinite(library.backend.to_numpy(array)).all()
 
 
 def test_probabilities_of_exactly_zero_and_one_give_finite_values_and_gradients(library: Any) -> None:
     batch = [library.given(np.asarray(rows)) for rows in ([[0.0], [1.0]], [[1.0], [0.0]], [0.5, 0.5])]
-    value, gradient = library.call(lambda *batch: nn.BCELoss()(library.xp, *batch), *batch)
+    value, gradient = library.call(lambda *batch: value_and_gradient(nn.BCELoss(), library.xp, *batch), *batch)
     np.testing.assert_allclose(library.backend.to_numpy(value), -np.log(1e-15), rtol=1e-6)
     assert np.isfinite(library.backend.to_numpy(gradient)).all()
 
 
 def test_a_class_that_is_ruled_out_by_an_infinite_logit_does_not_spoil_the_loss() -> None:
-    value, gradient = nn.CrossEntropyLoss()(np, np.asarray([[0.0, -np.inf]]), np.asarray([0]), np.ones(1))
+    value, gradient = value_and_gradient(
+        nn.CrossEntropyLoss(), np, np.asarray([[0.0, -np.inf]]), np.asarray([0]), np.ones(1)
+    )
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
 
 
-TORCH_LOSSES = {
-    "MSELoss": "mse_loss",
-    "BCELoss": "binary_cross_entropy",
-    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
-    "CrossEntropyLoss": "cross_entropy",
+# The names of PyTorch's functions, and what they are told.
+TORCH_LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "MSELoss": ("mse_loss", {}),
+    "L1Loss": ("l1_loss", {}),
+    "HuberLoss": ("huber_loss", {"delta": 0.8}),
+    "PoissonNLLLoss": ("poisson_nll_loss", {}),
+    "BCELoss": ("binary_cross_entropy", {}),
+    "BCEWithLogitsLoss": ("binary_cross_entropy_with_logits", {}),
+    "BCEWithLogitsLoss, pos_weight": ("binary_cross_entropy_with_logits", {"pos_weight": [2.0, 0.5, 1.0, 3.0]}),
+    "CrossEntropyLoss": ("cross_entropy", {}),
+    "CrossEntropyLoss, weights": ("cross_entropy", {"label_smoothing": 0.1, "weight": [1.0, 0.5, 2.0, 1.5]}),
 }
 
 
@@ -107,11 +120,15 @@ def test_value_and_gradient_are_those_of_pytorch(name: str) -> None:
     case = next(case for case in cases.LOSSES if case.name == name)
     prediction, target, _ = draw(case)
     leaf = torch.asarray(prediction, requires_grad=True)
-    expected = getattr(torch.nn.functional, TORCH_LOSSES[name])(
-        leaf, torch.asarray(target.astype(np.int64) if target.dtype == np.int32 else target)
-    )
+    function, told = TORCH_LOSSES[name]
+    told = {
+        key: torch.asarray(value, dtype=leaf.dtype) if isinstance(value, list) else value for key, value in told.items()
+    }
+    given = torch.asarray(target.astype(np.int64) if target.dtype == np.int32 else target)
+    # Its mean would divide by the sum of the weights of the classes.
+    expected = getattr(torch.nn.functional, function)(leaf, given, reduction="sum", **told) / target.size
     expected.backward()
-    value, gradient = case.loss(np, prediction, target, np.full(ROWS, 1 / ROWS))
+    value, gradient = value_and_gradient(case.loss, np, prediction, target, np.full(ROWS, 1 / ROWS))
     np.testing.assert_allclose(value, expected.detach(), rtol=1e-12)
     np.testing.assert_allclose(gradient, leaf.grad, rtol=1e-9)
 
@@ -123,8 +140,8 @@ def test_gradient_agrees_with_jax_grad(case: cases.LossCase) -> None:
     drawn = draw(case)
     with jax.enable_x64(True):
         prediction, target, weight = map(jax.numpy.asarray, drawn)
-        gradient = jax.grad(lambda p: case.loss(jax.numpy, p, target, weight)[0])(prediction)
-    np.testing.assert_allclose(case.loss(np, *drawn)[1], gradient, rtol=1e-11, atol=1e-14)
+        gradient = jax.grad(lambda p: value_of(case.loss, jax.numpy, p, target, weight))(prediction)
+    np.testing.assert_allclose(value_and_gradient(case.loss, np, *drawn)[1], gradient, rtol=1e-11, atol=1e-14)
 
 
 def test_every_loss_of_the_package_has_a_case() -> None:
@@ -147,6 +164,41 @@ BY_HAND: list[tuple[Any, Any, Any, float, Any]] = [
         [[0.0, 4.0], [3.0, 2.0]],
         (0.25 * (1 + 4) + 0.75 * (0 + 9)) / 2,
         [[0.25, -0.5], [0.0, 2.25]],
+    ),
+    (
+        nn.L1Loss(),
+        [[1.0, 2.0], [3.0, 5.0]],
+        [[0.0, 4.0], [3.5, 2.0]],
+        0.25 * (1 + 2) / 2 + 0.75 * (0.5 + 3) / 2,
+        [[0.125, -0.125], [-0.375, 0.375]],
+    ),
+    (
+        nn.HuberLoss(),
+        [[1.0, 2.0], [3.0, 5.0]],
+        [[0.5, 4.0], [3.0, 2.0]],
+        0.25 * (0.125 + 1.5) / 2 + 0.75 * (0 + 2.5) / 2,
+        [[0.125 * 0.5, -0.125], [0.0, 0.375]],
+    ),
+    (
+        nn.QuantileLoss(0.9),
+        [[1.0, 2.0], [3.0, 5.0]],
+        [[0.0, 4.0], [2.0, 6.0]],
+        0.25 * (0.1 + 1.8) / 2 + 0.75 * (0.1 + 0.9) / 2,
+        [[0.125 * 0.1, -0.125 * 0.9], [0.375 * 0.1, -0.375 * 0.9]],
+    ),
+    (
+        nn.PoissonNLLLoss(),
+        [[0.0, math.log(2)], [math.log(3), 0.0]],
+        [[1.0, 0.0], [2.0, 0.0]],
+        0.25 * (1 + 2) / 2 + 0.75 * (3 - 2 * math.log(3) + 1) / 2,
+        [[0.0, 0.25], [0.375, 0.375]],
+    ),
+    (
+        nn.HingeLoss(),
+        [[0.5, -2.0], [2.0, 0.5]],
+        [[1.0, 0.0], [1.0, 0.0]],
+        0.25 * (0.5 + 0) / 2 + 0.75 * (0 + 1.5) / 2,
+        [[-0.125, 0.0], [0.0, 0.375]],
     ),
     (
         nn.BCELoss(),
@@ -178,7 +230,7 @@ def test_value_and_gradient_are_those_worked_out_by_hand(
 ) -> None:
     target = np.asarray(target, np.int32) if loss.target_kind == "class" else np.asarray(target)
     batch = [library.given(array) for array in (np.asarray(prediction), target, np.asarray([0.25, 0.75]))]
-    found = library.call(lambda *batch: loss(library.xp, *batch), *batch)
+    found = library.call(lambda *batch: value_and_gradient(loss, library.xp, *batch), *batch)
     for actual, expected in zip(found, (value, gradient), strict=True):
         library.assert_equal(actual, np.asarray(expected))
 
@@ -234,19 +286,69 @@ def test_what_keeps_probabilities_from_0_is_between_0_and_1(epsilon: Any) -> Non
 
 def test_probabilities_are_kept_as_far_from_0_and_1_as_asked(library: Any) -> None:
     batch = [library.given(np.asarray(rows)) for rows in ([[0.0], [1.0]], [[1.0], [0.0]], [0.5, 0.5])]
-    value, gradient = library.call(lambda *batch: nn.BCELoss(0.125)(library.xp, *batch), *batch)
+    value, gradient = library.call(lambda *batch: value_and_gradient(nn.BCELoss(0.125), library.xp, *batch), *batch)
     library.assert_equal(value, np.asarray(math.log(8)))
     library.assert_equal(gradient, np.asarray([[-4.0], [4.0]]))
 
 
-@pytest.mark.parametrize("name", ["MSELoss", "HalfMSELoss", "BCELoss", "BCEWithLogitsLoss"])
+@pytest.mark.parametrize("name", sorted({loss.__name__ for loss in nn.LOSSES} - {"CrossEntropyLoss"}))
 def test_how_outputs_are_arranged_changes_nothing(library: Any, name: str) -> None:
     loss = getattr(nn, name)()
     generator = np.random.default_rng(6)
     prediction = cases.draw_input(generator, loss, (ROWS, 2, 1, 3))
     batch = prediction, cases.draw_target(generator, loss, (ROWS, 2, 1, 3)), cases.draw_weight(generator, ROWS)
-    value, gradient = library.call(lambda *batch: loss(library.xp, *batch), *map(library.given, batch))
+    value, gradient = library.call(
+        lambda *batch: value_and_gradient(loss, library.xp, *batch), *map(library.given, batch)
+    )
     rows = [array.reshape(ROWS, -1) for array in batch[:2]]
-    expected = loss(np, *rows, batch[2])
+    expected = value_and_gradient(loss, np, *rows, batch[2])
     library.assert_equal(value, expected[0])
     library.assert_equal(gradient, expected[1].reshape(ROWS, 2, 1, 3))
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(0.0, (1.0,) * 4), nn.CrossEntropyLoss(1e-300)], ids=repr)
+def test_smoothing_of_0_and_even_weights_change_nothing(library: Any, loss: Any) -> None:
+    batch = draw(next(case for case in cases.LOSSES if case.name == "CrossEntropyLoss"))
+    found = library.call(lambda *batch: value_and_gradient(loss, library.xp, *batch), *map(library.given, batch))
+    for actual, expected in zip(found, nn.CrossEntropyLoss()(np, *batch), strict=True):
+        library.assert_equal(actual, expected)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(0.1), nn.CrossEntropyLoss(0, (1, 2)), nn.BCEWithLogitsLoss(2)])
+@pytest.mark.filterwarnings("error")
+def test_weighted_losses_of_any_logits_are_finite(loss: Any) -> None:
+    logits, target = np.asarray([[1e4, -1e4], [0.0, 0.0]]), np.asarray([0, 1], np.int32)
+    target = target if loss.target_kind == "class" else np.asarray([[0.0, 1.0], [1.0, 1.0]])
+    for array in value_and_gradient(loss, np, logits, target, np.asarray([0.5, 0.5])):
+        assert np.isfinite(array).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_infinite_logit_does_not_spoil_a_weighted_loss() -> None:
+    loss = nn.CrossEntropyLoss(class_weights=(2.0, 1.0))
+    value, gradient = value_and_gradient(loss, np, np.asarray([[0.0, -np.inf]]), np.asarray([0]), np.ones(1))
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: nn.HuberLoss(0.0), "HuberLoss: delta must be above 0 and finite, but is 0.0"),
+        (lambda: nn.QuantileLoss(1), "QuantileLoss: quantile must be above 0 and below 1, but is 1"),
+        (lambda: nn.CrossEntropyLoss(1.5), "CrossEntropyLoss: label_smoothing must be from 0 to 1, but is 1.5"),
+        (lambda: nn.CrossEntropyLoss(0, (1, -1)), "class_weights must hold numbers of 0 or more, but is (1, -1)"),
+        (lambda: nn.BCEWithLogitsLoss([[1.0]]), "BCEWithLogitsLoss: pos_weight must hold numbers of 0 or more"),
+        (lambda: nn.BCEWithLogitsLoss("2"), "every one of the given values must be a finite number"),
+    ],
+)
+def test_settings_that_make_no_loss_are_refused(make: Any, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make()
+    assert words in str(caught.value)
+
+
+def test_weights_are_one_for_each_output() -> None:
+    words = "CrossEntropyLoss needs as many class_weights as the network has outputs, 3, but has 2"
+    with pytest.raises(ShapeError, match=words):
+        nn.CrossEntropyLoss(class_weights=(1, 2))(np, np.zeros((1, 3)), np.asarray([0]), np.ones(1))

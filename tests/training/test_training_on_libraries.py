@@ -18,6 +18,7 @@ from anynet.backends.numpy import NumPyBackend
 from anynet.checks import cases
 from anynet.model import Model
 from anynet.nn import SGD, CrossEntropyLoss, Linear, ReLU, Rescale, Sequential, Tanh
+from anynet.nn.derived import value_of
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -120,7 +121,7 @@ def test_twenty_steps_are_those_of_jax_grad(dtype: str) -> None:
         def loss_of(blocks: Any) -> Any:
             p = layout.unpack(jax.numpy, blocks, ())
             prediction, _ = model.network.forward(jax.numpy, p, inputs, nn.Context(training=True))
-            return model.loss(jax.numpy, prediction, target, weight)[0]
+            return value_of(model.loss, jax.numpy, prediction, target, weight)
 
         gradient = jax.jit(jax.value_and_grad(loss_of))
         for record in model.fit(x, y, epochs=20, batch_size=64):
