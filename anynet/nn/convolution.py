@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from anynet.errors import ShapeError, UsageError, shown
+from anynet.errors import ShapeError, UsageError
 from anynet.nn.checks import check_initializer, check_number
 from anynet.nn.initializers import HeNormal, Zeros
 from anynet.nn.layer import Array, Context, Initializer, Layer, Namespace, Parameter, Parameters, Shape, Specs
@@ -38,14 +38,13 @@ class _Convolution(Layer):
         check_initializer(self.bias, f"{kind}: bias", "Zeros() (there is always a bias)")
 
     def _check_padding(self) -> None:
-        if isinstance(self.padding, str) and self.padding in ("same", "valid"):
-            if self.padding == "same" and max(self.stride) > 1:
-                raise UsageError(f'{type(self).__name__}: padding "same" needs stride 1, but it is {self.stride}')
-        elif isinstance(self.padding, str):
-            words = f'must be numbers, "same" or "valid", but is {shown(self.padding)}'
-            raise UsageError(f"{type(self).__name__}: padding {words}")
-        else:
-            check_lengths(self, "padding", self.axes, least=0)
+        is_text = isinstance(self.padding, str)
+        if is_text and self.padding == "valid":
+            object.__setattr__(self, "padding", 0)
+        if not is_text or self.padding != "same":
+            check_lengths(self, "padding", self.axes, least=0, or_else=', "same" or "valid"')
+        elif max(self.stride) > 1:
+            raise UsageError(f'{type(self).__name__}: padding "same" needs stride 1, but it is {self.stride}')
 
     def _specs(self, shape: Shape, inputs: int, outputs: int) -> Specs:
         check_axes(self, shape)
@@ -61,8 +60,6 @@ class _Convolution(Layer):
     @property
     def _widths(self) -> list[tuple[int, int]]:
         """The padding before and after each axis."""
-        if self.padding == "valid":
-            return [(0, 0)] * self.axes
         if self.padding == "same":
             totals = [d * (k - 1) for k, d in zip(self.kernel_size, self.dilation, strict=True)]
             return [(total // 2, total - total // 2) for total in totals]

@@ -10,7 +10,7 @@ from anynet.nn.checks import python_number
 from anynet.nn.layer import Array, Namespace, Shape, device_of
 
 
-def check_lengths(part: object, name: str, axes: int, least: int) -> None:
+def check_lengths(part: object, name: str, axes: int, least: int, or_else: str = "") -> None:
     """Make a field of a frozen dataclass a tuple of `axes` whole numbers; a single number counts for every axis.
 
     >>> from anynet.nn import MaxPool2d
@@ -20,26 +20,22 @@ def check_lengths(part: object, name: str, axes: int, least: int) -> None:
     given = getattr(part, name)
     numbers = [*map(python_number, given if isinstance(given, (list, tuple)) else (given,) * axes)]
     if len(numbers) != axes or not all(isinstance(number, int) and number >= least for number in numbers):
-        words = f"a whole number, {least} or more" + (f", or {axes} of them" if axes > 1 else "")
+        words = f"a whole number, {least} or more" + (f", or {axes} of them" if axes > 1 else "") + or_else
         raise UsageError(f"{type(part).__name__}: {name} must be {words}, but is {shown(given)}")
     object.__setattr__(part, name, tuple(numbers))
 
 
 def check_axes(layer: Any, shape: Shape) -> None:
     """Refuse samples that do not have the layer's axes and, after them, the channels."""
-    axes = ("height", "width")[-layer.axes :] if layer.axes > 1 else ("length",)
     if len(shape) != layer.axes + 1:
-        expected = f"({', '.join(axes)}, channels)"
+        expected = "(height, width, channels)" if layer.axes == 2 else "(length, channels)"
         raise ShapeError(f"{type(layer).__name__} needs samples of shape {expected}, but each has shape {shape}")
 
 
 def counts(layer: Any, shape: Shape, widths: Sequence[tuple[int, int]], dilation: Sequence[int]) -> Shape:
     """How many windows fit along each axis: floor((length + padding - dilation (kernel - 1) - 1) / stride) + 1.
 
-    Raises
-    ------
-    ShapeError
-        When none fits.
+    It is an error if none does.
     """
     spans = [d * (k - 1) + 1 for k, d in zip(layer.kernel_size, dilation, strict=True)]
     padded = [n + sum(ends) for n, ends in zip(shape, widths, strict=False)]
@@ -51,16 +47,19 @@ def counts(layer: Any, shape: Shape, widths: Sequence[tuple[int, int]], dilation
 
 def along(x: Array, axis: int, part: slice) -> Array:
     """A part of one axis, and all of the others."""
-    return x[(*(slice(None),) * axis, part, *(slice(None),) * (x.ndim - axis - 1))]
+    return x[(*(slice(None),) * axis, part, ...)]
 
 
 def extended(xp: Namespace, x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Array:
     """x with so many numbers more at the ends of an axis; below 0 with fewer."""
     if min(before, after) < 0:
         x = along(x, axis, slice(max(-before, 0), x.shape[axis] - max(-after, 0)))
-    shapes = ((*x.shape[:axis], n, *x.shape[axis + 1 :]) for n in (before, after))
-    ends = [xp.full(shape, value, dtype=x.dtype, device=device_of(x)) if shape[axis] > 0 else None for shape in shapes]
-    parts = [part for part in (ends[0], x, ends[1]) if part is not None]
+
+    def numbers(count: int) -> list[Array]:
+        shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+        return [xp.full(shape, value, dtype=x.dtype, device=device_of(x))] if count > 0 else []
+
+    parts = [*numbers(before), x, *numbers(after)]
     return xp.concat(parts, axis=axis) if len(parts) > 1 else x
 
 

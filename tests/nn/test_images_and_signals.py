@@ -187,7 +187,10 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: nn.Conv1d(4, (3, 3)), r"Conv1d: kernel_size must be a whole number, 1 or more, but is \(3, 3\)"),
     (lambda: nn.Conv2d(4, 3, stride=1.5), "Conv2d: stride must be a whole number"),
     (lambda: nn.Conv2d(4, 3, padding=-1), "Conv2d: padding must be a whole number, 0 or more"),
-    (lambda: nn.Conv2d(4, 3, padding="full"), 'Conv2d: padding must be numbers, "same" or "valid", but is \'full\''),
+    (
+        lambda: nn.Conv2d(4, 3, padding="full"),
+        'Conv2d: padding must be .*, or 2 of them, "same" or "valid", but is \'full\'',
+    ),
     (lambda: nn.Conv2d(4, 3, 2, "same"), r'Conv2d: padding "same" needs stride 1, but it is \(2, 2\)'),
     (lambda: nn.Conv2d(4, 3, groups=3), "Conv2d: out_channels, 4, must be a multiple of groups, 3"),
     (lambda: nn.Conv2d(4, 3, bias=None), r"Conv2d: bias must be an initializer such as Zeros\(\)"),
