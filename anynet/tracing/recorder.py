@@ -129,8 +129,8 @@ def _dtype_of(op: str, *dtypes: Any) -> Any:
 def numpy_dtype(dtype: Any) -> Any:
     """NumPy's dtype of the same name as another library's.
 
-    >>> numpy_dtype(np.float32), numpy_dtype("library.int8")
-    (dtype('float32'), dtype('int8'))
+    >>> numpy_dtype("library.int8")
+    dtype('int8')
     """
     return dtype if isinstance(dtype, np.dtype) else np.dtype(str(getattr(dtype, "name", dtype)).rpartition(".")[2])
 
