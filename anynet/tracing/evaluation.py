@@ -35,10 +35,11 @@ def evaluate(program: Program, xp: Any, inputs: Sequence[Any], device: Any = Non
 def _operands(x: Value, results: dict[Value, Any]) -> list[Any]:
     """The inputs of an operation; beside arrays, a constant stays a number, which costs a library nothing."""
     arrays = [results[y] for y in x.inputs]
-    if x.op not in ELEMENTWISE or all(y.op == "constant" for y in x.inputs):
-        return arrays
     may_be_numbers = range(x.op == "where", len(arrays))
-    constants = (i for i in may_be_numbers if x.inputs[i].op == "constant")
+    constants = [i for i in may_be_numbers if x.inputs[i].op == "constant"]
+    # Numbers alone would not have the operation's dtype.
+    if x.op not in ELEMENTWISE or len(constants) == len(may_be_numbers):
+        return arrays
     for i in constants:
         arrays[i] = x.inputs[i].attributes["number"]
     return arrays
