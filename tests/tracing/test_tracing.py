@@ -10,7 +10,7 @@ import pytest
 from anynet import nn
 from anynet.checks import cases
 from anynet.model import Model
-from anynet.tracing import NotTraceable, StepProgram, Value, trace_step
+from anynet.tracing import NotTraceable, StepProgram, Value, evaluate, trace, trace_step
 from anynet.tracing.evaluation import compute
 from anynet.tracing.trees import leaves
 
@@ -257,3 +257,11 @@ def test_what_a_step_has_from_elsewhere_must_be_the_same_again() -> None:
     for step in (counts, draws, changes):
         with pytest.raises(NotTraceable, match="something else each time"):
             trace_step(step, np, (), (np.ones(3),))
+
+
+def test_a_choice_between_two_numbers_has_the_dtype_of_the_recorded_one() -> None:
+    def choice(xp: Any, x: Any) -> Any:
+        return xp.where(x > 0, *(xp.asarray(number, dtype=xp.float32) for number in (1.0, 0.5)))
+
+    (found,) = evaluate(trace(choice, np, [np.ones(3)]), np, [np.ones(3)])
+    assert found.dtype == np.float32
