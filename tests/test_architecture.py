@@ -63,17 +63,10 @@ def test_every_mistake_that_the_tests_on_a_gpu_must_catch_can_still_be_made() ->
 
 
 def subclasses(base: type) -> set[type]:
-<<<<<<< HEAD
     """All of this package, but for those in its other rooms and those that only have descendants, such as _Pooling."""
     found = {cls for direct in base.__subclasses__() for cls in (direct, *subclasses(direct))}
     room = base.__module__.rpartition(".")[0]
     return {cls for cls in found if cls.__module__.startswith(room) and not cls.__name__.startswith("_")}
-=======
-    """All of this package, but for those in its other rooms, and the private ones, which only have descendants."""
-    found = {cls for direct in base.__subclasses__() for cls in (direct, *subclasses(direct))}
-    public = (cls for cls in found if not cls.__name__.startswith("_"))
-    return {cls for cls in public if cls.__module__.startswith(base.__module__.rpartition(".")[0])}
->>>>>>> images
 
 
 @pytest.mark.parametrize(
