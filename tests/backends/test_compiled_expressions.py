@@ -69,6 +69,15 @@ EXPRESSIONS: dict[str, Callable[[Any, Any], Any]] = {
     "many chains": lambda xp, x: chain(xp, x, 40),
     "counted": lambda xp, x: xp.arange(2, 10, 2) * x + xp.reshape(xp.arange(12), (3, 4)),
     "constant": lambda xp, x: xp.zeros((2, 2)) + 1,
+    "sorted and looked up": lambda xp, x: {
+        "m": xp.take_along_axis(x, xp.argsort(-x, axis=0), axis=0) * 2,
+        "p": xp.searchsorted(xp.sort(x[0]), x[1]) + xp.argsort(x[2]),
+    },
+    "summed and multiplied up to each": lambda xp, x: xp.cumulative_sum(x, axis=1) + xp.cumulative_prod(x, axis=0),
+    "functions that are rarely used": lambda xp, x: {
+        "m": xp.logaddexp(x, xp.hypot(x, 2 * x)) + xp.copysign(xp.square(x), x) + xp.remainder(x, 3.0) + x // 2,
+        "p": xp.acosh(xp.cosh(x)) + xp.asinh(xp.sinh(x)) + xp.atan(xp.tan(x)) + xp.trunc(xp.log2(1 + xp.abs(x))),
+    },
 }
 
 
