@@ -14,6 +14,7 @@ import anynet
 from anynet import Model, nn
 from anynet.errors import UsageError
 from anynet.nn import Context, derived
+from anynet.nn.activations import sigmoid, softplus
 from anynet.nn.dropout import random_bits
 
 X = np.random.default_rng(0).normal(1.0, 2.0, (30, 4))
@@ -240,3 +241,8 @@ def changed_in_place(xp: Any, x: Any) -> Any:
 def test_what_cannot_be_derived_is_said_in_words(backend_name: str, formula: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         model(network(Faulty(formula)), backend_name).fit(X, Y)
+
+
+@pytest.mark.parametrize(("function", "slope"), [(sigmoid, 0.25), (softplus, 0.5)])
+def test_a_formula_that_never_overflows_has_the_right_slope_where_it_changes(function: Any, slope: float) -> None:
+    assert float(anynet.grad(lambda x: function(x.__array_namespace__(), x))(0.0)) == slope
