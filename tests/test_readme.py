@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anynet import nn
+from anynet import nn, training
 from anynet.cli import main
 from anynet.training import Progress
 
@@ -117,9 +117,12 @@ def test_parts_of_ones_own_do_what_their_types_say(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out.endswith("(20, 4) (4, 1)\n")
 
 
-def test_every_layer_is_named() -> None:
-    (named,) = re.findall(r"All backends have the layers (.*?);", README, re.DOTALL)
-    assert named.replace("\n", " ").split(", ") == [layer.__name__ for layer in nn.LAYERS]
+def test_the_table_names_every_part_and_no_other() -> None:
+    (table,) = re.findall(r"\| anynet \| PyTorch \| Keras \|\n(.*?)\n\n", README, re.DOTALL)
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[2])}
+    parts = {part.__name__ for part in (*nn.LAYERS, *nn.LOSSES, *nn.OPTIMIZERS)}
+    assert not parts - named
+    assert all(hasattr(nn, name) or hasattr(training, name) for name in named)
 
 
 def test_no_figure_is_left_to_be_filled_in() -> None:
