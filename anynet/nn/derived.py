@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from anynet.autodiff.reverse import Halves, differentiated, gradients, recorded
 from anynet.errors import UsageError, shown
-from anynet.tracing import Namespace, Program, evaluate
-from anynet.tracing.program import needed_for
+from anynet.tracing import Namespace, Program, Value, evaluate
+from anynet.tracing.program import VIEWS, needed_for
 from anynet.tracing.stand_ins import Array, default_dtypes
 from anynet.tracing.trace import program_of
 from anynet.tracing.trees import leaves, rebuilt, structure
@@ -68,7 +68,7 @@ def backward(xp: Any, saved: Saved, dy: Any, need_dx: bool = True) -> tuple[Any,
     """The gradient with respect to x, and those of the trainable parameters by name."""
     derived = saved.derived
     program = derived.halves.backward if need_dx else derived.without_dx
-    found = evaluate(program, xp, [*saved.arrays, dy], getattr(dy, "device", None))
+    found = _evaluated(program, xp, [*saved.arrays, dy], dy)
     named: dict[str, Any] = {}
     for (*path, name), gradient in zip(derived.names, found, strict=False):
         inner = named
@@ -87,7 +87,7 @@ def value_and_gradient(loss: Any, xp: Any, prediction: Any, target: Any, weight:
     recording, arrays, value = recorded(loss, xp, given)
     (gradient,) = gradients(recording, [value], [recording.ones((), dtype=value.dtype)], arrays[:1])
     program = program_of(recording, [x.read() for x in arrays], [value.read(), gradient.read()])
-    value, gradient = evaluate(program, xp, given, getattr(prediction, "device", None))
+    value, gradient = _evaluated(program, xp, given, prediction)
     return value, gradient
 
 
@@ -104,6 +104,24 @@ def output_shape(function: Callable[..., Any], shape: tuple[int, ...]) -> tuple[
     if not isinstance(found, Array):
         raise UsageError(f"expected a function that returns an array, but it returned {shown(found)}")
     return tuple(found.shape)
+
+
+def _evaluated(program: Program, xp: Any, inputs: list[Any], like: Any) -> list[Any]:
+    """The outputs of a program, each in memory of its own, since others may change it in place."""
+    found = evaluate(program, xp, inputs, getattr(like, "device", None))
+    sources = [_source(x) for x in program.outputs]
+    given = {None, *program.inputs}
+    return [
+        xp.asarray(array, copy=True) if source in given or sources.count(source) > 1 else array
+        for source, array in zip(sources, found, strict=True)
+    ]
+
+
+def _source(x: Value) -> Value | None:
+    """The value whose memory a view has; None where several places of it are the same, or each call has the same."""
+    if x.op in ("broadcast_to", "constant", "captured", "arange"):
+        return None
+    return _source(x.inputs[0]) if x.op in VIEWS else x
 
 
 def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, ctx: Any) -> Derived:

@@ -246,3 +246,33 @@ def test_what_cannot_be_derived_is_said_in_words(backend_name: str, formula: Any
 @pytest.mark.parametrize(("function", "slope"), [(sigmoid, 0.25), (softplus, 0.5)])
 def test_a_formula_that_never_overflows_has_the_right_slope_where_it_changes(function: Any, slope: float) -> None:
     assert float(anynet.grad(lambda x: function(x.__array_namespace__(), x))(0.0)) == slope
+
+
+class Doubled(nn.Layer):
+    """Its gradient, and that of its parameter, are views of one array that it did not make."""
+
+    def parameters(self, shape: Any) -> Any:
+        return {"shift": nn.Parameter(shape, nn.Zeros())}, (*shape, 2)
+
+    def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:
+        both = x + p["shift"]
+        return xp.stack([both, both], axis=-1)
+
+
+@dataclass(frozen=True)
+class Total:
+    """A loss whose gradient is the same number everywhere."""
+
+    target_kind = "value"
+
+    def __call__(self, xp: Any, prediction: Any, target: Any, weight: Any) -> Any:
+        return xp.sum(prediction) + 0.0 * xp.sum(target)
+
+
+def test_gradients_are_arrays_that_others_may_change(backend_name: str) -> None:
+    own = nn.Sequential(nn.Linear(3), nn.Tanh(), Doubled(), nn.Flatten(), nn.Tanh())
+    found = anynet.gradcheck(own, (4,), loss=Total(), backend=backend_name)
+    assert found.error < 1e-7
+    trained = Model(own, Total(), nn.SGD(0.1), backend=backend_name, dtype="float64", clip_norm=0.1)
+    trained.fit(X, np.zeros((len(X), 6)), epochs=2)
+    assert np.isfinite(trained.predict(X)).all()
