@@ -126,7 +126,7 @@ class Checkpoint:
     def _refuse_other_parts(self, model: BaseModel) -> None:
         for part, expected in model_file.parts(model).items():
             found = self._description[part]
-            if found != json.loads(json.dumps(expected)):
+            if model_file.completed(found) != json.loads(json.dumps(expected)):
                 raise CheckpointError(f"{self.path} was written by another model, with {part} {reprlib.repr(found)}")
 
     def _fit(self, asked: FitState) -> FitState:

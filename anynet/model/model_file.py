@@ -67,6 +67,22 @@ def describe(part: Any) -> Any:
     raise UsageError(f"{part!r} cannot be written to a file: it must be a dataclass of numbers, text and dataclasses")
 
 
+def completed(description: Any) -> Any:
+    """A description with the default of each setting that did not exist yet when it was written.
+
+    >>> completed({"is": "LeakyReLU"})
+    {'negative_slope': 0.01, 'is': 'LeakyReLU'}
+    """
+    if isinstance(description, list):
+        return [completed(item) for item in description]
+    if not isinstance(description, dict):
+        return description
+    classes = {cls.__name__: cls for cls in _KNOWN if dataclasses.is_dataclass(cls)}
+    fields = dataclasses.fields(classes[description["is"]]) if description.get("is") in classes else ()
+    defaults = {f.name: describe(f.default) for f in fields if f.init and f.default is not dataclasses.MISSING}
+    return defaults | {key: completed(value) for key, value in description.items()}
+
+
 def build(description: Any, known: Iterable[type] = ()) -> Any:
     """Make what `describe` described; only anynet's own classes, and those in `known`, are allowed.
 

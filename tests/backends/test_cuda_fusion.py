@@ -61,9 +61,11 @@ def dense(*between: Any, width: int = 128, hidden: int = 2) -> list[Any]:
     return [*layers, nn.Linear(10)]
 
 
-# The others look up rows, join arrays side by side, or take a step for each time.
-BY_THE_LIBRARY = nn.Embedding, nn.SinusoidalPositions, nn.MultiHeadAttention, nn.GRU, nn.LSTM
-FUSED = [case for case in cases.LAYERS if not isinstance(case.layer, BY_THE_LIBRARY)]
+# The others look up rows, join arrays side by side, take a step for each time, or need samples of their own shape.
+BY_THE_LIBRARY = nn.Embedding, nn.SinusoidalPositions, nn.MultiHeadAttention, nn.GRU, nn.LSTM, nn.Concat
+OF_OTHER_SHAPES = nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d
+LEFT_OUT = *BY_THE_LIBRARY, *OF_OTHER_SHAPES, nn.GlobalAvgPool, nn.Upsample, nn.Reshape
+FUSED = [case for case in cases.LAYERS if not isinstance(case.layer, LEFT_OUT)]
 
 
 class TestNodes:
