@@ -118,6 +118,24 @@ def test_each_operation_has_a_rule_or_is_flat_or_has_a_reason() -> None:
     assert operations == {*UNARY_RULES, *BINARY_RULES, *OTHER_RULES, *INSTEAD, *of_no_floats} | (FLAT & operations)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_indices_of_a_small_dtype_reach_all_of_a_large_array(dtype: str) -> None:
+    rows, columns = np.asarray([19, 15, 2], dtype), np.asarray([[29], [1], [16]], dtype)
+
+    def total(x: Any) -> Any:
+        xp = x.__array_namespace__()
+        return xp.sum(x[rows, columns[:, 0]] * np.asarray([1.0, 2.0, 3.0])) + xp.sum(
+            xp.take_along_axis(x[17:, :], columns, axis=1)
+        )
+
+    x, expected = np.random.default_rng(0).normal(size=(20, 30)), np.zeros((20, 30))
+    expected[rows, columns[:, 0]] = [1.0, 2.0, 3.0]
+    expected[[17, 18, 19], columns[:, 0]] += 1.0
+    value, gradient = value_and_grad(total)(x)
+    assert float(value) == pytest.approx(float((x * expected).sum()))
+    np.testing.assert_array_equal(gradient, expected)
+
+
 @pytest.mark.parametrize("op", ["maximum", "minimum"])
 def test_at_a_tie_each_of_two_takes_half(op: str) -> None:
     x = np.ones(3)
