@@ -13,6 +13,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from anynet.autodiff.reverse import differentiated, gradients, recorded
 from anynet.errors import UsageError, shown
 from anynet.tracing import Namespace, evaluate
+from anynet.tracing.evaluation import dtype_in
 from anynet.tracing.stand_ins import Array, innermost
 from anynet.tracing.trace import program_of
 from anynet.tracing.trees import leaves, rebuilt
@@ -111,7 +112,7 @@ def vjp(function: Function, *args: Any) -> tuple[Any, Function]:
         given = leaves(dvalue)
         if [getattr(dy, "shape", ()) for dy in given] != [y.shape for y in call.outputs]:
             raise UsageError(f"the gradient must have the structure and shapes of the value, {call.described()}")
-        given = [call.library.asarray(dy) if isinstance(dy, (int, float)) else dy for dy in given]
+        given = [call.as_gradient(dy, y) for dy, y in zip(given, call.outputs, strict=True)]
         return call.as_arguments(evaluate(both.backward, call.library, [*saved, *given], call.device))
 
     return rebuilt(call.result, iter(results[: len(call.outputs)])), pull_back
@@ -131,17 +132,19 @@ def jacobian(function: Function, argnums: int = 0) -> Function:
 
     @wraps(function)
     def of(*args: Any, **options: Any) -> Any:
-        def of_one(x: Any) -> Any:
-            return function(*args[:argnums], x, *args[argnums + 1 :], **options)
+        (place,) = _places((argnums,), len(args))
 
-        value, pull_back = vjp(of_one, args[argnums])
-        if isinstance(value, (tuple, dict)) or isinstance(args[argnums], (tuple, dict)):
+        def of_one(x: Any) -> Any:
+            return function(*args[:place], x, *args[place + 1 :], **options)
+
+        value, pull_back = vjp(of_one, args[place])
+        if isinstance(value, (tuple, dict)) or isinstance(args[place], (tuple, dict)):
             raise UsageError("jacobian needs a function of one array that returns one array")
         xp = array_namespace(value)
         size = math.prod(value.shape)
         units = xp.reshape(xp.eye(size, dtype=value.dtype, device=device(value)), (size, *value.shape))
         rows = [pull_back(units[i, ...])[0] for i in range(size)]
-        argument = rows[0].shape if rows else np.shape(args[argnums])
+        argument = rows[0].shape if rows else np.shape(args[place])
         joined = xp.stack(rows) if rows else xp.zeros((0, *argument), dtype=value.dtype, device=device(value))
         return xp.reshape(joined, (*value.shape, *argument))
 
@@ -163,7 +166,7 @@ class _Call:
 
     def __init__(self, function: Function, argnums: Argnums, args: Any, options: Any, has_aux: bool) -> None:
         self._single = isinstance(argnums, int)
-        self._places = [n % len(args) for n in ((argnums,) if isinstance(argnums, int) else argnums)]
+        self._places = _places((argnums,) if isinstance(argnums, int) else argnums, len(args))
         self._differentiated = tuple(args[n] for n in self._places)
         given = [x for x in leaves((args, options)) if _is_array(x)]
         self.library = _library_of(given)
@@ -203,8 +206,22 @@ class _Call:
         by_argument = rebuilt(self._differentiated, iter(found))
         return by_argument[0] if self._single else by_argument
 
+    def as_gradient(self, dy: Any, y: Array) -> Any:
+        """The gradient of an output, in the output's dtype."""
+        dtype = dtype_in(self.library, y.dtype)
+        if isinstance(dy, (int, float)):
+            return self.library.asarray(dy, dtype=dtype, device=self.device)
+        return dy if dy.dtype == dtype else self.library.astype(dy, dtype)
+
     def as_aux(self, found: list[Any]) -> Any:
         return rebuilt(self._aux, iter(found))
+
+
+def _places(argnums: Sequence[int], count: int) -> list[int]:
+    places = [n + count if n < 0 else n for n in argnums]
+    if len({*places}) < len(places) or not all(0 <= n < count for n in places):
+        raise UsageError(f"argnums must tell different ones of the {count} positional arguments, but is {argnums}")
+    return places
 
 
 def _seen_by(xp: Namespace, tree: Any) -> Any:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from anynet.tracing.indexing import put_back
+from anynet.tracing.indexing import from_the_start, put_back
 
 Array: TypeAlias = Any
 Rule: TypeAlias = Callable[..., Any]
@@ -168,15 +168,18 @@ def _take(xp: Any, dy: Array, y: Array, told: Any, x: Array, indices: Array) -> 
     others = tuple(i for i in range(dy.ndim) if i not in places)
     kept = (*x.shape[:axis], *x.shape[axis + 1 :])
     rows = xp.reshape(xp.permute_dims(dy, (*places, *others)), (indices.size, *kept))
-    sums = xp.segment_sum(rows, xp.reshape(indices, (-1,)), x.shape[axis])
+    which = from_the_start(xp, xp.reshape(indices, (-1,)), x.shape[axis])
+    sums = xp.segment_sum(rows, which, x.shape[axis])
     return [xp.moveaxis(sums, 0, axis), None]
 
 
 def _take_along_axis(xp: Any, dy: Array, y: Array, told: Any, x: Array, indices: Array) -> list[Any]:
+    if not indices.size:
+        return [xp.zeros_like(x), None]
     axis = told["axis"]
     rows = xp.moveaxis(dy, axis, -1)
-    which = xp.reshape(xp.moveaxis(indices, axis, -1), (-1, rows.shape[-1]))
     length = x.shape[axis]
+    which = from_the_start(xp, xp.reshape(xp.moveaxis(indices, axis, -1), (-1, rows.shape[-1])), length)
     places = which + length * xp.expand_dims(xp.arange(which.shape[0], dtype=which.dtype), axis=1)
     sums = xp.segment_sum(xp.reshape(rows, (-1,)), xp.reshape(places, (-1,)), x.size)
     return [xp.moveaxis(xp.reshape(sums, (*rows.shape[:-1], length)), -1, axis), None]

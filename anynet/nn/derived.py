@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from anynet.autodiff.reverse import Halves, differentiated, gradients, recorded
@@ -129,9 +130,7 @@ def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, c
     arrays = leaves(inputs)
     shapes = tuple((x.shape, str(x.dtype)) for x in arrays)
     told = tuple(getattr(ctx, name) for name in ("training", "seed", "ranks", "total"))
-    key = (
-        type(layer),
-        layer,
+    around = (
         structure(inputs),
         shapes,
         tuple(default_dtypes(xp).values()),
@@ -139,9 +138,10 @@ def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, c
         inputs[2] or (ctx.step, ctx.first_row),
     )
     try:
+        key = (_settings(layer), *around)
         known = _derived.get(key)
-    except TypeError:
-        # The layer has a list, or an array, among its settings.
+    except (TypeError, RecursionError):
+        # The layer has a list, or an array, among its settings, or something that refers to itself.
         return _derive(layer, formula, xp, inputs, ctx)
     if known is None:
         known = _derive(layer, formula, xp, inputs, ctx)
@@ -152,6 +152,14 @@ def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, c
                 _derived.pop(oldest, None)
             _derived[key] = known
     return known
+
+
+def _settings(part: Any) -> Any:
+    """A layer and all that it holds; a part that is equal to itself alone may hold something else by the next call."""
+    if isinstance(part, tuple):
+        return type(part), *map(_settings, part)
+    own = () if isinstance(part, (type, ModuleType)) else getattr(part, "__dict__", {}).items()
+    return type(part), part, *((name, _settings(value)) for name, value in own)
 
 
 def _derive(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, ctx: Any) -> Derived:

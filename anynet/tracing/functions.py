@@ -265,8 +265,10 @@ class _LinearAlgebra:
 
     def vector_norm(self, x: Any, *, axis: Any = None, keepdims: bool = False, ord: float = 2) -> Any:
         xp = self._xp
-        if ord == math.inf:
-            return xp.max(xp.abs(x), axis=axis, keepdims=keepdims)
+        if abs(ord) == math.inf:
+            return (xp.max if ord > 0 else xp.min)(xp.abs(x), axis=axis, keepdims=keepdims)
+        if ord == 0:
+            return xp.astype(xp.count_nonzero(x, axis=axis, keepdims=keepdims), x.dtype)
         if ord == 1:
             return xp.sum(xp.abs(x), axis=axis, keepdims=keepdims)
         if ord == 2:

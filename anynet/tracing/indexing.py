@@ -30,9 +30,15 @@ def taken(xp: Any, x: Any, key: Any) -> Any:
         index = xp.asarray(part)
         if index.dtype.kind not in "iu":
             raise NotTraceable("an index by a condition, whose result has a shape that depends on numbers")
-        index = xp.where(index < 0, index + length, index)
+        index = from_the_start(xp, index, length)
         flat = index if flat is None else flat * length + index
     return xp.take(xp.reshape(x, (*x.shape[:first], -1, *x.shape[end:])), flat, axis=first)
+
+
+def from_the_start(xp: Any, indices: Any, length: int) -> Any:
+    """Indices that hold any place in an array; those below 0, which count from the end, are replaced."""
+    indices = indices if indices.dtype.itemsize > 2 else xp.astype(indices, xp.default_dtype(int))
+    return indices if indices.dtype.kind == "u" else xp.where(indices < 0, indices + length, indices)
 
 
 def assigned(xp: Any, x: Any, key: Any, new: Any) -> Any:

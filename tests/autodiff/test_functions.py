@@ -108,6 +108,26 @@ def test_a_jacobian_has_the_shapes_of_value_and_argument() -> None:
     assert jacobian(lambda w: w[:0])(W).shape == (0, 2, 3, 2)
 
 
+def test_arguments_are_counted_from_the_end_too() -> None:
+    def last(*args: Any) -> Any:
+        return args[0] * args[-1]
+
+    np.testing.assert_array_equal(jacobian(last, -1)(X[0], W[:, 0]), np.diag(X[0]))
+    assert float(grad(last, -1)(2.0, 5.0)) == 2.0
+
+
+@pytest.mark.parametrize("argnums", [2, -3, (0, 0), (0, -2), (1, 2)])
+def test_arguments_that_are_not_there_or_told_twice_are_refused(argnums: Any) -> None:
+    with pytest.raises(UsageError, match="different ones of the 2 positional arguments"):
+        grad(lambda x, y: x * y, argnums)(2.0, 5.0)
+
+
+def test_a_gradient_has_the_dtype_of_its_argument_whatever_that_of_the_value_is() -> None:
+    _, pull_back = vjp(lambda x: x * x, np.ones(2, np.float32))
+    for dvalue in (np.ones(2), np.ones(2, int), np.ones(2, np.float32)):
+        assert pull_back(dvalue)[0].dtype == np.float32
+
+
 @pytest.mark.parametrize(
     ("function", "argument", "words"),
     [

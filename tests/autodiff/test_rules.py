@@ -40,6 +40,9 @@ OTHERS: dict[str, Callable[[Any, Any], Any]] = {
     "take, by a table": lambda xp, x: x[xp.asarray([[0, -1], [2, 2]])] ** 2,
     "take, of both axes": lambda xp, x: x[xp.asarray([0, -1]), xp.asarray([1, -2])] ** 2,
     "take_along_axis": lambda xp, x: xp.take_along_axis(x, xp.argsort(x, axis=0)[:2, :], axis=0) ** 2,
+    "take, from the end": lambda xp, x: xp.take(x, xp.asarray([-1, 0, -1]), axis=0) ** 2,
+    "take_along_axis, from the end": lambda xp, x: xp.take_along_axis(x, xp.asarray([[-1, 1], [0, 0], [-4, 3]])) ** 2,
+    "sort, of nothing": lambda xp, x: xp.concat([xp.sort(x[:0], axis=0), x]) ** 2,
     "cumulative_sum": lambda xp, x: xp.cumulative_sum(x, axis=1, include_initial=True) ** 2,
     "segment_sum": lambda xp, x: xp.segment_sum(x, xp.asarray([1, 3, 1]), 4) ** 2,
     "all_reduce": lambda xp, x: xp.reshape(xp.all_reduce(lambda x, out: x * 2, xp.reshape(x * x, (-1,))), x.shape),
@@ -113,6 +116,24 @@ def test_each_operation_has_a_rule_or_is_flat_or_has_a_reason() -> None:
     operations = {*UNARY, *BINARY, *ELEMENTWISE, *VIEWS, *REDUCTIONS, *ALONG_AN_AXIS, "matmul", "concat", "take"}
     operations |= {"take_along_axis", "searchsorted", "segment_sum", "all_reduce"}
     assert operations == {*UNARY_RULES, *BINARY_RULES, *OTHER_RULES, *INSTEAD, *of_no_floats} | (FLAT & operations)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64"])
+def test_indices_of_a_small_dtype_reach_all_of_a_large_array(dtype: str) -> None:
+    rows, columns = np.asarray([19, 15, 2], dtype), np.asarray([[29], [1], [16]], dtype)
+
+    def total(x: Any) -> Any:
+        xp = x.__array_namespace__()
+        return xp.sum(x[rows, columns[:, 0]] * np.asarray([1.0, 2.0, 3.0])) + xp.sum(
+            xp.take_along_axis(x[17:, :], columns, axis=1)
+        )
+
+    x, expected = np.random.default_rng(0).normal(size=(20, 30)), np.zeros((20, 30))
+    expected[rows, columns[:, 0]] = [1.0, 2.0, 3.0]
+    expected[[17, 18, 19], columns[:, 0]] += 1.0
+    value, gradient = value_and_grad(total)(x)
+    assert float(value) == pytest.approx(float((x * expected).sum()))
+    np.testing.assert_array_equal(gradient, expected)
 
 
 @pytest.mark.parametrize("op", ["maximum", "minimum"])

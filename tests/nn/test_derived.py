@@ -190,6 +190,26 @@ def test_other_settings_shapes_or_modes_give_another_derivation() -> None:
     assert not (Dropped().forward(np, {}, X, Context(training=True))[0] == X).all()
 
 
+class Scaled(nn.Layer):
+    """Equal to itself alone, although its settings may change."""
+
+    def __init__(self, scale: Any) -> None:
+        self.scale = scale
+
+    def forward(self, xp: Any, p: Any, x: Any, ctx: Any) -> Any:
+        return x * (self.scale.scale if isinstance(self.scale, Scaled) else self.scale)
+
+
+def test_a_setting_that_is_changed_between_calls_gives_another_derivation() -> None:
+    inner = Scaled(2.0)
+    for layer in (inner, Scaled(inner), Scaled(inner)):
+        for scale in (2.0, 3.0):
+            inner.scale = scale
+            y, saved = layer.forward(np, {}, X, Context())
+            np.testing.assert_array_equal(y, X * scale)
+            np.testing.assert_array_equal(layer.backward(np, {}, saved, np.ones_like(y))[0], np.full(X.shape, scale))
+
+
 def test_so_many_derivations_are_kept_and_no_more() -> None:
     for seed in range(derived.MOST_KEPT + 10):
         Dropped().forward(np, {}, np.ones((1, 1)), Context(training=True, seed=seed))

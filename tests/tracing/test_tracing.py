@@ -136,6 +136,9 @@ EXPRESSIONS = {
         xp.tensordot(x, x, axes=((0,), (0,))) + xp.tensordot(x, x, axes=2) + xp.vecdot(x, x)[0]
     ),
     "norms": lambda xp, s, x: xp.linalg.vector_norm(x, axis=1) + xp.linalg.vector_norm(x, ord=1) + xp.linalg.trace(x),
+    "other norms": lambda xp, s, x: xp.stack(
+        [xp.linalg.vector_norm(x[:2], axis=0, ord=n) for n in (0, -1, 3, xp.inf, -xp.inf)]
+    ),
     "differences": lambda xp, s, x: xp.diff(x, axis=1, n=2) + xp.moveaxis(x[None, :, :2], 0, 2)[..., 0],
     "signs": lambda xp, s, x: xp.copysign(1.0, x) + xp.signbit(x) + xp.nextafter(x, 1.0) + xp.reciprocal(x),
     "unstacked": lambda xp, s, x: xp.unstack(x, axis=1)[2] + xp.broadcast_arrays(x[0, 0], x[:, 0])[0],
