@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,22 @@ def test_an_inner_function_may_use_what_the_outer_one_differentiates() -> None:
     # d/dx of (x d/dy (x y^2) at y = 3) = d/dx 6 x^2.
     outer = grad(lambda x: x * grad(lambda y: x * y**2)(3.0))
     assert float(outer(2.0)) == 24.0
+
+
+@pytest.mark.parametrize("library", [np, pytest.param("torch", marks=pytest.mark.needs("torch"))])
+def test_an_array_from_outside_counts_as_it_is_when_it_is_used(library: Any) -> None:
+    library = importlib.import_module(library) if isinstance(library, str) else library
+
+    def total(x: Any) -> Any:
+        scale, y = library.ones(3), x * 0.0
+        for _ in range(3):
+            y = y + x * scale * scale
+            scale *= 0.5
+        return x.__array_namespace__().sum(y)
+
+    value, gradient = value_and_grad(total)(library.ones(3))
+    assert float(value) == 3 * (1 + 1 / 4 + 1 / 16)
+    np.testing.assert_array_equal(np.asarray(gradient), np.full(3, 1 + 1 / 4 + 1 / 16))
 
 
 def test_vjp_pulls_back_as_often_as_asked() -> None:
