@@ -16,7 +16,7 @@ from anynet.tracing import Namespace, evaluate
 from anynet.tracing.evaluation import dtype_in
 from anynet.tracing.stand_ins import Array, innermost
 from anynet.tracing.trace import program_of
-from anynet.tracing.trees import leaves, rebuilt
+from anynet.tracing.trees import leaves, rebuilt, structure
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -110,7 +110,8 @@ def vjp(function: Function, *args: Any) -> tuple[Any, Function]:
 
     def pull_back(dvalue: Any) -> Any:
         given = leaves(dvalue)
-        if [getattr(dy, "shape", ()) for dy in given] != [y.shape for y in call.outputs]:
+        shapes = [getattr(dy, "shape", ()) for dy in given]
+        if structure(dvalue) != structure(call.result) or shapes != [y.shape for y in call.outputs]:
             raise UsageError(f"the gradient must have the structure and shapes of the value, {call.described()}")
         given = [call.as_gradient(dy, y) for dy, y in zip(given, call.outputs, strict=True)]
         return call.as_arguments(evaluate(both.backward, call.library, [*saved, *given], call.device))

@@ -133,6 +133,13 @@ def test_arguments_are_counted_from_the_end_too() -> None:
     assert float(grad(last, -1)(2.0, 5.0)) == 2.0
 
 
+@pytest.mark.parametrize("dvalue", [(X, X), {"a": X, "c": X}, {"a": X}, {"a": X, "b": W}])
+def test_vjp_refuses_a_gradient_of_another_structure_than_the_value(dvalue: Any) -> None:
+    _, pull_back = vjp(lambda x: {"a": x, "b": 2.0 * x}, X)
+    with pytest.raises(UsageError, match="must have the structure and shapes of the value"):
+        pull_back(dvalue)
+
+
 @pytest.mark.parametrize("argnums", [2, -3, (0, 0), (0, -2), (1, 2)])
 def test_arguments_that_are_not_there_or_told_twice_are_refused(argnums: Any) -> None:
     with pytest.raises(UsageError, match="different ones of the 2 positional arguments"):
