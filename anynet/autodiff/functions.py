@@ -16,7 +16,7 @@ from anynet.tracing import Namespace, evaluate
 from anynet.tracing.evaluation import dtype_in
 from anynet.tracing.stand_ins import Array, innermost
 from anynet.tracing.trace import program_of
-from anynet.tracing.trees import leaves, rebuilt
+from anynet.tracing.trees import leaves, rebuilt, structure
 
 Function: TypeAlias = Callable[..., Any]
 Argnums: TypeAlias = int | Sequence[int]
@@ -110,7 +110,8 @@ def vjp(function: Function, *args: Any) -> tuple[Any, Function]:
 
     def pull_back(dvalue: Any) -> Any:
         given = leaves(dvalue)
-        if [getattr(dy, "shape", ()) for dy in given] != [y.shape for y in call.outputs]:
+        shapes = [getattr(dy, "shape", ()) for dy in given]
+        if structure(dvalue) != structure(call.result) or shapes != [y.shape for y in call.outputs]:
             raise UsageError(f"the gradient must have the structure and shapes of the value, {call.described()}")
         given = [call.as_gradient(dy, y) for dy, y in zip(given, call.outputs, strict=True)]
         return call.as_arguments(evaluate(both.backward, call.library, [*saved, *given], call.device))
@@ -176,7 +177,9 @@ class _Call:
         def call(xp: Namespace, *stand_ins: Any) -> Any:
             told = dict(zip(self._places, rebuilt(self._differentiated, iter(stand_ins)), strict=True))
             others = [told.get(i, _seen_by(xp, x)) for i, x in enumerate(args)]
-            return function(*others, **_seen_by(xp, options))
+            named = _seen_by(xp, options)
+            xp.recorder.as_it_is = _Copies()
+            return function(*others, **named)
 
         self.xp, self.inputs, result = recorded(call, self.library, self.arrays, self.device)
         # A function may use what an outer derivative stands in for.
@@ -215,6 +218,28 @@ class _Call:
 
     def as_aux(self, found: list[Any]) -> Any:
         return rebuilt(self._aux, iter(found))
+
+
+class _Copies:
+    """Copies of arrays from outside, which a function may change in place after it has used them."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Any] = {}
+
+    def __call__(self, array: Any) -> Any:
+        version = getattr(array, "_version", None)
+        if version is None and not isinstance(array, np.ndarray):
+            return array
+        # The array itself is kept, too, so that its id stays its own.
+        _, copy, before = self._known.get(id(array), (None, None, None))
+        if copy is None or version != before or (version is None and not _same(array, copy)):
+            copy = array_namespace(array).asarray(array, copy=True)
+            self._known[id(array)] = array, copy, version
+        return copy
+
+
+def _same(x: Any, y: Any) -> bool:
+    return x.shape == y.shape and np.array_equal(x, y, equal_nan=x.dtype.kind in "fc")
 
 
 def _places(argnums: Sequence[int], count: int) -> list[int]:

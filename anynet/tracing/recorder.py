@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,9 +13,16 @@ from anynet.tracing.program import NotTraceable, Value
 
 
 class Recorder:
-    """The operations of one function, in order."""
+    """The operations of one function, in order.
+
+    Attributes
+    ----------
+    as_it_is : callable
+        What to record for an array from outside: the array, or a copy where it may be changed meanwhile.
+    """
 
     def __init__(self) -> None:
+        self.as_it_is: Callable[[Any], Any] = lambda array: array
         self.values: list[Value] = []
         self._known: dict[Any, Value] = {}
 
@@ -34,6 +41,7 @@ class Recorder:
         return self.add("constant", (), (), dtype, number=np.asarray(number, dtype).item())
 
     def captured(self, array: Any) -> Value:
+        array = self.as_it_is(array)
         return self.add("captured", (), array.shape, numpy_dtype(array.dtype), array=array)
 
     def cast(self, x: Value, dtype: Any) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,22 @@ def test_an_inner_function_may_use_what_the_outer_one_differentiates() -> None:
     assert float(outer(2.0)) == 24.0
 
 
+@pytest.mark.parametrize("library", [np, pytest.param("torch", marks=pytest.mark.needs("torch"))])
+def test_an_array_from_outside_counts_as_it_is_when_it_is_used(library: Any) -> None:
+    library = importlib.import_module(library) if isinstance(library, str) else library
+
+    def total(x: Any) -> Any:
+        scale, y = library.ones(3), x * 0.0
+        for _ in range(3):
+            y = y + x * scale * scale
+            scale *= 0.5
+        return x.__array_namespace__().sum(y)
+
+    value, gradient = value_and_grad(total)(library.ones(3))
+    assert float(value) == 3 * (1 + 1 / 4 + 1 / 16)
+    np.testing.assert_array_equal(np.asarray(gradient), np.full(3, 1 + 1 / 4 + 1 / 16))
+
+
 def test_vjp_pulls_back_as_often_as_asked() -> None:
     (_, total), pull_back = vjp(lambda x, w: (x @ w, x.__array_namespace__().sum(x)), X, W)
     assert float(total) == pytest.approx(X.sum())
@@ -114,6 +131,13 @@ def test_arguments_are_counted_from_the_end_too() -> None:
 
     np.testing.assert_array_equal(jacobian(last, -1)(X[0], W[:, 0]), np.diag(X[0]))
     assert float(grad(last, -1)(2.0, 5.0)) == 2.0
+
+
+@pytest.mark.parametrize("dvalue", [(X, X), {"a": X, "c": X}, {"a": X}, {"a": X, "b": W}])
+def test_vjp_refuses_a_gradient_of_another_structure_than_the_value(dvalue: Any) -> None:
+    _, pull_back = vjp(lambda x: {"a": x, "b": 2.0 * x}, X)
+    with pytest.raises(UsageError, match="must have the structure and shapes of the value"):
+        pull_back(dvalue)
 
 
 @pytest.mark.parametrize("argnums", [2, -3, (0, 0), (0, -2), (1, 2)])
