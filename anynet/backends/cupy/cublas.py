@@ -7,6 +7,8 @@ import math
 import weakref
 from typing import Any
 
+import numpy as np
+
 from anynet.backends.base import Array
 from anynet.backends.gemm import gemm_of
 
@@ -36,12 +38,22 @@ class Products:
     def matmul(self, x: Array, y: Array) -> Array:
         if not is_product(x, y):
             return self.xp.matmul(x, y)
-        out = self.xp.empty((*x.shape[:-1], y.shape[1]), dtype=x.dtype)
+        batch = x.shape[:-2] if y.ndim == 2 else np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        out = self.xp.empty((*batch, x.shape[-2], y.shape[-1]), dtype=x.dtype)
         self.multiply(x, y, out)
         return out
 
     def multiply(self, x: Array, y: Array, out: Array) -> None:
-        """Write the product x y into `out`, which is C-contiguous; x may have more than two axes."""
+        """Write the product x y into `out`, which is C-contiguous; both may have more than two axes."""
+        if y.ndim == 2:
+            self._multiply(x, y, out)
+            return
+        batch = out.shape[:-2]
+        x, y = (self.xp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (x, y))
+        for each in zip(*(self.xp.reshape(array, (-1, *array.shape[-2:])) for array in (x, y, out)), strict=True):
+            self._multiply(*each)
+
+    def _multiply(self, x: Array, y: Array, out: Array) -> None:
         self.make_ready()
         x = self.xp.reshape(x, (-1, x.shape[-1]))
         gemm = gemm_of(x, y, self.xp.ascontiguousarray)
@@ -99,11 +111,10 @@ def load() -> Any:
 
 
 def is_product(x: Array, y: Array) -> bool:
-    """Whether x y is a product of matrices of one float dtype, and no axis is empty."""
+    """Whether x y is a product of matrices, or of many, of one float dtype, and no axis is empty."""
     floats = x.dtype == y.dtype and x.dtype.kind == "f" and x.dtype.itemsize in (4, 8)
-    return (
-        floats and x.ndim >= 2 and y.ndim == 2 and x.shape[-1] == y.shape[0] and bool(math.prod((*x.shape, *y.shape)))
-    )
+    of_matrices = x.ndim >= 2 and y.ndim >= 2 and x.shape[-1] == y.shape[-2]
+    return floats and of_matrices and bool(math.prod((*x.shape, *y.shape)))
 
 
 def _check(status: int, doing: str) -> None:

@@ -37,7 +37,7 @@ class FusedStep:
 
         self.products = products
         self.plan = Plan(program)
-        self.captured = [cupy.ascontiguousarray(array) for array in self.plan.captured]
+        self.captured = [cupy.ascontiguousarray(cupy.asarray(array)) for array in self.plan.captured]
         module = cupy.RawModule(code=self.plan.source, options=("--fmad=false",))
         kernels = [node for node in self.plan.nodes if isinstance(node, Kernel)]
         self._functions = {kernel.name: module.get_function(kernel.name) for kernel in kernels}
