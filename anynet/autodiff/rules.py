@@ -17,7 +17,7 @@ Rule: TypeAlias = Callable[..., Any]
 
 # Each: (xp, dy, y, x), where y = function(x).
 UNARY_RULES: dict[str, Rule] = {
-    "abs": lambda xp, dy, y, x: dy * xp.sign(x),
+    "abs": lambda xp, dy, y, x: dy * (xp.astype(x > 0, dy.dtype) - xp.astype(x < 0, dy.dtype)),
     "acos": lambda xp, dy, y, x: -dy / xp.sqrt(1.0 - x * x),
     "acosh": lambda xp, dy, y, x: dy / xp.sqrt(x * x - 1.0),
     "asin": lambda xp, dy, y, x: dy / xp.sqrt(1.0 - x * x),

@@ -78,9 +78,9 @@ def erf(xp: Namespace, x: Array) -> Array:
     """
     size = xp.abs(x)
     # What the other formula is for would overflow in this one; erf(6) is 1.
-    near, far = xp.minimum(size, 0.5), xp.minimum(size, 6.0)
-    found = xp.where(size <= 0.46875, near * _ratio(_NEAR, near * near), 1.0 - xp.exp(-far * far) * _ratio(_FAR, far))
-    return xp.sign(x) * found
+    near, far = xp.maximum(xp.minimum(x, 0.5), -0.5), xp.minimum(size, 6.0)
+    tail = 1.0 - xp.exp(-far * far) * _ratio(_FAR, far)
+    return xp.where(size <= 0.46875, near * _ratio(_NEAR, near * near), xp.where(x < 0, -tail, tail))
 
 
 def _ratio(polynomials: Sequence[Sequence[float]], x: Array) -> Array:

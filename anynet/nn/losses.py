@@ -274,7 +274,9 @@ def _weights(loss: object, name: str, xp: Namespace, prediction: Array) -> Array
     if isinstance(given, tuple) and len(given) != outputs:
         needs = f"{type(loss).__name__} needs as many {name} as the network has outputs"
         raise ShapeError(f"{needs}, {outputs}, but has {len(given)}")
-    return xp.asarray(given, dtype=prediction.dtype, device=device_of(prediction))
+    # One by one, since a GPU that records its work cannot be given a list.
+    made = {"dtype": prediction.dtype, "device": device_of(prediction)}
+    return xp.concat([xp.full((1,), number, **made) for number in (given if isinstance(given, tuple) else (given,))])
 
 
 def _at_most(xp: Namespace, losses: Array, largest: float) -> Array:
