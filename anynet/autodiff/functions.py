@@ -26,7 +26,7 @@ def value_and_grad(function: Function, argnums: Argnums = 0, has_aux: bool = Fal
     """Make the function that returns the value of `function` and its gradient, by reverse-mode differentiation.
 
     The function may use any library's arrays: with operators, and with the functions of ``x.__array_namespace__()``.
-    The gradient can be differentiated again.
+    The gradient can be differentiated again. Arrays that the function uses without being given them are copied.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class _Call:
             told = dict(zip(self._places, rebuilt(self._differentiated, iter(stand_ins)), strict=True))
             others = [told.get(i, _seen_by(xp, x)) for i, x in enumerate(args)]
             named = _seen_by(xp, options)
-            xp.recorder.as_it_is = _Copies()
+            xp.recorder.snapshot = _Copies()
             return function(*others, **named)
 
         self.xp, self.inputs, result = recorded(call, self.library, self.arrays, self.device)

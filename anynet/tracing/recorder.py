@@ -17,12 +17,12 @@ class Recorder:
 
     Attributes
     ----------
-    as_it_is : callable
+    snapshot : callable
         What to record for an array from outside: the array, or a copy where it may be changed meanwhile.
     """
 
     def __init__(self) -> None:
-        self.as_it_is: Callable[[Any], Any] = lambda array: array
+        self.snapshot: Callable[[Any], Any] = lambda array: array
         self.values: list[Value] = []
         self._known: dict[Any, Value] = {}
 
@@ -41,7 +41,7 @@ class Recorder:
         return self.add("constant", (), (), dtype, number=np.asarray(number, dtype).item())
 
     def captured(self, array: Any) -> Value:
-        array = self.as_it_is(array)
+        array = self.snapshot(array)
         return self.add("captured", (), array.shape, numpy_dtype(array.dtype), array=array)
 
     def cast(self, x: Value, dtype: Any) -> Value:
