@@ -151,7 +151,13 @@ def _sliced(xp: Any, value: Value, x: Any) -> Any:
     return x[tuple(parts)]
 
 
+def _multiplied(xp: Any, value: Value, *inputs: Any) -> Any:
+    # dpnp multiplies nothing that was broadcast, for want of strides that a BLAS takes.
+    return xp.matmul(*(xp.asarray(x, copy=True) if 0 in getattr(x, "strides", ()) else x for x in inputs))
+
+
 _IN_OTHER_WORDS: dict[str, Callable[..., Any]] = {
+    "matmul": _multiplied,
     "reshape": lambda xp, value, x: xp.reshape(x, value.shape),
     "broadcast_to": lambda xp, value, x: xp.broadcast_to(x, value.shape),
     "permute_dims": lambda xp, value, x: xp.permute_dims(x, value.attributes["axes"]),

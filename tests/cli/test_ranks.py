@@ -90,7 +90,10 @@ def test_a_signal_to_one_rank_ends_all_and_the_run_can_be_resumed(which: signal.
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_signal_to_one_rank_while_MPI_starts_ends_all(which: signal.Signals) -> None:
+def test_a_signal_to_one_rank_while_MPI_starts_ends_all(which: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    # While coverage.py is imported at Python's start, it swallows every exception, a KeyboardInterrupt too.
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
     for moment in np.linspace(0.05, 0.4, 8):
         with started(2, *TRAIN, "--epochs", "100000") as job:
             while len(ranks := ranks_of(job)) < 2:
