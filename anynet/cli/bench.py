@@ -58,7 +58,7 @@ def _models(config: TrainConfig, names: list[str]) -> tuple[dict[str, Model], An
     backends = {name: select(name, config.dtype) for name in names}
     data = data_of(config)
     task = task_of(data, config.target, config.max_classes)
-    network = network_for(data.x, task, config.hidden, config.activation)
+    network = network_for(data.x, task, config)
     # Training with so small a learning rate cannot diverge, and a step takes the same time with any rate.
     models = {name: Model(network, task.loss, SGD(1e-6, momentum=0.9), backend=b) for name, b in backends.items()}
     return models, data.x[:MOST_ROWS], task.encode(data.y[:MOST_ROWS])

@@ -20,11 +20,19 @@ from anynet.errors import UsageError, unknown
 
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
 DTYPES = ("float32", "float64")
+MLP = "mlp"
+CNN = (
+    'Conv2d(16, 3, padding="same"), BatchNorm(), ReLU(), MaxPool2d(2), '
+    'Conv2d(32, 3, padding="same"), BatchNorm(), ReLU(), MaxPool2d(2), Flatten(), Linear(128), ReLU()'
+)
+OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "rmsprop", "adagrad", "lion")
+SCHEDULES = ("constant", "linear", "cosine", "one_cycle")
 MOST_LAYERS = 200
 LARGEST_FILE = 8 << 10
 DATA_HELP = (
     "mnist or circles, which come with anynet; table.csv with a header; data.npz holding x and y (and x_test, y_test); "
-    "x.npy,y.npy, where a pattern such as 'x-*.npy' means many; or images,labels in the IDX format, plain or gzipped"
+    "x.npy,y.npy, where a pattern such as 'x-*.npy' means many; images,labels in the IDX format, plain or gzipped; or "
+    "a folder of PNG and JPEG images with a folder for each class"
 )
 _LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
@@ -100,20 +108,51 @@ class TrainConfig:
         "used and else NumPy",
         "B",
     )
-    hidden: tuple[int, ...] = _option((128, 64), _SIZES, "sizes of the hidden layers", "SIZES", _sizes)
-    activation: str = _option("relu", _TEXT, "relu, leaky_relu, sigmoid or tanh", "NAME", choices=ACTIVATIONS)
+    network: str = _option(
+        MLP,
+        _TEXT,
+        "mlp, which is fully connected; cnn, for images; or layers of anynet.nn, as in 'Conv2d(16, 3), ReLU(), "
+        "Flatten(), Linear(64), ReLU()'; the output layer follows from the data",
+        "NET",
+    )
+    hidden: tuple[int, ...] = _option((128, 64), _SIZES, "sizes of the hidden layers of mlp", "SIZES", _sizes)
+    activation: str = _option("relu", _TEXT, "of mlp: relu, leaky_relu, sigmoid or tanh", "NAME", choices=ACTIVATIONS)
+    dropout: float = _option(
+        0.0,
+        _SHARE,
+        "share of numbers left out after each hidden layer of mlp, else before the output layer",
+        "P",
+        float,
+    )
+    augment: str | None = _option(
+        None,
+        _TEXT,
+        "layers that change the images of each batch at random, as in 'RandomTranslation(2)' (default none)",
+        "LAYERS",
+    )
     epochs: int = _option(10, _SIZE, "times through the data", "N", int)
     batch_size: int = _option(64, _SIZE, "samples a batch; on many ranks, of all together", "N", int)
     accumulate: int = _option(1, _SIZE, "batches whose gradients are added up for one step", "N", int)
-    lr: float = _option(
-        0.05,
-        _RATE,
-        "learning rate of SGD at the start; it falls in a straight line to 0 at the end of the run",
-        "X",
-        float,
+    optimizer: str = _option("sgd", _TEXT, ", ".join(OPTIMIZERS), "NAME", choices=OPTIMIZERS)
+    lr: float | None = _option(
+        None, _RATE, "learning rate (default 0.05 for sgd, and PyTorch's default for the others)", "X", float
+    )
+    schedule: str = _option(
+        "linear",
+        _TEXT,
+        "how the learning rate changes in the run: constant, linear or cosine, which fall to 0, or one_cycle",
+        "NAME",
+        choices=SCHEDULES,
     )
     momentum: float = _option(
-        0.9, _number("at least 0 and below 1", lambda value: 0 <= value < 1), "of SGD", "X", float
+        0.9, _number("at least 0 and below 1", lambda value: 0 <= value < 1), "of sgd", "X", float
+    )
+    weight_decay: float | None = _option(
+        None,
+        _number("0 or more, and no more than float32 holds", lambda value: 0 <= value <= _LARGEST_FLOAT32),
+        "of the optimizer (default 0, but 0.01 for adamw)",
+        "X",
+        float,
     )
     seed: int = _option(0, _whole(0, 2**63 - 1), "of weights, order and split", "N", int)
     dtype: str = _option("float32", _TEXT, "float32 or float64", "D", choices=DTYPES)
@@ -137,6 +176,13 @@ class TrainConfig:
         "stop when the loss of the part that is measured has not improved for N epochs, and keep the best weights",
         "N",
         int,
+    )
+    image_size: tuple[int, ...] | None = _option(
+        None,
+        Rule("a size, or a height and a width", lambda value: _are_sizes(value) and 1 <= len(value) <= 2),
+        "the size, or HEIGHT,WIDTH, that the images of a folder are scaled to (default: all have one size)",
+        "SIZE",
+        _sizes,
     )
     max_bytes: int | None = _option(
         None,
@@ -206,7 +252,8 @@ def resolve(options: dict[str, Any]) -> TrainConfig:
     given["data"] = ",".join(
         os.path.abspath(part) if os.path.exists(part) or "*" in part else part for part in given["data"].split(",")
     )
-    given["hidden"] = tuple(given.get("hidden", TrainConfig.hidden))
+    for name in {"hidden", "image_size"} & given.keys():
+        given[name] = tuple(given[name])
     return TrainConfig(**given)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,24 @@ from anynet.cli.config import TrainConfig
 from anynet.datasets import Dataset, load
 from anynet.datasets.on_disk import OnDisk, pieces
 from anynet.errors import DataError
+from anynet.model import Model
 from anynet.model.data_validation import check_inputs
 from anynet.training.rng import generator
 
 
 def data_of(config: TrainConfig) -> Dataset:
     """Load the data that a config names, and check them."""
-    data = load(config.data, config.target, max_bytes=config.max_bytes, max_classes=config.max_classes)
-    return check_data(data)
+    size = (config.image_size[0], config.image_size[-1]) if config.image_size else None
+    limits: dict[str, Any] = {"max_bytes": config.max_bytes, "max_classes": config.max_classes}
+    return check_data(load(config.data, config.target, image_size=size, **limits))
+
+
+def data_like(model: Model, source: str, target: str | None = None, **known: Any) -> Dataset:
+    """Load data for a trained model, and check them; images are scaled as those that it was trained on."""
+    shape = model.input_shape or ()
+    if os.path.isdir(source):
+        known |= {"image_size": shape[:2], "channels": 3 if len(shape) == 3 else 1}
+    return check_data(load(source, target, **known))
 
 
 def check_data(data: Dataset) -> Dataset:
@@ -63,14 +74,16 @@ def as_rows(values: Any) -> Any:
 
 
 @np.errstate(under="ignore")
-def mean_and_std(x: Any) -> tuple[Any, Any]:
+def mean_and_std(x: Any, columns: int) -> tuple[Any, Any]:
     """The mean and the standard deviation of each column; the deviation is 1 if only rounding makes a column vary.
+
+    Columns are the last axis of x, or all its axes but the first, flattened; so `columns` says which.
 
     Pieces are joined by the method of Chan, Golub and LeVeque (1979), so that a large mean does not blur the deviation.
     """
     count, mean, squares, largest = 0, 0.0, 0.0, 0.0
     for _, piece in pieces(x):
-        rows = as_rows(piece)
+        rows = as_rows(piece).reshape(-1, columns)
         apart = rows.mean(axis=0) - mean
         squares = squares + ((rows - rows.mean(axis=0)) ** 2).sum(axis=0)
         squares = squares + apart**2 * (count * len(rows) / (count + len(rows)))

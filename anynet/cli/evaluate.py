@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 
-from anynet import datasets
 from anynet.cli.backends import say_backend
 from anynet.cli.config import DATA_HELP
-from anynet.cli.data import check_data
+from anynet.cli.data import data_like
 from anynet.cli.json_output import as_json
 from anynet.cli.launcher import communicator, own_device
 from anynet.cli.options import add_json, add_options, add_run
@@ -36,11 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     task = task_in(model)
     is_table = arguments.data.endswith(".csv")
     target = arguments.target or (task.target if is_table else None)
-    data = check_data(
-        datasets.load(arguments.data, target, features=task.features, classes=task.classes)
-        if is_table
-        else datasets.load(arguments.data, target, max_bytes=arguments.max_bytes)
-    )
+    known = {"features": task.features, "classes": task.classes} if is_table else {"classes": task.classes}
+    data = data_like(model, arguments.data, target, max_bytes=arguments.max_bytes, **known)
     x, y = (data.x, data.y) if data.y_test is None else (data.x_test, data.y_test)
     if y is None:
         raise DataError(f"{arguments.data} has no targets to compare with")

@@ -6,7 +6,18 @@ import argparse
 
 from anynet.cli.config import FIELDS, option_of
 
-NETWORK = ("target", "hidden", "activation", "batch_size", "dtype", "max_classes", "max_bytes")
+NETWORK = (
+    "target",
+    "network",
+    "hidden",
+    "activation",
+    "dropout",
+    "augment",
+    "batch_size",
+    "dtype",
+    "max_classes",
+    "max_bytes",
+)
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:

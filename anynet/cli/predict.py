@@ -7,9 +7,8 @@ import csv
 import sys
 from typing import Any
 
-from anynet import datasets
 from anynet.cli.backends import say_backend
-from anynet.cli.data import check_data
+from anynet.cli.data import data_like
 from anynet.cli.json_output import as_json
 from anynet.cli.launcher import communicator, own_device
 from anynet.cli.options import add_json, add_options, add_run
@@ -33,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     model = Model.load(find_model(arguments.model), backend=backend, comm=communicator())
     task = task_in(model)
     features = task.features if arguments.data.endswith(".csv") else None
-    data = check_data(datasets.load(arguments.data, features=features, max_bytes=arguments.max_bytes))
+    data = data_like(model, arguments.data, features=features, max_bytes=arguments.max_bytes)
     header, rows = _predictions(model, task, data.x if data.x_test is None else data.x_test)
     if arguments.json:
         print(as_json([dict(zip(header, row, strict=True)) for row in rows]))

@@ -74,7 +74,7 @@ def task_of(data: Dataset, target: str | None, max_classes: int | None = None) -
             raise DataError(f"labels must be 0, 1, 2, ..., but row {int(np.argmin(data.y))} has {data.y.min()}")
         return Task(features, target, [str(i) for i in range(int(data.y.max()) + 1)], [], [])
     values = as_rows(data.y)
-    mean, spread = mean_and_std(values)
+    mean, spread = mean_and_std(values, values.shape[1])
     return Task(features, target, [], mean.tolist(), spread.tolist())
 
 

@@ -17,7 +17,8 @@ from anynet.cli.config import FIELDS, TrainConfig, resolve
 from anynet.cli.data import data_of, split
 from anynet.cli.json_output import as_json
 from anynet.cli.launcher import communicator, own_device
-from anynet.cli.network import check_split, imprecise_columns, network_for
+from anynet.cli.network import check_split, imprecise_columns, in_words, layers_of, network_for
+from anynet.cli.optimizer import learning_rate, optimizer_for
 from anynet.cli.options import add_data, add_json, add_options
 from anynet.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, TENSORBOARD, RunFolder
 from anynet.cli.task import Task, measure, task_of
@@ -25,7 +26,7 @@ from anynet.datasets import Dataset
 from anynet.errors import UsageError
 from anynet.model import Checkpoints, Model, atomic_files
 from anynet.model.checkpoints import latest
-from anynet.nn import SGD, Linear, LinearDecay, Sequential
+from anynet.nn import Sequential
 from anynet.training import Callback, EarlyStopping, Progress, TensorBoard
 
 Part = tuple[Any, Any] | None
@@ -33,7 +34,7 @@ Part = tuple[Any, Any] | None
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Train a fully connected network and keep it in a run folder: config.toml, env.json, metrics.jsonl, "
+        "Train a network and keep it in a run folder: config.toml, env.json, metrics.jsonl, "
         "model.safetensors and, where matplotlib is installed, curves.png."
     )
     parser.epilog = f"Without options, `anynet train` trains 784-128-64-10 on mnist. {EXIT_CODES_HELP}"
@@ -73,8 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
     comm = communicator()
     resumed = Path(arguments.resume) if "resume" in arguments else None
     config = _config_of(resumed, arguments) if resumed else resolve(_or_mnist(vars(arguments)))
-    optimizer = SGD(lr=config.lr, momentum=config.momentum)
-    config = dataclasses.replace(config, backend=say_backend(config.backend))
+    # What is wrong with these options is said before data are read.
+    layers_of(config)
+    optimizer_for(config, steps=1000)
+    config = dataclasses.replace(config, lr=learning_rate(config), backend=say_backend(config.backend))
     backend = select(own_device(config.backend), config.dtype, config.precision)
     path = Path(arguments.out) if "out" in arguments else resumed
     # An error about the folder comes before data are read.
@@ -85,13 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
     task = task_of(data, config.target, config.max_classes)
     test = None if data.y_test is None else (data.x_test, data.y_test)
     data, held_out = split(data, _validation(config, test), config.seed)
-    network = network_for(data.x, task, config.hidden, config.activation)
+    network = network_for(data.x, task, config)
     for x, y in filter(None, (held_out, test)):
         check_split(network, task, data.x, x, y)
-    _say_what_is_trained(network, task, data, held_out, test, config.dtype)
+    _say_what_is_trained(network, task, data, held_out, test, config)
     steps = config.epochs * math.ceil(len(data.x) / (config.batch_size * config.accumulate))
-    optimizer = dataclasses.replace(optimizer, lr=LinearDecay(config.lr, steps))
-    model = Model(network, task.loss, optimizer, backend=backend, seed=config.seed, comm=comm)
+    model = Model(network, task.loss, optimizer_for(config, steps), backend=backend, seed=config.seed, comm=comm)
     model.metadata = dict(task._asdict())
     watched = held_out or test
     if config.patience and not watched:
@@ -142,19 +144,15 @@ def _validation(config: TrainConfig, test: Part) -> float:
 
 
 def _say_what_is_trained(
-    network: Sequential, task: Task, data: Dataset, held_out: Part, test: Part, dtype: str
+    network: Sequential, task: Task, data: Dataset, held_out: Part, test: Part, config: TrainConfig
 ) -> None:
-    sizes = [layer.out_features for layer in network.layers if isinstance(layer, Linear)]
     parts = [f"{len(data.x)} samples to train on"]
     parts += [f"{len(part[0])} {name}" for part, name in ((held_out, "held out"), (test, "to test on")) if part]
     kind = (
         f"{len(task.classes)} classes" if task.classes else f"{task.outputs} value{'s' * (task.outputs > 1)} to predict"
     )
-    print(
-        f"network {'-'.join(map(str, (math.prod(data.x.shape[1:]), *sizes)))}; {kind}; {', '.join(parts)}",
-        file=sys.stderr,
-    )
-    if dtype == "float32" and (blurred := imprecise_columns(network, task)):
+    print(f"network {in_words(network, config, data.x.shape[1:])}; {kind}; {', '.join(parts)}", file=sys.stderr)
+    if config.dtype == "float32" and (blurred := imprecise_columns(network, task)):
         columns = ", ".join(blurred[:5])
         print(
             f"float32 blurs columns that vary little for their size ({columns}); try --dtype float64", file=sys.stderr

@@ -15,6 +15,7 @@ import numpy as np
 from anynet.datasets.builtin import circles, mnist
 from anynet.datasets.dataset import Dataset
 from anynet.datasets.idx import idx_shape, read_idx
+from anynet.datasets.images import read_images
 from anynet.datasets.npy import map_npy, npy_header, read_npy, read_npz
 from anynet.datasets.on_disk import OnDisk
 from anynet.datasets.reading import check_limit
@@ -33,6 +34,8 @@ def load(
     classes: Sequence[str] | None = None,
     max_bytes: int | None = None,
     max_classes: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
 ) -> Dataset:
     """Load data by name or by path.
 
@@ -43,15 +46,19 @@ def load(
         and optionally x_test and y_test. ``X.npy,Y.npy``, or ``IMAGES,LABELS`` in the IDX format, plain or gzipped, are
         two files joined by a comma; a single file gives no y. A pattern such as ``x-*.npy`` stands for all files that
         match, in the order of their names. Such files, and a .npy file of 256 MiB or more, stay on disk: their rows are
-        read when they are needed.
+        read when they are needed. A folder holds images, as `read_images` says.
     target : str, optional
         The column of a CSV file to predict.
     features, classes : sequence of str, optional
-        The columns of x and the class names of a CSV file, if they are already known; see `read_csv`.
+        The columns of x and the class names of a CSV file or of images, if they are already known; see `read_csv`.
     max_bytes : int, optional
         How many bytes a compressed file may unpack to; by default 10 times its size, but at least 256 MiB.
     max_classes : int, optional
         How many classes the target of a CSV file may name; see `read_csv`.
+    image_size : tuple of int, optional
+        The height and width that images are scaled to; see `read_images`.
+    channels : int, optional
+        Whether images are read in grey (1) or colours (3); see `read_images`.
 
     Raises
     ------
@@ -72,6 +79,8 @@ def load(
         raise DataError(f"a target names a column of a CSV file, but {source} is none")
     if source in BUILTIN:
         return BUILTIN[source]()
+    if os.path.isdir(source):
+        return read_images(source, classes, image_size, channels)
     return _read_npz(Path(source), max_bytes) if source.endswith(".npz") else _read_pair(source, max_bytes)
 
 
@@ -80,7 +89,9 @@ def _read_pair(source: str, max_bytes: int | None) -> Dataset:
     if len(parts) > 2 or not all(parts):
         raise DataError(f"expected a file, or two as X,Y, but got {source!r}")
     if len(parts) == 1 and not os.path.exists(source) and not set(".*/") & set(source):
-        raise DataError(unknown("dataset", source, BUILTIN) + "; or the path of a .csv, .npz, .npy or IDX file")
+        raise DataError(
+            unknown("dataset", source, BUILTIN) + "; or the path of a .csv, .npz, .npy or IDX file, or of a folder"
+        )
     names = ("x", "y")[: len(parts)]
     _check_shapes(source, {name: _shape_of(part, max_bytes) for name, part in zip(names, parts, strict=True)})
     arrays = {name: _read_one(part, max_bytes) for name, part in zip(names, parts, strict=True)}

@@ -49,7 +49,11 @@ BAD_CONFIGS: dict[str, tuple[bytes, str]] = {
     ),
     "too many layers": (b"hidden = [" + b"1," * 201 + b"]", "hidden must be a list of at most 200 sizes"),
     "layers of text": (b'hidden = ["128"]', "hidden must be a list of at most 200 sizes"),
-    "a network too large": (b"hidden = [2147483647, 2147483647]", "but this machine has"),
+    "a network too large": (b"hidden = [100000, 1000000]", "but this machine has"),
+    "a network that no array can hold": (
+        b"hidden = [2147483647, 2147483647]",
+        "more numbers than an array can hold",
+    ),
     "text that is a table": (b"data = {}", "data must be text, but is {}"),
     "an activation that is a number": (b"activation = 3", "activation must be text, but is 3"),
     "other bytes than UTF-8": (b'data = "\xff"', "is no TOML file: 'utf-8' codec can't decode byte 0xff"),

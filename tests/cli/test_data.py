@@ -11,6 +11,7 @@ import pytest
 from chosen import BACKEND
 from cli.commands import anynet, assert_one_clear_line, output_of
 
+from anynet.cli.config import TrainConfig
 from anynet.cli.network import network_for
 from anynet.cli.task import task_of
 from anynet.datasets import Dataset
@@ -112,7 +113,7 @@ def test_data_of_any_size_are_described_without_floating_point_errors(size: floa
         task = task_of(Dataset("some", x, y), None)
         encoded, decoded = task.encode(y), task.decode(task.encode(y))
         task.encode(np.full((1, 2), 1e308))
-        network_for(x, task, (4,), "relu")
+        network_for(x, task, TrainConfig("some", hidden=(4,)))
     assert np.isfinite(encoded).all()
     np.testing.assert_allclose(decoded, y, rtol=1e-9)
 
