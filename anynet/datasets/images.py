@@ -79,10 +79,11 @@ def _folders(folder: Path) -> list[str]:
 def _named(folder: Path) -> list[tuple[str | None, Path]]:
     """The images of a folder in the order of their names, each with the name of its class, if there are classes."""
     classes = _folders(folder)
-    alone = [(None, path) for path in _images(folder)]
+    alone: list[tuple[str | None, Path]] = [(None, path) for path in _images(folder)]
     if classes and alone:
         raise DataError(f"{folder} holds folders, which are classes, and beside them images: {alone[0][1].name}")
-    found = [(name, path) for name in classes for path in _images(folder / name)] if classes else alone
+    of_classes: list[tuple[str | None, Path]] = [(name, path) for name in classes for path in _images(folder / name)]
+    found = of_classes or alone
     for name in classes:
         if not any(label == name for label, _ in found):
             raise DataError(f"{folder / name} holds no images")

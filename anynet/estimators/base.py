@@ -39,7 +39,7 @@ class NetEstimator(Fitting):
 
         Parameters
         ----------
-        X : array or sparse matrix of shape (n_samples, n_features)
+        X : array or sparse matrix of shape (n_samples, n_features), or array of (n_samples, ...) for any network
             From NumPy, CuPy, PyTorch, JAX, or anything that NumPy can convert. float32 stays float32, other dtypes
             become float64. A sparse matrix becomes a dense array.
         y : array of shape (n_samples,) or (n_samples, n_outputs)
@@ -82,7 +82,8 @@ class NetEstimator(Fitting):
                 f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same device "
                 f"as those passed to fit(), which came from {self._library.name}, but these come from {library.name}."
             )
-        x = validate_data(self, host(X), accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        kinds = {"accept_sparse": ["csr", "csc"], "dtype": (np.float64, np.float32), "allow_nd": self.allow_nd}
+        x = validate_data(self, host(X), reset=False, **kinds)
         return self._model.predict(dense(x))
 
     def _give(self, result: Any, X: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -85,7 +85,11 @@ class Fitting(BaseEstimator):
 
     loss_: float = field(init=False)
     n_outputs_: int = field(init=False)
+    # Whether X may have more than two axes.
+    allow_nd: ClassVar[bool] = False
+
     _model: Model = field(init=False)
+    _sample_shape: tuple[int, ...] = field(init=False)
     _made_of: dict[str, Any] = field(init=False)
     _stalled: int = field(init=False)
     _training: object = field(init=False)
@@ -135,7 +139,7 @@ class Fitting(BaseEstimator):
             raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
         return True
 
-    def _first_arrays(self, network: Any, random: Any, inputs: int) -> dict[str, Any]:
+    def _first_arrays(self, network: Any, random: Any) -> dict[str, Any]:
         """Initial weights by name; the layers' own initializers draw those that are missing."""
         return {}
 
@@ -250,7 +254,7 @@ class Fitting(BaseEstimator):
         same = incremental and not first and settings == self._made_of
         if same and repr(backend) == repr(self._model.backend) and hasattr(self, "_steps"):
             return
-        self._model = self._model.on(backend) if same else self._new_model(backend, x.shape[1], random, first)
+        self._model = self._model.on(backend) if same else self._new_model(backend, random, first)
         if same:
             self._model.comm = self.comm
         self._made_of = settings
@@ -277,19 +281,19 @@ class Fitting(BaseEstimator):
         """The parameters that must be the same on all ranks."""
         return {name: value for name, value in self.get_params(deep=False).items() if name not in ("comm", "verbose")}
 
-    def _new_model(self, backend: Backend, inputs: int, random: Any, first: bool) -> Model:
+    def _new_model(self, backend: Backend, random: Any, first: bool) -> Model:
         network = self._network(self.n_outputs_)
         if first:
             self.n_iter_ = self.t_ = 0
             self._stalled = 0
-            arrays = self._first_arrays(network, random, inputs)
+            arrays = self._first_arrays(network, random)
         else:
-            arrays = transferred(self._model.parameters, network, (inputs,))
+            arrays = transferred(self._model.parameters, network, self._sample_shape)
         # Draw a seed only if needed: scikit-learn draws nothing here, and the next numbers must be the same.
         needs_seed = not arrays or network.stochastic
         seed = int(random.randint(np.iinfo(np.int32).max)) if needs_seed else 0
         parts = network, self._loss(), self._optimizer()
-        model = Model(*parts, backend=backend, seed=seed, comm=self.comm).build((inputs,), arrays)
+        model = Model(*parts, backend=backend, seed=seed, comm=self.comm).build(self._sample_shape, arrays)
         model.epoch = 0 if first else len(getattr(self, "loss_curve_", ()))
         return model
 

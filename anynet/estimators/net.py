@@ -29,13 +29,16 @@ class CustomNetwork(NetEstimator):
 
     network: Network | None = None
 
+    allow_nd: ClassVar[bool] = True
+
     def _network(self, outputs: int) -> Layer:
         made_by: Any = one_hidden_layer if self.network is None else self.network
         if isinstance(made_by, type) or not (isinstance(made_by, Layer) or callable(made_by)):
             raise UsageError(f"network must be a layer, or a function of the number of outputs, but is {made_by!r}")
         network: Layer = made_by if isinstance(made_by, Layer) else made_by(outputs)
-        _, (*_, given) = network.parameters((self.n_features_in_,))
-        if given != outputs:
+        _, made = network.parameters(self._sample_shape)
+        if made != (outputs,):
+            given = f"{made[0]}" if len(made) == 1 else f"the shape {made}, where Flatten() is missing"
             raise UsageError(f"y needs a network of {outputs} outputs, but this one has {given}: {network!r}")
         return network
 
@@ -104,7 +107,7 @@ class NetClassifier(Classification, CustomNetwork):
     def _outputs_for_two(self) -> int:
         if not isinstance(self.network, Layer):
             return super()._outputs_for_two()
-        _, (*_, outputs) = self.network.parameters((self.n_features_in_,))
+        _, (*_, outputs) = self.network.parameters(self._sample_shape)
         return 2 if outputs == 2 else super()._outputs_for_two()
 
 

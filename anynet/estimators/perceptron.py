@@ -102,8 +102,9 @@ class Perceptron(NetEstimator):
     def _l2(self) -> float:
         return float(self.alpha)
 
-    def _first_arrays(self, network: Any, random: Any, inputs: int) -> dict[str, Any]:
+    def _first_arrays(self, network: Any, random: Any) -> dict[str, Any]:
         """Draw weights and biases uniformly within Glorot's bound, as scikit-learn does."""
+        (inputs,) = self._sample_shape
         factor = 2.0 if self.activation == "logistic" else 6.0
         arrays = {}
         for i, layer in enumerate(network.layers):

@@ -55,6 +55,7 @@ def from_sklearn(theirs: TheirClassifier | TheirRegressor) -> MLPClassifier | ML
     inputs = (theirs.n_features_in_,)
     parts = ours._network(ours.n_outputs_), ours._loss(), ours._optimizer()
     backend = ours._backend(theirs.coefs_[0].dtype.name)
+    ours._sample_shape = inputs
     ours._model = Model(*parts, backend=backend).build(inputs)
     ours._model.epoch = len(getattr(ours, "loss_curve_", ()))
     ours.coefs_, ours.intercepts_ = theirs.coefs_, theirs.intercepts_

@@ -39,9 +39,15 @@ def check_data(estimator: Any, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         multi_output=True,
         y_numeric=estimator.__sklearn_tags__().estimator_type == "regressor",
         dtype=(np.float64, np.float32),
+        allow_nd=estimator.allow_nd,
         reset=reset,
     )
-    return dense(x), y
+    x = dense(x)
+    if reset:
+        estimator._sample_shape = x.shape[1:]
+    elif x.shape[1:] != estimator._sample_shape:
+        raise ValueError(f"X has samples of shape {x.shape[1:]}, but fit saw samples of {estimator._sample_shape}")
+    return x, y
 
 
 def check_weights(weight: Any, class_weight: Any) -> None:
