@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import cross_val_score
 
 from anynet.estimators import MLPClassifier, NetClassifier, NetRegressor
-from anynet.nn import GRU, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
+from anynet.nn import GRU, Adam, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -27,7 +27,9 @@ def cnn(outputs: int) -> Layer:
 
 
 def classifier(**settings: Any) -> NetClassifier:
-    return NetClassifier(cnn, max_iter=20, batch_size=32, random_state=0, backend=BACKEND, **settings)
+    return NetClassifier(
+        cnn, max_iter=20, batch_size=32, optimizer=Adam(0.005), random_state=0, backend=BACKEND, **settings
+    )
 
 
 def test_a_convolutional_network_classifies_images() -> None:
@@ -44,7 +46,9 @@ def test_images_are_cross_validated_and_held_back() -> None:
 def test_sequences_are_fitted_by_a_recurrent_network() -> None:
     x = np.random.default_rng(0).normal(size=(200, 5, 2))
     y = x[:, -1, 0]
-    net = NetRegressor(Sequential(GRU(16), Linear(1)), max_iter=100, random_state=0, backend=BACKEND).fit(x, y)
+    net = NetRegressor(
+        Sequential(GRU(16), Linear(1)), optimizer=Adam(0.01), max_iter=50, random_state=0, backend=BACKEND
+    ).fit(x, y)
     assert net.score(x, y) > 0.8
 
 
