@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from anynet import nn, training
 from anynet.cli import main
@@ -148,6 +149,9 @@ def data_of_ones_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = bytes([0, 0, 8, 3, 0, 0, 0, 60, 0, 0, 0, 4, 0, 0, 0, 4]) + (x > 0).astype(np.uint8).tobytes()
     (folder / "images.gz").write_bytes(gzip.compress(images))
     (folder / "labels.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 60]) + y.astype(np.uint8).tobytes()))
+    for i, name in enumerate(("cat", "dog") * 5):
+        (folder / "photos" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((70, 60, 3), 20 * i, np.uint8)).save(folder / "photos" / name / f"{i}.png")
 
     def interrupt(self: Progress, model: object, record: dict[str, float]) -> None:
         raise KeyboardInterrupt
