@@ -6,6 +6,7 @@ Nothing here imports an array library; each function gets the namespace `xp`, wi
 from anynet.nn.activations import ELU, LeakyReLU, LogSoftmax, PReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.attention import MultiHeadAttention, TransformerBlock
+from anynet.nn.augmentation import RandomCrop, RandomErasing, RandomHorizontalFlip, RandomTranslation
 from anynet.nn.averaging import EMA
 from anynet.nn.branches import Concat, Residual
 from anynet.nn.containers import Frozen, Sequential
@@ -65,6 +66,10 @@ LAYERS = (
     Reshape,
     Rescale,
     Dropout,
+    RandomTranslation,
+    RandomHorizontalFlip,
+    RandomCrop,
+    RandomErasing,
     BatchNorm,
     LayerNorm,
     RMSNorm,
@@ -187,6 +192,10 @@ __all__ = [
     "QuantileLoss",
     "RMSNorm",
     "RMSprop",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomTranslation",
     "ReLU",
     "Rescale",
     "Reshape",
