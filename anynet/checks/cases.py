@@ -87,6 +87,14 @@ LAYERS = (
         ),
         (2, 3),
     ),
+    LayerCase(
+        "Masking",
+        nn.Masking(nn.Embedding(40, 2), nn.TransformerBlock(1, 2, nn.Tanh()), nn.GlobalAvgPool(), mask_value=1),
+        (4,),
+    ),
+    LayerCase(
+        "Masking, rows", nn.Sequential(nn.ReLU(), nn.Masking(nn.GRU(2, True, bidirectional=True), nn.LSTM(2))), (4, 2)
+    ),
     LayerCase("Residual", nn.Residual(nn.Sequential(nn.Linear(4), nn.BatchNorm(), nn.ReLU())), (4,)),
     LayerCase("Residual, shortcut", nn.Residual(nn.Sequential(nn.Linear(3), nn.Tanh()), nn.Linear(3)), (2, 4)),
     LayerCase("Concat", nn.Concat(nn.Linear(3), nn.Sequential(nn.Dropout(0.4), nn.BatchNorm()), nn.ReLU()), (4,)),

@@ -32,6 +32,7 @@ from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, HingeLoss, Loss, MSELoss
+from anynet.nn.masking import Masking
 from anynet.nn.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
@@ -91,6 +92,7 @@ LAYERS = (
     GRU,
     LSTM,
     Sequential,
+    Masking,
     Residual,
     Concat,
     Frozen,
@@ -177,6 +179,7 @@ __all__ = [
     "LogSoftmax",
     "Loss",
     "MSELoss",
+    "Masking",
     "MaxPool1d",
     "MaxPool2d",
     "MultiHeadAttention",
