@@ -221,7 +221,7 @@ def test_a_layer_is_derived_once_for_all_steps_that_run_operation_by_operation(m
     derive = derived._derive
     monkeypatch.setattr(derived, "_derive", lambda layer, *given: made.append(layer) or derive(layer, *given))
     layer = Bent(power=2.5)
-    Model(nn.Sequential(layer, nn.Linear(1)), nn.MSELoss(), nn.SGD(0.01), backend="strict").fit(X, Y, 4, batch_size=10)
+    Model(nn.Sequential(layer, nn.Linear(1)), nn.MSELoss(), nn.SGD(0.01), backend="strict").fit(X, Y, epochs=4)
     assert made == [layer]
 
 
