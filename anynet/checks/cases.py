@@ -8,7 +8,7 @@ import numpy as np
 
 from anynet import nn
 from anynet.nn.layer import Layer, Shape
-from anynet.nn.losses import Loss
+from anynet.nn.losses import Loss, target_shape
 from anynet.nn.optimizers import Optimizer
 
 
@@ -108,6 +108,7 @@ LOSSES = (
     LossCase("HuberLoss", nn.HuberLoss(0.8), (3,)),
     LossCase("QuantileLoss", nn.QuantileLoss(0.9), (3,)),
     LossCase("PoissonNLLLoss", nn.PoissonNLLLoss(), (3,)),
+    LossCase("GaussianNLLLoss", nn.GaussianNLLLoss(), (4,)),
     LossCase("BCELoss", nn.BCELoss(), (2,)),
     LossCase("BCEWithLogitsLoss", nn.BCEWithLogitsLoss(), (2,)),
     LossCase("BCEWithLogitsLoss, pos_weight", nn.BCEWithLogitsLoss((2.0, 0.5, 1.0, 3.0)), (4,)),
@@ -152,7 +153,7 @@ def draw_target(generator: np.random.Generator, loss: Loss, shape: Shape) -> Any
         return generator.integers(0, shape[-1], shape[:1]).astype(np.int32)
     if loss.target_kind == "probability":
         return generator.integers(0, 2, shape).astype(np.float64)
-    return generator.normal(0.0, 1.0, shape)
+    return generator.normal(0.0, 1.0, target_shape(loss, shape))
 
 
 def draw_weight(generator: np.random.Generator, samples: int) -> Any:

@@ -38,7 +38,7 @@ from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from anynet.nn.preprocessing import Flatten, Lambda, Rescale, Reshape
 from anynet.nn.recurrent import GRU, LSTM
-from anynet.nn.regression_losses import HuberLoss, L1Loss, PoissonNLLLoss, QuantileLoss
+from anynet.nn.regression_losses import GaussianNLLLoss, HuberLoss, L1Loss, PoissonNLLLoss, QuantileLoss
 from anynet.nn.schedules import (
     CosineDecay,
     CosineRestarts,
@@ -104,6 +104,7 @@ LOSSES = (
     HuberLoss,
     QuantileLoss,
     PoissonNLLLoss,
+    GaussianNLLLoss,
     BCELoss,
     BCEWithLogitsLoss,
     HingeLoss,
@@ -155,6 +156,7 @@ __all__ = [
     "ExponentialDecay",
     "Flatten",
     "Frozen",
+    "GaussianNLLLoss",
     "GlobalAvgPool",
     "GlorotNormal",
     "GlorotUniform",
