@@ -8,7 +8,7 @@ import numpy as np
 
 from anynet import nn
 from anynet.nn.layer import Layer, Shape
-from anynet.nn.losses import Loss
+from anynet.nn.losses import Loss, target_shape
 from anynet.nn.optimizers import Optimizer
 
 
@@ -50,6 +50,10 @@ LAYERS = (
     LayerCase("Rescale", nn.Rescale(1 / 255), (2, 3)),
     LayerCase("Rescale, columns", nn.Rescale(scale=(0.5, 2.0, 3.0), shift=(1.0, -1.0, 0.0)), (3,)),
     LayerCase("Dropout", nn.Dropout(0.4), (5,)),
+    LayerCase("RandomTranslation", nn.RandomTranslation((1, 2)), (3, 4, 2)),
+    LayerCase("RandomHorizontalFlip", nn.RandomHorizontalFlip(), (3, 4, 2)),
+    LayerCase("RandomCrop", nn.RandomCrop((3, 2), padding=1), (3, 4, 2)),
+    LayerCase("RandomErasing", nn.RandomErasing((2, 1)), (3, 4, 2)),
     LayerCase("BatchNorm", nn.BatchNorm(), (4,)),
     LayerCase("BatchNorm, last axis", nn.BatchNorm(momentum=0.5), (2, 4)),
     LayerCase("LayerNorm", nn.LayerNorm(), (2, 4)),
@@ -83,6 +87,14 @@ LAYERS = (
         ),
         (2, 3),
     ),
+    LayerCase(
+        "Masking",
+        nn.Masking(nn.Embedding(40, 2), nn.TransformerBlock(1, 2, nn.Tanh()), nn.GlobalAvgPool(), mask_value=1),
+        (4,),
+    ),
+    LayerCase(
+        "Masking, rows", nn.Sequential(nn.ReLU(), nn.Masking(nn.GRU(2, True, bidirectional=True), nn.LSTM(2))), (4, 2)
+    ),
     LayerCase("Residual", nn.Residual(nn.Sequential(nn.Linear(4), nn.BatchNorm(), nn.ReLU())), (4,)),
     LayerCase("Residual, shortcut", nn.Residual(nn.Sequential(nn.Linear(3), nn.Tanh()), nn.Linear(3)), (2, 4)),
     LayerCase("Concat", nn.Concat(nn.Linear(3), nn.Sequential(nn.Dropout(0.4), nn.BatchNorm()), nn.ReLU()), (4,)),
@@ -96,6 +108,7 @@ LOSSES = (
     LossCase("HuberLoss", nn.HuberLoss(0.8), (3,)),
     LossCase("QuantileLoss", nn.QuantileLoss(0.9), (3,)),
     LossCase("PoissonNLLLoss", nn.PoissonNLLLoss(), (3,)),
+    LossCase("GaussianNLLLoss", nn.GaussianNLLLoss(), (4,)),
     LossCase("BCELoss", nn.BCELoss(), (2,)),
     LossCase("BCEWithLogitsLoss", nn.BCEWithLogitsLoss(), (2,)),
     LossCase("BCEWithLogitsLoss, pos_weight", nn.BCEWithLogitsLoss((2.0, 0.5, 1.0, 3.0)), (4,)),
@@ -140,7 +153,7 @@ def draw_target(generator: np.random.Generator, loss: Loss, shape: Shape) -> Any
         return generator.integers(0, shape[-1], shape[:1]).astype(np.int32)
     if loss.target_kind == "probability":
         return generator.integers(0, 2, shape).astype(np.float64)
-    return generator.normal(0.0, 1.0, shape)
+    return generator.normal(0.0, 1.0, target_shape(loss, shape))
 
 
 def draw_weight(generator: np.random.Generator, samples: int) -> Any:

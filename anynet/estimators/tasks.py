@@ -202,10 +202,12 @@ class Regression(RegressorMixin, NetEstimator):
         return float(r2_score(host(y), host(self.predict(X)), sample_weight=host(sample_weight)))
 
     def _values(self, outputs: Any) -> Any:
-        """Values from outputs: exp(outputs) for a Poisson loss, probabilities if the loss has them, else unchanged."""
+        """Values from outputs: exp(outputs) for a Poisson loss, or what the loss takes as values or probabilities."""
         loss = self._model.loss
         if isinstance(loss, PoissonLoss):
             return np.exp(outputs)
+        if hasattr(loss, "values"):
+            return loss.values(np, outputs)
         return loss.probabilities(np, outputs) if hasattr(loss, "probabilities") else outputs
 
     def _encode(self, y: Any, first: bool, held_out: bool = False) -> Any:

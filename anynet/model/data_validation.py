@@ -14,6 +14,7 @@ from anynet.datasets.on_disk import OnDisk, pieces
 from anynet.errors import DataError, ShapeError, warn
 from anynet.nn import Layer, Loss
 from anynet.nn.layer import Shape
+from anynet.nn.losses import target_shape
 
 _LARGEST = np.finfo(np.float32).max.astype(np.float64)
 _LARGEST_WEIGHT = np.finfo(np.float64).max
@@ -86,7 +87,7 @@ def _check_indices(x: Any, count: int, first_row: int) -> None:
 
 
 def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> Any:
-    """Targets as a host array: int32 class numbers of shape (samples,), or floats in the shape of the output.
+    """Targets as a host array: int32 class numbers of shape (samples,), or floats in the shape of the output's values.
 
     Raises
     ------
@@ -101,15 +102,15 @@ def check_targets(target: Any, samples: int, loss: Loss, out_shape: Shape) -> An
         raise ShapeError(f"x has {samples} samples, so the target must have as many rows, but has shape {target.shape}")
     if loss.target_kind == "class":
         return _check_labels(target, name, out_shape)
-    target = _floats(target, "the target")
-    if _without_ones(target.shape[1:]) != _without_ones(out_shape):
+    target, expected = _floats(target, "the target"), target_shape(loss, (samples, *out_shape))
+    if _without_ones(target.shape[1:]) != _without_ones(expected[1:]):
         raise ShapeError(
             f"the network's output has shape {out_shape} for each sample, so {name} needs a target of shape "
-            f"{(samples, *out_shape)}, but got {target.shape}"
+            f"{expected}, but got {target.shape}"
         )
     if loss.target_kind == "probability" and not (target.min() >= 0 and target.max() <= 1):
         raise DataError(f"{name} needs targets from 0 to 1, but they go from {target.min()} to {target.max()}")
-    return target.reshape(samples, *out_shape)
+    return target.reshape(expected)
 
 
 def check_weights(weight: Any, samples: int) -> Any:

@@ -51,16 +51,16 @@ def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         outputs: dict[str, Array] = {}
 
-        def apply(path: tuple[str, ...], p: Any, layer: Layer, x: Array) -> Array:
+        def apply(path: tuple[str, ...], p: Any, layer: Layer, x: Array, ctx: Context) -> Array:
             if children(layer):
-                y = through(layer, xp, x, lambda name, inner, x: apply((*path, name), p[name], inner, x))
+                y = through(layer, xp, x, ctx, lambda name, *inner: apply((*path, name), p[name], *inner))
             else:
-                y, _ = layer.forward(xp, p, x, Context())
+                y, _ = layer.forward(xp, p, x, ctx)
             if path in shown:
                 outputs[".".join(path)] = y
             return y
 
-        apply((), layout.unpack(xp, state.parameters, state.buffers), network, floats(xp, batch[0]))
+        apply((), layout.unpack(xp, state.parameters, state.buffers), network, floats(xp, batch[0]), Context())
         return state, outputs
 
     return step

@@ -19,6 +19,7 @@ from anynet import nn
 from anynet.errors import AnynetError, BackendError, ModelFileError, UsageError, WriteError, unknown
 from anynet.model import schema
 from anynet.model.atomic_files import write_atomically
+from anynet.nn.containers import Layers
 from anynet.nn.layer import Shape
 from anynet.training.metrics import METRICS
 
@@ -103,7 +104,8 @@ def build(description: Any, known: Iterable[type] = ()) -> Any:
         raise ModelFileError(
             unknown("layer, loss, optimizer or metric", name, classes) + "; give your own as known=[...]"
         )
-    return classes[name](*fields["layers"]) if name in ("Sequential", "Concat") else classes[name](**fields)
+    one_by_one = fields.pop("layers") if issubclass(classes[name], Layers) else ()
+    return classes[name](*one_by_one, **fields)
 
 
 def write(path: Path, arrays: Mapping[str, Any], description: dict[str, Any]) -> None:

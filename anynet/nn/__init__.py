@@ -6,6 +6,7 @@ Nothing here imports an array library; each function gets the namespace `xp`, wi
 from anynet.nn.activations import ELU, LeakyReLU, LogSoftmax, PReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.attention import MultiHeadAttention, TransformerBlock
+from anynet.nn.augmentation import RandomCrop, RandomErasing, RandomHorizontalFlip, RandomTranslation
 from anynet.nn.averaging import EMA
 from anynet.nn.branches import Concat, Residual
 from anynet.nn.containers import Frozen, Sequential
@@ -31,12 +32,13 @@ from anynet.nn.layer import Context, Layer, Parameter
 from anynet.nn.layout import Layout
 from anynet.nn.linear import Linear
 from anynet.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfMSELoss, HingeLoss, Loss, MSELoss
+from anynet.nn.masking import Masking
 from anynet.nn.normalization import BatchNorm, GroupNorm, LayerNorm, RMSNorm
 from anynet.nn.optimizers import SGD, Lion, Optimizer
 from anynet.nn.pooling import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d, Upsample
 from anynet.nn.preprocessing import Flatten, Lambda, Rescale, Reshape
 from anynet.nn.recurrent import GRU, LSTM
-from anynet.nn.regression_losses import HuberLoss, L1Loss, PoissonNLLLoss, QuantileLoss
+from anynet.nn.regression_losses import GaussianNLLLoss, HuberLoss, L1Loss, PoissonNLLLoss, QuantileLoss
 from anynet.nn.schedules import (
     CosineDecay,
     CosineRestarts,
@@ -65,6 +67,10 @@ LAYERS = (
     Reshape,
     Rescale,
     Dropout,
+    RandomTranslation,
+    RandomHorizontalFlip,
+    RandomCrop,
+    RandomErasing,
     BatchNorm,
     LayerNorm,
     RMSNorm,
@@ -86,6 +92,7 @@ LAYERS = (
     GRU,
     LSTM,
     Sequential,
+    Masking,
     Residual,
     Concat,
     Frozen,
@@ -97,6 +104,7 @@ LOSSES = (
     HuberLoss,
     QuantileLoss,
     PoissonNLLLoss,
+    GaussianNLLLoss,
     BCELoss,
     BCEWithLogitsLoss,
     HingeLoss,
@@ -148,6 +156,7 @@ __all__ = [
     "ExponentialDecay",
     "Flatten",
     "Frozen",
+    "GaussianNLLLoss",
     "GlobalAvgPool",
     "GlorotNormal",
     "GlorotUniform",
@@ -172,6 +181,7 @@ __all__ = [
     "LogSoftmax",
     "Loss",
     "MSELoss",
+    "Masking",
     "MaxPool1d",
     "MaxPool2d",
     "MultiHeadAttention",
@@ -187,6 +197,10 @@ __all__ = [
     "QuantileLoss",
     "RMSNorm",
     "RMSprop",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomTranslation",
     "ReLU",
     "Rescale",
     "Reshape",

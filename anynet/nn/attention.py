@@ -26,6 +26,7 @@ from anynet.nn.layer import (
     device_of,
 )
 from anynet.nn.linear import Linear
+from anynet.nn.masking import mask_for
 from anynet.nn.normalization import LayerNorm
 
 
@@ -45,7 +46,7 @@ class MultiHeadAttention(Layer):
     """Self-attention: each head gives softmax(q k^T / sqrt(d)) v, of d features (Vaswani et al. 2017).
 
     q, k and v are thirds of x in_proj_weight + in_proj_bias; the heads side by side go through the output's affine map.
-    Those are PyTorch's weights transposed. There is no padding mask: sequences of a batch have one length.
+    Those are PyTorch's weights transposed. For sequences of different lengths see `Masking`.
 
     Parameters
     ----------
@@ -108,6 +109,9 @@ class MultiHeadAttention(Layer):
             times = xp.arange(time, device=device_of(x))
             # exp gives 0 of it, and no score comes near it.
             scores = xp.where(times <= xp.reshape(times, (time, 1)), scores, -1e30)
+        mask = mask_for(self, xp, x, ctx, (batch, 1, 1, time))
+        if mask is not None:
+            scores = xp.where(mask, scores, -1e30)
         heads = xp.matmul(softmax(xp, scores), v)
         joined = xp.reshape(xp.permute_dims(heads, (0, 2, 1, 3)), x.shape)
         return xp.matmul(joined, p["out_proj_weight"]) + p["out_proj_bias"]

@@ -46,6 +46,10 @@ class Container(Layer):
     def updates_buffers(self) -> bool:
         return any(layer.updates_buffers for _, layer in self.named)
 
+    def within(self, xp: Namespace, x: Array, ctx: Context) -> Context:
+        """The context of the layers, for x."""
+        return ctx
+
     def joined(self, xp: Namespace, x: Array, outputs: list[Array]) -> Array:
         """The output for x, of those of the layers."""
         return outputs[-1] if outputs else x
@@ -113,7 +117,11 @@ class Sequential(Layers):
     def __getitem__(self, index: slice) -> Sequential: ...
 
     def __getitem__(self, index: int | slice) -> Layer | Sequential:
-        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+        return self.having(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+
+    def having(self, *layers: Layer) -> Sequential:
+        """A container of the same kind with other layers."""
+        return Sequential(*layers)
 
     @cached_property
     def _first_trainable(self) -> int:
@@ -135,7 +143,7 @@ class Sequential(Layers):
         return specs, shape
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
-        saved = []
+        saved, ctx = [], self.within(xp, x, ctx)
         for place, (name, layer) in enumerate(self.named):
             of_layer = ctx.at(place) if layer.stochastic else ctx
             x, kept = layer.forward(xp, p[name], x, of_layer)
@@ -233,15 +241,19 @@ def in_parallel(layer: Layer) -> bool:
     return in_parallel(layer.layer) if isinstance(layer, Frozen) else getattr(layer, "in_parallel", False)
 
 
-def through(layer: Layer, xp: Namespace, x: Array, apply: Callable[[str, Layer, Array], Array]) -> Array:
-    """The output of a container for x, each of whose layers is applied by ``apply(name, layer, x)``."""
-    inside, given, outputs = children(layer), x, []
-    for name, inner in inside:
-        outputs.append(apply(name, inner, given))
+def through(
+    layer: Layer, xp: Namespace, x: Array, ctx: Context, apply: Callable[[str, Layer, Array, Context], Array]
+) -> Array:
+    """The output of a container for x, each of whose layers is applied by ``apply(name, layer, x, ctx)``."""
+    container: Any = layer
+    while isinstance(container, Frozen):
+        container = container.layer
+    given, outputs, ctx = x, [], container.within(xp, x, ctx)
+    for name, inner in children(layer):
+        outputs.append(apply(name, inner, given, ctx))
         given = x if in_parallel(layer) else outputs[-1]
-    while isinstance(layer, Frozen):
-        layer = layer.layer
-    return layer.joined(xp, x, outputs)  # type: ignore[attr-defined]
+    joined: Array = container.joined(xp, x, outputs)
+    return joined
 
 
 def specs_at(name: str, layer: Layer, shape: Shape) -> tuple[Specs, Shape]:

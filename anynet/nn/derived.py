@@ -17,6 +17,8 @@ from anynet.tracing.trees import leaves, rebuilt, structure
 
 # So many programs are kept: of different layers, and of batches of different sizes.
 MOST_KEPT = 256
+# What a layer may know of a forward pass: arrays are inputs, and all else is a part of the key.
+_OF_CONTEXT = ("training", "seed", "step", "ranks", "first_row", "total", "mask")
 _derived: dict[Any, Derived] = {}
 
 
@@ -55,7 +57,7 @@ class _Number(int):
 
 def forward(layer: Any, formula: Callable[..., Any], xp: Any, p: Any, x: Any, ctx: Any) -> tuple[Any, Saved]:
     """The output of ``formula(layer, xp, p, x, ctx)``, and what the derived backward needs."""
-    changing = {name: value for name in ("step", "first_row") if hasattr(value := getattr(ctx, name), "dtype")}
+    changing = {name: value for name in _OF_CONTEXT if hasattr(value := getattr(ctx, name), "dtype")}
     inputs = p, x, changing
     derived = _derivation(layer, formula, xp, inputs, ctx)
     results = evaluate(derived.halves.forward, xp, leaves(inputs), getattr(x, "device", None))
@@ -129,14 +131,8 @@ def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, c
     """The derivation of a layer for such inputs, made once."""
     arrays = leaves(inputs)
     shapes = tuple((x.shape, str(x.dtype)) for x in arrays)
-    told = tuple(getattr(ctx, name) for name in ("training", "seed", "ranks", "total"))
-    around = (
-        structure(inputs),
-        shapes,
-        tuple(default_dtypes(xp).values()),
-        told,
-        inputs[2] or (ctx.step, ctx.first_row),
-    )
+    told = tuple(getattr(ctx, name) for name in _OF_CONTEXT if name not in inputs[2])
+    around = structure(inputs), shapes, tuple(default_dtypes(xp).values()), told
     try:
         key = (_settings(layer), *around)
         known = _derived.get(key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anynet.nn.checks import check_number
-from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, device_of
+from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape, device_of
 
 _GOLDEN_RATIO = 0x9E3779B1
 
@@ -52,21 +52,22 @@ class Dropout(Layer):
         return dy, {}
 
 
-def random_bits(xp: Namespace, like: Array, ctx: Context) -> Array:
-    """31 random bits for each number of an array, as int32 of its shape.
+def random_bits(xp: Namespace, like: Array, ctx: Context, shape: Shape | None = None) -> Array:
+    """31 random bits for each number of an array, as int32 of its shape, or of another `shape` with as many rows.
 
     The bits are a hash of the number's position in the whole batch, the step and the context's seed: `lowbias32` of
     C. Wellons, "Prospecting for hash functions" (2018). It needs only arithmetic modulo 2^32, which every library has.
     """
-    width = math.prod(like.shape[1:])
-    count = like.shape[0] * width
+    shape = like.shape if shape is None else shape
+    width = math.prod(shape[1:])
+    count = shape[0] * width
     bits = xp.arange(count, dtype=xp.int32, device=device_of(like))
     first, seed = ctx.first_row * width, ctx.seed * _GOLDEN_RATIO
     # Inside JAX's shard_map, the first row is an array.
     bits = _hashed(bits + (_signed(first + seed) if isinstance(first, int) else first + _signed(seed)))
     if ctx.step is not None:
         bits = _hashed(bits + xp.reshape(xp.astype(ctx.step, xp.int32), (1,)) * _signed(_GOLDEN_RATIO))
-    return xp.reshape(bits & 0x7FFFFFFF, like.shape)
+    return xp.reshape(bits & 0x7FFFFFFF, shape)
 
 
 def _hashed(bits: Array) -> Array:

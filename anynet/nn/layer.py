@@ -69,6 +69,8 @@ class Context:
         The place of its first row in the larger batch.
     total : callable
         ``(xp, *arrays) -> arrays``: the sums over all parts, in one message. The arrays have one dtype.
+    mask : array of bool of shape (batch, time), optional
+        Which times of each sequence are there; the others are padding.
     """
 
     training: bool = False
@@ -77,6 +79,7 @@ class Context:
     ranks: int = 1
     first_row: Any = 0
     total: Callable[..., tuple[Array, ...]] = lambda xp, *arrays: arrays
+    mask: Array = None
 
     def at(self, place: int) -> Context:
         """The context of the layer at this position, with a seed of its own."""

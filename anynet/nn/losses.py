@@ -7,7 +7,8 @@ for a weighted mean the sample's share.
 
 `target_kind` is the kind of target: "class" for class numbers 0, 1, ... of shape (batch,), "probability" for numbers
 from 0 to 1, or "value" for any numbers. The last two have the shape of the prediction. A loss for classes also has
-`probabilities`, which turns a prediction into probabilities, and `classify`, which returns the most likely class.
+`probabilities`, which turns a prediction into probabilities, and `classify`, which returns the most likely class. A
+loss whose prediction says more than values has `values`, which takes those from it; the target has their shape.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 from anynet.errors import ShapeError, UsageError, shown
 from anynet.nn.activations import log_softmax, sigmoid, softmax, softplus
 from anynet.nn.checks import check_number
+from anynet.nn.derived import output_shape
 from anynet.nn.initializers import Values
-from anynet.nn.layer import Array, Namespace, device_of
+from anynet.nn.layer import Array, Namespace, Shape, device_of
 
 TargetKind: TypeAlias = Literal["class", "probability", "value"]
 
@@ -35,6 +37,16 @@ class Loss(Protocol):
     def target_kind(self) -> str: ...
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> Any: ...
+
+
+def values(loss: Any, xp: Namespace, prediction: Array) -> Array:
+    """What of a prediction is to be near a target of values."""
+    return loss.values(xp, prediction) if hasattr(loss, "values") else prediction
+
+
+def target_shape(loss: Any, shape: Shape) -> Shape:
+    """The shape of the target of values, for predictions of this shape."""
+    return output_shape(loss.values, shape) if hasattr(loss, "values") else shape
 
 
 def mean(xp: Namespace, losses: Array, weight: Array) -> Array:

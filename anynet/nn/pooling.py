@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from anynet.errors import ShapeError, UsageError
 from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape, Specs
+from anynet.nn.masking import mask_for
 from anynet.nn.windows import check_axes, check_lengths, counts, padded, taps, untapped
 
 
@@ -177,7 +178,11 @@ class GlobalAvgPool(Layer):
         return {}, shape[-1:]
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Any:
-        return xp.sum(x, axis=tuple(range(1, x.ndim - 1))) / math.prod(x.shape[1:-1])
+        mask = mask_for(self, xp, x, ctx, (*x.shape[:2], 1)) if x.ndim == 3 else None
+        if mask is None:
+            return xp.sum(x, axis=tuple(range(1, x.ndim - 1))) / math.prod(x.shape[1:-1])
+        count = xp.sum(xp.astype(mask, x.dtype), axis=1)
+        return xp.sum(xp.where(mask, x, 0.0), axis=1) / xp.maximum(count, 1.0)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from anynet.nn.checks import check_flag, check_initializer, check_number
@@ -21,6 +22,7 @@ from anynet.nn.layer import (
     Specs,
     device_of,
 )
+from anynet.nn.masking import mask_for
 
 # (xp, projected x at this time, projected h, state) -> state, whose first array is h
 Cell = Callable[[Namespace, Array, Array, tuple[Array, ...]], tuple[Array, ...]]
@@ -64,18 +66,21 @@ class _Recurrent:
         size *= 1 + self.bidirectional
         return specs, (time, size) if self.return_sequences else (size,)
 
-    def _run(self, xp: Namespace, p: Parameters, x: Array, states: int, cell: Cell) -> Array:
-        steps = xp.permute_dims(x, (1, 0, 2))
-        outputs = [self._one_way(xp, p, steps, states, cell, "")]
+    def _run(self, xp: Namespace, p: Parameters, x: Array, ctx: Context, states: int, cell: Cell) -> Array:
+        mask = mask_for(self, xp, x, ctx, (*x.shape[:2], 1))
+        given = xp.permute_dims(x, (1, 0, 2)), None if mask is None else xp.permute_dims(mask, (1, 0, 2))
+        outputs = [self._one_way(xp, p, *given, states, cell, "")]
         if self.bidirectional:
-            back = self._one_way(xp, p, steps, states, cell, "_reverse")
+            back = self._one_way(xp, p, *given, states, cell, "_reverse")
             outputs.append(back[::-1])
         if self.return_sequences:
             return xp.concat([xp.stack(hs, axis=1) for hs in outputs], axis=-1)
         # Each way's own last step: that of the way back is at time 0.
         return xp.concat([hs[-1 if i == 0 else 0] for i, hs in enumerate(outputs)], axis=-1)
 
-    def _one_way(self, xp: Namespace, p: Parameters, steps: Array, states: int, cell: Cell, end: str) -> list[Array]:
+    def _one_way(
+        self, xp: Namespace, p: Parameters, steps: Array, mask: Array, states: int, cell: Cell, end: str
+    ) -> list[Array]:
         """h after each step; the input projections of all steps are one product."""
         time, batch, _ = steps.shape
         projected = xp.matmul(steps, p[f"weight_ih{end}"]) + p[f"bias_ih{end}"]
@@ -83,7 +88,8 @@ class _Recurrent:
         state, hs = (zeros,) * states, []
         for t in reversed(range(time)) if end else range(time):
             of_h = xp.matmul(state[0], p[f"weight_hh{end}"]) + p[f"bias_hh{end}"]
-            state = cell(xp, projected[t, ...], of_h, state)
+            new = cell(xp, projected[t, ...], of_h, state)
+            state = new if mask is None else tuple(map(partial(xp.where, mask[t, ...]), new, state))
             hs.append(state[0])
         return hs
 
@@ -127,7 +133,7 @@ class GRU(_Recurrent, Layer):
             n = xp.tanh(a[:, 2 * size :] + r * b[:, 2 * size :])
             return (n + z * (h - n),)
 
-        return self._run(xp, p, x, 1, cell)
+        return self._run(xp, p, x, ctx, 1, cell)
 
 
 @dataclass(frozen=True)
@@ -160,4 +166,4 @@ class LSTM(_Recurrent, Layer):
             c = i_f[:, size:] * c + i_f[:, :size] * g
             return _sigmoid(xp, gates[:, 3 * size :]) * xp.tanh(c), c
 
-        return self._run(xp, p, x, 2, cell)
+        return self._run(xp, p, x, ctx, 2, cell)

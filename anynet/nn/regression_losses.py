@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from anynet.errors import ShapeError
 from anynet.nn.checks import check_number
 from anynet.nn.layer import Array, Namespace
 from anynet.nn.losses import mean
@@ -82,3 +84,41 @@ class PoissonNLLLoss:
 
     def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> Array:
         return mean(xp, xp.exp(prediction) - target * prediction, weight)
+
+
+@dataclass(frozen=True)
+class GaussianNLLLoss:
+    """Negative log-likelihood of normal numbers t, up to a constant: the mean of (log v + (t - m)^2 / v) / 2.
+
+    The prediction holds the means m and, in as many columns after them, the logarithms of the variances v, so that no
+    variance is negative: the network has two outputs for each column of the target (Nix and Weigend 1994). Metrics
+    measure the means.
+
+    Parameters
+    ----------
+    eps : float
+        A variance counts as at least that, as in PyTorch.
+
+    >>> import numpy as np
+    >>> float(GaussianNLLLoss()(np, np.asarray([[3.0, 0.0]]), np.asarray([[1.0]]), np.asarray([1.0])))
+    2.0
+    """
+
+    eps: float = 1e-6
+    target_kind = "value"
+
+    def __post_init__(self) -> None:
+        check_number(self, "eps", "above 0 and finite", lambda eps: eps > 0)
+
+    def __call__(self, xp: Namespace, prediction: Array, target: Array, weight: Array) -> Array:
+        means = self.values(xp, prediction)
+        logs = xp.maximum(prediction[..., means.shape[-1] :], math.log(self.eps))
+        error = means - target
+        return mean(xp, 0.5 * (logs + error * error * xp.exp(-logs)), weight)
+
+    def values(self, xp: Namespace, prediction: Array) -> Array:
+        outputs = prediction.shape[-1]
+        if outputs % 2:
+            needs = "GaussianNLLLoss needs two outputs for each value, a mean and the logarithm of a variance"
+            raise ShapeError(f"{needs}, but the network has {outputs}")
+        return prediction[..., : outputs // 2]

@@ -127,7 +127,9 @@ def _added_by_sorting(xp: Any, zeros: Any, x: Any, segment_ids: Any) -> Any:
     order = xp.argsort(segment_ids)
     ids = xp.take(segment_ids, order)
     wide = xp.float64 if xp.isdtype(x.dtype, "real floating") else x.dtype
-    rows = xp.concat([zeros[:1, ...], xp.take(x, order, axis=0)])
+    # There may be no segment, and so no row in zeros.
+    before = xp.zeros((1, *x.shape[1:]), dtype=x.dtype, device=getattr(x, "device", None))
+    rows = xp.concat([before, xp.take(x, order, axis=0)])
     sums = xp.cumulative_sum(rows, axis=0, dtype=wide)
     segments = xp.arange(zeros.shape[0], dtype=ids.dtype, device=getattr(ids, "device", None))
     first, end = (xp.searchsorted(ids, segments, side=side) for side in ("left", "right"))

@@ -13,6 +13,7 @@ import numpy as np
 
 from anynet.nn import Loss
 from anynet.nn.layer import Array, Namespace, device_of
+from anynet.nn.losses import values
 
 Totals: TypeAlias = dict[str, Any]
 
@@ -196,7 +197,7 @@ class R2Score(Metric):
     target_kinds = ("value",)
 
     def update(self, xp: Namespace, loss: Loss, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
-        prediction, target = _flat(xp, prediction), _flat(xp, target)
+        prediction, target = _flat(xp, values(loss, xp, prediction)), _flat(xp, target)
         share = weight[:, None]
         total = xp.sum(weight)
         sums = xp.sum(share * target, axis=0)
@@ -245,7 +246,7 @@ class MeanAbsoluteError(Metric):
     target_kinds = ("value",)
 
     def update(self, xp: Namespace, loss: Loss, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
-        error = xp.abs(_flat(xp, prediction - target))
+        error = xp.abs(_flat(xp, values(loss, xp, prediction) - target))
         return {"error": xp.sum(weight * xp.mean(error, axis=1))}
 
     def compute(self, means: Totals) -> float:
@@ -261,7 +262,7 @@ class RootMeanSquaredError(Metric):
     target_kinds = ("value",)
 
     def update(self, xp: Namespace, loss: Loss, prediction: Array, target: Array, weight: Array) -> dict[str, Array]:
-        error = _flat(xp, prediction - target)
+        error = _flat(xp, values(loss, xp, prediction) - target)
         return {"error": xp.sum(weight * xp.mean(error * error, axis=1))}
 
     def compute(self, means: Totals) -> float:

@@ -216,6 +216,15 @@ def test_so_many_derivations_are_kept_and_no_more() -> None:
     assert len(derived._derived) == derived.MOST_KEPT
 
 
+def test_a_layer_is_derived_once_for_all_steps_that_run_operation_by_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    derive = derived._derive
+    monkeypatch.setattr(derived, "_derive", lambda layer, *given: made.append(layer) or derive(layer, *given))
+    layer = Bent(power=2.0)
+    Model(nn.Sequential(layer, nn.Linear(1)), nn.L1Loss(), nn.SGD(0.01), backend="strict").fit(X, Y, epochs=4)
+    assert made == [layer]
+
+
 def test_many_threads_train_at_once_as_each_would_alone() -> None:
     def trained(seed: int) -> list[float]:
         return losses(model(network(*OWN), seed=seed, loss=SquaredAlone()))

@@ -217,8 +217,9 @@ def test_every_layer_of_the_package_has_a_case() -> None:
 
 
 def test_every_layer_of_the_package_that_pytorch_has_is_held_against_it() -> None:
-    without_a_counterpart = {"Reshape", "Rescale", "Dropout", "Sequential", "Residual", "Concat", "Frozen"}
+    without_a_counterpart = {"Reshape", "Rescale", "Dropout", "Sequential", "Masking", "Residual", "Concat", "Frozen"}
     without_a_counterpart |= {"SinusoidalPositions", "LearnedPositions"}
+    without_a_counterpart |= {"RandomTranslation", "RandomHorizontalFlip", "RandomCrop", "RandomErasing"}
     # In test_images_and_signals.py, since PyTorch has the channels first.
     of_images = {"GroupNorm", "Conv1d", "Conv2d", "ConvTranspose2d", "GlobalAvgPool", "Upsample"}
     of_images |= {"MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d"}
