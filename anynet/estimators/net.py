@@ -14,6 +14,7 @@ from anynet.errors import UsageError
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.tasks import Classification, Regression
 from anynet.nn import Adam, HalfMSELoss, Layer, Linear, Loss, Optimizer, ReLU, Sequential
+from anynet.nn.losses import target_shape
 
 Network: TypeAlias = Layer | Callable[[int], Layer]
 
@@ -35,8 +36,10 @@ class CustomNetwork(NetEstimator):
             raise UsageError(f"network must be a layer, or a function of the number of outputs, but is {made_by!r}")
         network: Layer = made_by if isinstance(made_by, Layer) else made_by(outputs)
         _, (*_, given) = network.parameters((self.n_features_in_,))
-        if given != outputs:
-            raise UsageError(f"y needs a network of {outputs} outputs, but this one has {given}: {network!r}")
+        values = target_shape(self._loss(), (1, given))[-1]
+        if values != outputs:
+            needed = outputs * given // values
+            raise UsageError(f"y needs a network of {needed} outputs, but this one has {given}: {network!r}")
         return network
 
     def _optimizer(self) -> Optimizer:
@@ -115,8 +118,8 @@ class NetRegressor(Regression, CustomNetwork):
     Parameters
     ----------
     network : Layer, or callable, optional
-        A whole network, with one output for each column of y. Or a function that makes a network, given the number of
-        outputs. The default has one hidden layer of 100.
+        A whole network, with one output for each column of y, or with two where the loss is `GaussianNLLLoss`. Or a
+        function that makes a network, given the number of columns. The default has one hidden layer of 100.
     loss : Loss, optional
         The default is `HalfMSELoss`.
     optimizer, batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping,
