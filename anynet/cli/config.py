@@ -22,7 +22,7 @@ ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh")
 DTYPES = ("float32", "float64")
 MLP = "mlp"
 CNN = (
-    'Conv2d(16, 3, padding="same"), BatchNorm(), ReLU(), MaxPool2d(2), '
+    'RandomTranslation(2), Conv2d(16, 3, padding="same"), BatchNorm(), ReLU(), MaxPool2d(2), '
     'Conv2d(32, 3, padding="same"), BatchNorm(), ReLU(), MaxPool2d(2), Flatten(), Linear(128), ReLU()'
 )
 OPTIMIZERS = ("sgd", "adam", "adamw", "nadam", "rmsprop", "adagrad", "lion")
@@ -111,8 +111,8 @@ class TrainConfig:
     network: str = _option(
         MLP,
         _TEXT,
-        "mlp, which is fully connected; cnn, for images; or layers of anynet.nn, as in 'Conv2d(16, 3), ReLU(), "
-        "Flatten(), Linear(64), ReLU()'; the output layer follows from the data",
+        "mlp, which is fully connected; cnn, which shifts images at random and convolves them twice; or layers of "
+        "anynet.nn, as in 'Conv2d(16, 3), ReLU(), Flatten(), Linear(64)'; the output layer follows from the data",
         "NET",
     )
     hidden: tuple[int, ...] = _option((128, 64), _SIZES, "sizes of the hidden layers of mlp", "SIZES", _sizes)

@@ -14,6 +14,7 @@ from anynet.errors import UsageError
 from anynet.estimators.base import NetEstimator
 from anynet.estimators.tasks import Classification, Regression
 from anynet.nn import Adam, HalfMSELoss, Layer, Linear, Loss, Optimizer, ReLU, Sequential
+from anynet.nn.losses import target_shape
 
 Network: TypeAlias = Layer | Callable[[int], Layer]
 
@@ -37,9 +38,12 @@ class CustomNetwork(NetEstimator):
             raise UsageError(f"network must be a layer, or a function of the number of outputs, but is {made_by!r}")
         network: Layer = made_by if isinstance(made_by, Layer) else made_by(outputs)
         _, made = network.parameters(self._sample_shape)
-        if made != (outputs,):
-            given = f"{made[0]}" if len(made) == 1 else f"the shape {made}, where Flatten() is missing"
-            raise UsageError(f"y needs a network of {outputs} outputs, but this one has {given}: {network!r}")
+        if len(made) != 1:
+            raise UsageError(f"the network makes {made} of each sample, but must make a row: Flatten() is missing")
+        values = target_shape(self._loss(), (1, *made))[-1]
+        if values != outputs:
+            needed = outputs * made[0] // values
+            raise UsageError(f"y needs a network of {needed} outputs, but this one has {made[0]}: {network!r}")
         return network
 
     def _optimizer(self) -> Optimizer:
@@ -118,8 +122,8 @@ class NetRegressor(Regression, CustomNetwork):
     Parameters
     ----------
     network : Layer, or callable, optional
-        A whole network, with one output for each column of y. Or a function that makes a network, given the number of
-        outputs. The default has one hidden layer of 100.
+        A whole network, with one output for each column of y, or with two where the loss is `GaussianNLLLoss`. Or a
+        function that makes a network, given the number of columns. The default has one hidden layer of 100.
     loss : Loss, optional
         The default is `HalfMSELoss`.
     optimizer, batch_size, max_iter, shuffle, random_state, tol, n_iter_no_change, early_stopping,

@@ -199,7 +199,7 @@ class RandomErasing(_Augmentation):
         erased = _happens(bits, self.p)
         for axis, (start, length) in enumerate(zip(starts, self.size, strict=True), 1):
             after = _places(xp, x, axis, x.shape[axis]) - start % (x.shape[axis] - length + 1)
-            erased = erased & (after >= 0) & (after < length)
+            erased = erased & ((after >= 0) & (after < length))
         return xp.where(erased, 0.0, x)
 
 

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from anynet.errors import UsageError
 from anynet.estimators import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 from anynet.nn import (
     SGD,
@@ -24,6 +25,7 @@ from anynet.nn import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,
     Dropout,
+    GaussianNLLLoss,
     LeakyReLU,
     Linear,
     MSELoss,
@@ -164,6 +166,17 @@ def test_a_network_of_ones_own_has_one_or_two_outputs_for_two_classes() -> None:
     values = NetRegressor(Sequential(Linear(32), Tanh(), Linear(2)), optimizer=Adam(0.01), random_state=0)
     assert values.fit(X, columns).predict(X).shape == (150, 2)
     assert values.score(X, columns) > 0.9
+
+
+def test_a_network_that_gives_means_and_variances_predicts_and_is_scored_by_the_means() -> None:
+    both = NetRegressor(
+        Sequential(Linear(32), Tanh(), Linear(4)), loss=GaussianNLLLoss(), optimizer=Adam(0.01), random_state=0
+    )
+    y = np.stack([VALUES, -VALUES], axis=1)
+    assert both.fit(X, y).predict(X).shape == y.shape
+    assert both.score(X, y) > 0.5
+    with pytest.raises(UsageError, match="y needs a network of 2 outputs, but this one has 4"):
+        both.fit(X, VALUES)
 
 
 def test_a_loss_of_one_class_in_each_row_learns_two_classes_too() -> None:

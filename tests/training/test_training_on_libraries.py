@@ -19,6 +19,7 @@ from anynet.checks import cases
 from anynet.model import Model
 from anynet.nn import SGD, CrossEntropyLoss, Linear, ReLU, Rescale, Sequential, Tanh
 from anynet.nn.derived import value_of
+from anynet.nn.losses import target_shape
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -140,7 +141,8 @@ def test_jax_traces_the_whole_training_step(case: cases.OptimizerCase, loss: Any
     layers = (Rescale(1 / 255), nn.Flatten(), Linear(6), ReLU(), nn.LeakyReLU(), Linear(5), Tanh(), Linear(CLASSES))
     network = Sequential(*layers, nn.Softmax(), nn.Sigmoid()) if loss == nn.BCELoss() else Sequential(*layers)
     model = Model(network, loss, case.optimizer, backend="jax").build((2, 3))
-    target = np.zeros(8, np.int32) if loss.target_kind == "class" else np.zeros((8, CLASSES), np.float32)
+    shape = (8,) if loss.target_kind == "class" else target_shape(loss, (8, CLASSES))
+    target = np.zeros(shape, np.int32 if loss.target_kind == "class" else np.float32)
     batch = (np.zeros((8, 2, 3), np.uint8), target, np.full(8, 1 / 8, np.float32))
     step = partial(model._train.whole, model.backend.xp)
     jaxpr = jax.make_jaxpr(step)(model.state, tuple(map(model.backend.asarray, batch)))
