@@ -184,6 +184,19 @@ def test_parity_holds_every_backend_to_the_first(run: Run, backend_name: str) ->
     assert is_picture(Path("picture.png"))
 
 
+def measured(printed: str, name: str) -> float:
+    """The number after `name` and a colon."""
+    return float(re.search(rf"{name}: ([\d.]+)", printed).group(1))
+
+
+def test_few_images_teach_the_cnn_more_than_it_could_guess(run: Run, backend_name: str) -> None:
+    few = ("--epochs", "1", "--samples", "3000", "--out", "picture.png")
+    assert measured(run("cnn_on_mnist", "--backend", backend_name, *few), "test accuracy") == pytest.approx(
+        0.83, abs=0.05
+    )
+    assert is_picture(Path("picture.png"))
+
+
 @pytest.mark.reads_values
 @pytest.mark.backends("numpy", "torch")
 def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_in(run: Run, backend_name: str) -> None:
@@ -192,7 +205,10 @@ def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_
     assert is_picture(Path("picture.png"))
 
 
-@pytest.mark.parametrize(("name", "drawn"), [("two_circles", 2), ("mnist", 3), ("parity", 2), ("grid_search", 2)])
+DRAWN = {"two_circles": 2, "mnist": 3, "parity": 2, "grid_search": 2, "cnn_on_mnist": 4}
+
+
+@pytest.mark.parametrize(("name", "drawn"), DRAWN.items())
 def test_without_matplotlib_one_line_says_what_is_missing(
     name: str, drawn: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
