@@ -197,6 +197,19 @@ def test_few_images_teach_the_cnn_more_than_it_could_guess(run: Run, backend_nam
     assert is_picture(Path("picture.png"))
 
 
+@pytest.mark.host
+def test_the_transformer_adds_numbers_that_it_has_never_seen(run: Run) -> None:
+    printed = run("transformer_adds_numbers", "--out", "picture.png")
+    assert measured(printed, "right sums, of 2000 never seen") > 0.95
+    assert is_picture(Path("picture.png"))
+
+
+def test_few_sums_teach_the_transformer_the_first_digit(run: Run, backend_name: str) -> None:
+    few = ("--epochs", "1", "--samples", "3000", "--out", "picture.png")
+    printed = run("transformer_adds_numbers", "--backend", backend_name, *few)
+    assert float(re.search(r"thousands ([\d.]+)", printed).group(1)) == pytest.approx(0.72, abs=0.06)
+
+
 @pytest.mark.reads_values
 @pytest.mark.backends("numpy", "torch")
 def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_in(run: Run, backend_name: str) -> None:
@@ -205,7 +218,7 @@ def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_
     assert is_picture(Path("picture.png"))
 
 
-DRAWN = {"two_circles": 2, "mnist": 3, "parity": 2, "grid_search": 2, "cnn_on_mnist": 4}
+DRAWN = {"two_circles": 2, "mnist": 3, "parity": 2, "grid_search": 2, "cnn_on_mnist": 4, "transformer_adds_numbers": 2}
 
 
 @pytest.mark.parametrize(("name", "drawn"), DRAWN.items())
