@@ -210,6 +210,21 @@ def test_few_sums_teach_the_transformer_the_first_digit(run: Run, backend_name: 
     assert float(re.search(r"thousands ([\d.]+)", printed).group(1)) == pytest.approx(0.72, abs=0.06)
 
 
+@pytest.mark.host
+def test_the_forecast_is_almost_as_good_as_the_noise_lets_it_be(run: Run) -> None:
+    printed = run("forecast", "--out", "picture.png")
+    errors = {name: float(shown(printed, f"  {name}")[0]) for name in ("LSTM", "least squares", "as two days ago")}
+    assert errors == pytest.approx({"LSTM": 0.11, "least squares": 0.31, "as two days ago": 0.66}, abs=0.015)
+    assert is_picture(Path("picture.png"))
+
+
+# JAX takes most of a minute to compile forty steps of time.
+@pytest.mark.backends("numpy", "cupy", "torch", "strict")
+def test_two_epochs_of_the_forecast_are_the_same_on_every_library(run: Run, backend_name: str) -> None:
+    printed = run("forecast", "--backend", backend_name, "--weeks", "12", "--epochs", "2")
+    assert float(shown(printed, "  LSTM")[0]) == pytest.approx(0.616, abs=0.005)
+
+
 @pytest.mark.reads_values
 @pytest.mark.backends("numpy", "torch")
 def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_in(run: Run, backend_name: str) -> None:
@@ -218,7 +233,15 @@ def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_
     assert is_picture(Path("picture.png"))
 
 
-DRAWN = {"two_circles": 2, "mnist": 3, "parity": 2, "grid_search": 2, "cnn_on_mnist": 4, "transformer_adds_numbers": 2}
+DRAWN = {
+    "two_circles": 2,
+    "mnist": 3,
+    "parity": 2,
+    "grid_search": 2,
+    "cnn_on_mnist": 4,
+    "transformer_adds_numbers": 2,
+    "forecast": 2,
+}
 
 
 @pytest.mark.parametrize(("name", "drawn"), DRAWN.items())
