@@ -20,8 +20,9 @@ Run = Callable[..., str]
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    # Dataclasses look their module up.
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -223,6 +224,14 @@ def test_the_forecast_is_almost_as_good_as_the_noise_lets_it_be(run: Run) -> Non
 def test_two_epochs_of_the_forecast_are_the_same_on_every_library(run: Run, backend_name: str) -> None:
     printed = run("forecast", "--backend", backend_name, "--weeks", "12", "--epochs", "2")
     assert float(shown(printed, "  LSTM")[0]) == pytest.approx(0.616, abs=0.005)
+
+
+def test_the_custom_layer_fits_what_others_cannot(run: Run, backend_name: str) -> None:
+    printed = run("custom_layer", "--backend", backend_name, "--epochs", "20", "--out", "picture.png")
+    assert float(re.search(r"worst relative error (\S+)", printed).group(1)) < 1e-7
+    line, tanh, bumps = (float(shown(printed, f"  {name}")[0].split(",")[0]) for name in ("line", "tanh", "bumps"))
+    assert bumps < min(line, tanh) / 2
+    assert is_picture(Path("picture.png"))
 
 
 @pytest.mark.reads_values
