@@ -234,6 +234,14 @@ def test_the_custom_layer_fits_what_others_cannot(run: Run, backend_name: str) -
     assert is_picture(Path("picture.png"))
 
 
+def test_the_autoencoder_draws_digits_of_two_numbers(run: Run, backend_name: str) -> None:
+    few = ("--epochs", "4", "--samples", "6000", "--out", "picture.png")
+    printed = run("autoencoder", "--backend", backend_name, *few)
+    distances = [float(shown(printed, f"  {name}")[0]) for name in ("autoencoder", "the mean image, always")]
+    assert distances == pytest.approx([0.243, 0.26], abs=0.005)
+    assert is_picture(Path("picture.png"))
+
+
 @pytest.mark.reads_values
 @pytest.mark.backends("numpy", "torch")
 def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_in(run: Run, backend_name: str) -> None:
