@@ -20,8 +20,9 @@ Run = Callable[..., str]
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    # Dataclasses look their module up.
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -184,6 +185,63 @@ def test_parity_holds_every_backend_to_the_first(run: Run, backend_name: str) ->
     assert is_picture(Path("picture.png"))
 
 
+def measured(printed: str, name: str) -> float:
+    """The number after `name` and a colon."""
+    return float(re.search(rf"{name}: ([\d.]+)", printed).group(1))
+
+
+def test_few_images_teach_the_cnn_more_than_it_could_guess(run: Run, backend_name: str) -> None:
+    few = ("--epochs", "1", "--samples", "3000", "--out", "picture.png")
+    assert measured(run("cnn_on_mnist", "--backend", backend_name, *few), "test accuracy") == pytest.approx(
+        0.83, abs=0.05
+    )
+    assert is_picture(Path("picture.png"))
+
+
+@pytest.mark.host
+def test_the_transformer_adds_numbers_that_it_has_never_seen(run: Run) -> None:
+    printed = run("transformer_adds_numbers", "--out", "picture.png")
+    assert measured(printed, "right sums, of 2000 never seen") > 0.95
+    assert is_picture(Path("picture.png"))
+
+
+def test_few_sums_teach_the_transformer_the_first_digit(run: Run, backend_name: str) -> None:
+    few = ("--epochs", "1", "--samples", "3000", "--out", "picture.png")
+    printed = run("transformer_adds_numbers", "--backend", backend_name, *few)
+    assert float(re.search(r"thousands ([\d.]+)", printed).group(1)) == pytest.approx(0.72, abs=0.06)
+
+
+@pytest.mark.host
+def test_the_forecast_is_almost_as_good_as_the_noise_lets_it_be(run: Run) -> None:
+    printed = run("forecast", "--out", "picture.png")
+    errors = {name: float(shown(printed, f"  {name}")[0]) for name in ("LSTM", "least squares", "as two days ago")}
+    assert errors == pytest.approx({"LSTM": 0.11, "least squares": 0.31, "as two days ago": 0.66}, abs=0.015)
+    assert is_picture(Path("picture.png"))
+
+
+# JAX takes most of a minute to compile forty steps of time.
+@pytest.mark.backends("numpy", "cupy", "torch", "strict")
+def test_two_epochs_of_the_forecast_are_the_same_on_every_library(run: Run, backend_name: str) -> None:
+    printed = run("forecast", "--backend", backend_name, "--weeks", "12", "--epochs", "2")
+    assert float(shown(printed, "  LSTM")[0]) == pytest.approx(0.616, abs=0.005)
+
+
+def test_the_custom_layer_fits_what_others_cannot(run: Run, backend_name: str) -> None:
+    printed = run("custom_layer", "--backend", backend_name, "--epochs", "20", "--out", "picture.png")
+    assert float(re.search(r"worst relative error (\S+)", printed).group(1)) < 1e-7
+    line, tanh, bumps = (float(shown(printed, f"  {name}")[0].split(",")[0]) for name in ("line", "tanh", "bumps"))
+    assert bumps < min(line, tanh) / 2
+    assert is_picture(Path("picture.png"))
+
+
+def test_the_autoencoder_draws_digits_of_two_numbers(run: Run, backend_name: str) -> None:
+    few = ("--epochs", "4", "--samples", "6000", "--out", "picture.png")
+    printed = run("autoencoder", "--backend", backend_name, *few)
+    distances = [float(shown(printed, f"  {name}")[0]) for name in ("autoencoder", "the mean image, always")]
+    assert distances == pytest.approx([0.243, 0.26], abs=0.005)
+    assert is_picture(Path("picture.png"))
+
+
 @pytest.mark.reads_values
 @pytest.mark.backends("numpy", "torch")
 def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_in(run: Run, backend_name: str) -> None:
@@ -192,7 +250,18 @@ def test_the_grid_search_finds_the_same_network_whatever_library_the_digits_are_
     assert is_picture(Path("picture.png"))
 
 
-@pytest.mark.parametrize(("name", "drawn"), [("two_circles", 2), ("mnist", 3), ("parity", 2), ("grid_search", 2)])
+DRAWN = {
+    "two_circles": 2,
+    "mnist": 3,
+    "parity": 2,
+    "grid_search": 2,
+    "cnn_on_mnist": 4,
+    "transformer_adds_numbers": 2,
+    "forecast": 2,
+}
+
+
+@pytest.mark.parametrize(("name", "drawn"), DRAWN.items())
 def test_without_matplotlib_one_line_says_what_is_missing(
     name: str, drawn: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
