@@ -18,7 +18,6 @@ from anynet.nn import Context, Layer, Layout, Loss
 from anynet.nn.checks import check_shape
 from anynet.nn.derived import value_and_gradient
 from anynet.nn.layer import Shape, check_layer
-from anynet.nn.layout import by_name
 
 Arrays: TypeAlias = dict[str, Any]
 Function: TypeAlias = Callable[[Arrays], tuple[float, Arrays]]
@@ -157,7 +156,7 @@ def _of_network(
             dx, gradients = network.backward(xp, p, saved, dy)
             if not np.array_equal(backend.to_numpy(x), point["x"]):
                 raise UsageError(f"{network!r} changes its input; a layer may change only what it made, and dy")
-            named = {name: backend.to_numpy(gradient) for name, gradient in by_name(gradients).items()}
+            named = {name: backend.to_numpy(gradient) for name, gradient in layout.summed(gradients).items()}
             return float(backend.to_numpy(value)), {"x": backend.to_numpy(dx), **named}
 
     return function, {"x": x, **trained}

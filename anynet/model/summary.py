@@ -44,7 +44,7 @@ class Summary:
     title : str
     rows : tuple of Row
         One for each layer, in the order of the forward pass. The layers of a container follow it, and its numbers
-        include theirs. The last row is the whole network.
+        include theirs, those that layers share once. The last row is the whole network.
     memory : dict
         The bytes of the ``weights`` (with buffers), the ``gradients`` and the ``optimizer`` state; empty while the
         shape of a sample is unknown.

@@ -8,7 +8,7 @@ from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.attention import MultiHeadAttention, TransformerBlock
 from anynet.nn.averaging import EMA
 from anynet.nn.branches import Concat, Residual
-from anynet.nn.containers import Frozen, Sequential
+from anynet.nn.containers import Sequential
 from anynet.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from anynet.nn.dropout import Dropout
 from anynet.nn.embedding import Embedding, LearnedPositions, SinusoidalPositions
@@ -47,6 +47,7 @@ from anynet.nn.schedules import (
     StepDecay,
 )
 from anynet.nn.schedules_in_turn import Chain, Warmup
+from anynet.nn.wrappers import Frozen, Shared
 
 LAYERS = (
     Linear,
@@ -89,6 +90,7 @@ LAYERS = (
     Residual,
     Concat,
     Frozen,
+    Shared,
 )
 LOSSES = (
     MSELoss,
@@ -193,6 +195,7 @@ __all__ = [
     "Residual",
     "Schedule",
     "Sequential",
+    "Shared",
     "SiLU",
     "Sigmoid",
     "SinusoidalPositions",

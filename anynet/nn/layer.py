@@ -30,6 +30,8 @@ class Parameter:
         False makes it a buffer, which the optimizer leaves alone.
     decay : bool
         Whether weight decay applies to it.
+    shared : tuple of str
+        All parameters of a network with the same are one; empty for one that is not shared.
 
     Raises
     ------
@@ -38,13 +40,14 @@ class Parameter:
 
     >>> from anynet.nn import Zeros
     >>> Parameter((3,), Zeros(), decay=False)
-    Parameter(shape=(3,), initializer=Zeros(), trainable=True, decay=False)
+    Parameter(shape=(3,), initializer=Zeros(), trainable=True, decay=False, shared=())
     """
 
     shape: Shape
     initializer: Initializer
     trainable: bool = True
     decay: bool = True
+    shared: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", check_shape(self.shape, "a parameter"))
