@@ -7,7 +7,7 @@ from anynet.nn.activations import ELU, LeakyReLU, LogSoftmax, PReLU, ReLU, Sigmo
 from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.attention import MultiHeadAttention, TransformerBlock
 from anynet.nn.averaging import EMA
-from anynet.nn.branches import Concat, Residual
+from anynet.nn.branches import Concat, Inputs, Residual
 from anynet.nn.containers import Sequential
 from anynet.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from anynet.nn.dropout import Dropout
@@ -89,6 +89,7 @@ LAYERS = (
     Sequential,
     Residual,
     Concat,
+    Inputs,
     Frozen,
     Shared,
 )
@@ -159,6 +160,7 @@ __all__ = [
     "HeUniform",
     "HingeLoss",
     "HuberLoss",
+    "Inputs",
     "L1Loss",
     "Lambda",
     "Layer",

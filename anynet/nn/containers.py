@@ -45,6 +45,10 @@ class Container(Layer):
     def updates_buffers(self) -> bool:
         return any(layer.updates_buffers for _, layer in self.named)
 
+    def given(self, name: str, x: Any, outputs: list[Any]) -> Any:
+        """What the layer of this name is given: of x and the outputs of the layers before it, or of their shapes."""
+        return outputs[-1] if outputs else x
+
     def joined(self, xp: Namespace, x: Array, outputs: list[Array]) -> Array:
         """The output for x, of those of the layers."""
         return outputs[-1] if outputs else x
@@ -120,11 +124,11 @@ class Sequential(Layers):
         return next(trainable, len(self.layers))
 
     @property
-    def accepts_uint8(self) -> bool:
-        return bool(self.layers) and self.layers[0].accepts_uint8
+    def accepts_uint8(self) -> bool | dict[str, Any]:
+        return self.layers[0].accepts_uint8 if self.layers else False
 
     @property
-    def indices(self) -> int | None:
+    def indices(self) -> int | dict[str, Any] | None:
         return self.layers[0].indices if self.layers else None
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
@@ -164,11 +168,11 @@ class Wrapper(Layer):
     layer: Layer
 
     @property
-    def accepts_uint8(self) -> bool:
+    def accepts_uint8(self) -> bool | dict[str, Any]:
         return self.layer.accepts_uint8
 
     @property
-    def indices(self) -> int | None:
+    def indices(self) -> int | dict[str, Any] | None:
         return self.layer.indices
 
     def around(self, name: str, inner: Layer) -> Layer:
@@ -188,20 +192,21 @@ def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
     return layer.named if isinstance(layer, Container) else ()
 
 
-def in_parallel(layer: Layer) -> bool:
-    """Whether the layers of a container are all given the container's input."""
-    return in_parallel(layer.layer) if isinstance(layer, Wrapper) else getattr(layer, "in_parallel", False)
+def container_in(layer: Layer) -> Container:
+    """The container that the children of a layer are in."""
+    while isinstance(layer, Wrapper):
+        layer = layer.layer
+    assert isinstance(layer, Container)
+    return layer
 
 
 def through(layer: Layer, xp: Namespace, x: Array, apply: Callable[[str, Layer, Array], Array]) -> Array:
     """The output of a container for x, each of whose layers is applied by ``apply(name, layer, x)``."""
-    inside, given, outputs = children(layer), x, []
-    for name, inner in inside:
-        outputs.append(apply(name, inner, given))
-        given = x if in_parallel(layer) else outputs[-1]
-    while isinstance(layer, Wrapper):
-        layer = layer.layer
-    return layer.joined(xp, x, outputs)  # type: ignore[attr-defined]
+    container = container_in(layer)
+    outputs: list[Array] = []
+    for name, inner in children(layer):
+        outputs.append(apply(name, inner, container.given(name, x, outputs)))
+    return container.joined(xp, x, outputs)
 
 
 def specs_at(name: str, layer: Layer, shape: Shape) -> tuple[Specs, Shape]:

@@ -10,8 +10,19 @@ from operator import add, getitem
 from typing import Any, TypeAlias
 
 from anynet.errors import ShapeError, UsageError, shown
-from anynet.nn.checks import check_shape
-from anynet.nn.layer import Array, Generator, Layer, Namespace, Parameter, Parameters, Shape, Specs, check_layer
+from anynet.nn.checks import check_input_shape, check_names
+from anynet.nn.layer import (
+    Array,
+    Generator,
+    InputShape,
+    Layer,
+    Namespace,
+    Parameter,
+    Parameters,
+    Shape,
+    Specs,
+    check_layer,
+)
 from anynet.nn.wrappers import check_shared
 
 Path: TypeAlias = tuple[str, ...]
@@ -52,8 +63,8 @@ class Layout:
     Parameters
     ----------
     network : Layer
-    shape : tuple of int
-        The shape of one sample, without the batch axis.
+    shape : tuple of int, or dict
+        The shape of one sample, without the batch axis, or of each input by name.
     pack_limit : float
         0 packs nothing, ``math.inf`` everything.
 
@@ -73,9 +84,10 @@ class Layout:
     array([6])
     """
 
-    def __init__(self, network: Layer, shape: Shape, pack_limit: float = math.inf) -> None:
+    def __init__(self, network: Layer, shape: InputShape, pack_limit: float = math.inf) -> None:
         check_layer(network, "the network")
-        specs, self.out_shape = network.parameters(check_shape(shape))
+        given: Any = check_input_shape(check_names(shape, network.indices, "the shape of a sample"))
+        specs, self.out_shape = network.parameters(given)
         leaves = _leaves(specs)
         check_shared(leaves)
         # By its first place, all places of each parameter.
