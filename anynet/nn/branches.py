@@ -187,7 +187,6 @@ class Inputs(Concat):
 
     def parameters(self, shape: Any) -> tuple[Specs, Shape]:
         if not isinstance(shape, dict):
-            raise ShapeError(
-                f"Inputs takes what the network is given, so no layer can give it samples of shape {shape}"
-            )
+            words = f"takes a dict with {', '.join(self.names)}, as a network's first layer"
+            raise ShapeError(f"Inputs {words}, but samples here have shape {shape}")
         return super().parameters(check_names(shape, self.indices, "the shape of a sample"))
