@@ -140,12 +140,15 @@ class Layout:
         return _join(xp, self.parameters, lambda entry: of[entry.path])
 
     def pack(self, xp: Namespace, gradients: Parameters) -> Blocks:
-        """Gradients, nested by layer, as blocks laid out like the parameters."""
-        found = self.summed(gradients)
-        return _join(xp, self.parameters, lambda entry: found[entry.name])
+        """Gradients, nested by layer, as blocks laid out like the parameters; those of a shared one are summed."""
+
+        def summed(entry: Entry) -> Array:
+            return reduce(add, (reduce(getitem, path, gradients) for path in self._places[entry.path]))
+
+        return _join(xp, self.parameters, summed)
 
     def summed(self, gradients: Parameters) -> dict[str, Array]:
-        """Gradients, nested by layer, as one dictionary by name; those of a shared parameter are summed."""
+        """The same sums as one dictionary by name, without those that are missing."""
         found = dict(_leaves(gradients))
         at_places = ((entry.name, self._at_places(entry, found)) for entry in self.parameters)
         return {name: reduce(add, several) for name, several in at_places if several}
