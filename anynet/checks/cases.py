@@ -29,6 +29,8 @@ class OptimizerCase(NamedTuple):
     optimizer: Optimizer
 
 
+TOWER = nn.Shared(nn.Sequential(nn.Linear(4), nn.BatchNorm(), nn.Tanh()), "tower")
+
 LAYERS = (
     LayerCase("Linear", nn.Linear(3), (4,)),
     LayerCase("Linear, last axis", nn.Linear(3, nn.GlorotUniform()), (2, 4)),
@@ -99,6 +101,7 @@ LAYERS = (
     LayerCase("Residual, shortcut", nn.Residual(nn.Sequential(nn.Linear(3), nn.Tanh()), nn.Linear(3)), (2, 4)),
     LayerCase("Concat", nn.Concat(nn.Linear(3), nn.Sequential(nn.Dropout(0.4), nn.BatchNorm()), nn.ReLU()), (4,)),
     LayerCase("Frozen", nn.Frozen(nn.Sequential(nn.Linear(3), nn.BatchNorm(), nn.Dropout(0.4), nn.Tanh())), (4,)),
+    LayerCase("Shared", nn.Shared(nn.Sequential(TOWER, nn.ReLU(), nn.Residual(TOWER), nn.Linear(3)), "all"), (4,)),
 )
 
 LOSSES = (

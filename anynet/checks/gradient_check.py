@@ -18,7 +18,8 @@ from anynet.nn import Context, Layer, Layout, Loss
 from anynet.nn.checks import check_shape
 from anynet.nn.derived import value_and_gradient
 from anynet.nn.layer import Shape, check_layer
-from anynet.nn.layout import by_name
+from anynet.tracing.trees import leaves, over_dicts, rebuilt
+from anynet.training.inputs import count_rows, shape_of
 
 Arrays: TypeAlias = dict[str, Any]
 Function: TypeAlias = Callable[[Arrays], tuple[float, Arrays]]
@@ -70,9 +71,9 @@ def gradcheck(
     ----------
     subject : Layer, Loss or Model
         One of anynet's or your own. A Model is checked with its own weights and loss, a layer with new random weights.
-    x : array of shape (samples, ...), or tuple of int
+    x : array of shape (samples, ...), or tuple of int, or a dict of them
         The inputs, or the predictions for a loss. A tuple is the shape of one sample; then three samples are drawn at
-        random.
+        random. A dict is for a network with named inputs.
     target : array, optional
         The targets of the loss, one row for each sample; drawn at random if left out.
     loss : Loss, optional
@@ -102,10 +103,17 @@ def gradcheck(
     generator = np.random.default_rng(check_whole("seed", seed, least=0))
     elements = check_whole("elements", elements, least=0)
     library = select(backend, "float64")
-    if isinstance(x, tuple):
-        shape = check_shape((SAMPLES, *check_shape(x)), "x")
-        x = draw_input(generator, subject, shape)
-    x = np.asarray(check_inputs(x, subject.input_shape if isinstance(subject, Model) else None), dtype=np.float64)
+
+    def drawn(x: Any) -> Any:
+        shape = check_shape((SAMPLES, *check_shape(x)), "x") if isinstance(x, tuple) else None
+        return draw_input(generator, subject, shape) if shape else x
+
+    network = subject.network if isinstance(subject, Model) else subject
+    # Any numbers, also those that an embedding would refuse.
+    names = over_dicts(lambda _: None, getattr(network, "indices", None))
+    shape = subject.input_shape if isinstance(subject, Model) else None
+    x = check_inputs(over_dicts(drawn, x), shape, names)
+    x = over_dicts(lambda x: np.asarray(x, dtype=np.float64), x)
     if loss is subject:
         function, point = _of_loss(library, generator, subject, x, target)
     else:
@@ -141,26 +149,37 @@ def _of_network(
     backend: Backend, generator: Any, subject: Any, loss: Loss | None, x: Any, target: Any
 ) -> tuple[Function, Arrays]:
     network = subject.network if isinstance(subject, Model) else subject
-    layout = Layout(network, x.shape[1:], pack_limit=0)
+    layout = Layout(network, shape_of(x), pack_limit=0)
     arrays = subject.parameters if isinstance(subject, Model) else layout.initial(np, generator)
+    names = _input_names(x)
+    inputs = leaves(names)
     trained = {entry.name: np.asarray(arrays[entry.name], dtype=np.float64) for entry in layout.parameters}
-    measure = _measure(backend, generator, loss, (len(x), *layout.out_shape), target)
+    measure = _measure(backend, generator, loss, (count_rows(x), *layout.out_shape), target)
 
     def function(point: Arrays) -> tuple[float, Arrays]:
         xp = backend.xp
         with backend.scope():
             blocks = layout.blocks(np, {**arrays, **point})
             p = layout.unpack(xp, *(tuple(map(backend.asarray, map(np.asarray, part))) for part in blocks))
-            x = backend.asarray(point["x"], copy=True)
-            y, saved = network.forward(xp, p, x, Context(training=True))
+            given = rebuilt(names, (backend.asarray(point[name], copy=True) for name in inputs))
+            y, saved = network.forward(xp, p, given, Context(training=True))
             value, dy = measure(y)
             dx, gradients = network.backward(xp, p, saved, dy)
-            if not np.array_equal(backend.to_numpy(x), point["x"]):
+            same = (
+                np.array_equal(backend.to_numpy(x), point[name]) for x, name in zip(leaves(given), inputs, strict=True)
+            )
+            if not all(same):
                 raise UsageError(f"{network!r} changes its input; a layer may change only what it made, and dy")
-            named = {name: backend.to_numpy(gradient) for name, gradient in by_name(gradients).items()}
-            return float(backend.to_numpy(value)), {"x": backend.to_numpy(dx), **named}
+            named = {name: backend.to_numpy(gradient) for name, gradient in layout.summed(gradients).items()}
+            of_inputs = dict(zip(inputs, map(backend.to_numpy, leaves(dx)), strict=True))
+            return float(backend.to_numpy(value)), of_inputs | named
 
-    return function, {"x": x, **trained}
+    return function, dict(zip(inputs, leaves(x), strict=True)) | trained
+
+
+def _input_names(x: Any, name: str = "x") -> Any:
+    """A name for each array of x, in its place."""
+    return {key: _input_names(inner, f"{name}.{key}") for key, inner in x.items()} if isinstance(x, dict) else name
 
 
 def _measure(backend: Backend, generator: Any, loss: Loss | None, shape: Shape, target: Any) -> Any:

@@ -99,6 +99,8 @@ def task_in(model: Model) -> Task:
 
 def _check_fits(task: Task, model: Model) -> None:
     assert model.input_shape is not None
+    if isinstance(model.input_shape, dict):
+        raise DataError("its network takes a dict of arrays, but a command reads only one")
     _, outputs = model.network.parameters(model.input_shape)
     if model.loss != task.loss:
         raise DataError(f"{'classes' if task.classes else 'values'} are not what {type(model.loss).__name__} is for")

@@ -18,8 +18,8 @@ from anynet.model import host_state, model_file
 from anynet.model.part import Part
 from anynet.model.validation import check_arrays, check_assigned, check_learning_rate, check_metrics
 from anynet.nn import EMA, Layer, Layout, Loss, Optimizer
-from anynet.nn.checks import check_shape
-from anynet.nn.layer import Shape
+from anynet.nn.checks import check_input_shape
+from anynet.nn.layer import InputShape
 from anynet.tracing.trees import leaves, rebuilt
 from anynet.training.batches import Chunk
 from anynet.training.fit_state import FitState
@@ -83,7 +83,7 @@ class BaseModel:
         seed: int = 0,
         comm: Any = None,
     ) -> None:
-        self.input_shape: Shape | None = None
+        self.input_shape: InputShape | None = None
         self._shared: SharedState
         self._parts: dict[str, Any] = {}
         # Held while parts or weights are replaced, and when a training begins.
@@ -106,12 +106,13 @@ class BaseModel:
         """Replace a lock that a thread of the parent process may have held."""
         self._building = threading.RLock()
 
-    def build(self, input_shape: Shape, arrays: Mapping[str, Any] | None = None) -> Self:
+    def build(self, input_shape: InputShape, arrays: Mapping[str, Any] | None = None) -> Self:
         """Make the weights for samples of this shape, without the batch axis.
 
         Parameters
         ----------
-        input_shape : tuple of int
+        input_shape : tuple of int, or dict
+            A dict has the shape of each input by name, if the network takes a dict of arrays.
         arrays : dict of arrays, optional
             Weights by name, as in `parameters`; missing ones are drawn from the seed.
 
@@ -122,7 +123,7 @@ class BaseModel:
         UsageError
             When the network has no parameter of such a name, or the model is being trained.
         """
-        shape = check_shape(input_shape)
+        shape = check_input_shape(input_shape)
         layout = Layout(self.network, shape, self.backend.pack_limit)
         given = check_arrays(arrays or {}, layout, self.backend.dtype_name, complete=False)
         if any(entry.name not in given for entry in (*layout.parameters, *layout.buffers)):
@@ -133,7 +134,7 @@ class BaseModel:
             self.epoch = 0
         return self
 
-    def _set(self, shape: Shape, layout: Layout, arrays: Mapping[str, Any], step: int = 0) -> None:
+    def _set(self, shape: InputShape, layout: Layout, arrays: Mapping[str, Any], step: int = 0) -> None:
         state = state_of(self.backend, layout, self.optimizer, arrays, step)
         with self._building:
             if self.input_shape is not None and self._shared.in_training:
@@ -359,7 +360,7 @@ class BaseModel:
         self._parts[name] = part
         self._make_steps()
 
-    def _ensure_built(self, shape: Shape) -> None:
+    def _ensure_built(self, shape: InputShape) -> None:
         if self.input_shape is None:
             with self._building:
                 if self.input_shape is None:

@@ -17,7 +17,8 @@ from anynet.model import model_file, schema
 from anynet.model.base import BaseModel
 from anynet.model.host_state import slot_shapes
 from anynet.nn import Layout
-from anynet.nn.layer import Shape
+from anynet.nn.layer import InputShape
+from anynet.tracing.trees import over_dicts
 from anynet.training.callbacks import Callback, Callbacks
 from anynet.training.fit_state import FitState
 
@@ -114,7 +115,7 @@ class Checkpoint:
         When the file is missing or damaged, or does not fit the model or the arguments.
     """
 
-    def __init__(self, path: Path, model: BaseModel, shape: Shape, asked: FitState) -> None:
+    def __init__(self, path: Path, model: BaseModel, shape: InputShape, asked: FitState) -> None:
         self.path = path
         self._arrays, self._description = read(path)
         with _blamed(path):
@@ -157,9 +158,10 @@ class Checkpoint:
             raise ValueError("its record of the training contradicts itself")
         return there
 
-    def _checked(self, model: BaseModel, shape: Shape) -> dict[str, Any]:
-        if tuple(self._description["input_shape"]) != shape:
-            raise ValueError(f"its samples have shape {tuple(self._description['input_shape'])}, not {shape}")
+    def _checked(self, model: BaseModel, shape: InputShape) -> dict[str, Any]:
+        found = over_dicts(tuple, self._description["input_shape"])
+        if found != shape:
+            raise ValueError(f"its samples have shape {found}, not {shape}")
         layout = Layout(model.network, shape)
         parameters, buffers = layout.shapes(layout.parameters), layout.shapes(layout.buffers)
         kept = {name: self._description[name] for name in ("seed", "epoch", "metadata")}

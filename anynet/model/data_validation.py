@@ -13,8 +13,10 @@ from anynet.datasets.npy import map_npy
 from anynet.datasets.on_disk import OnDisk, pieces
 from anynet.errors import DataError, ShapeError, warn
 from anynet.nn import Layer, Loss
-from anynet.nn.layer import Shape
+from anynet.nn.checks import check_names
+from anynet.nn.layer import InputShape, Shape
 from anynet.nn.losses import target_shape
+from anynet.training.inputs import count_rows, shape_of
 
 _LARGEST = np.finfo(np.float32).max.astype(np.float64)
 _LARGEST_WEIGHT = np.finfo(np.float64).max
@@ -51,38 +53,52 @@ def check_numbers(values: Any, name: str, largest: Any = _LARGEST) -> Any:
     return array
 
 
-def check_inputs(x: Any, shape: Shape | None = None, indices: int | None = None) -> Any:
-    """Inputs as a host array of bytes or finite floats, or `OnDisk`, with one row for each sample.
+def check_inputs(x: Any, shape: InputShape | None = None, indices: Any = None) -> Any:
+    """Inputs as a host array of bytes or finite floats, or `OnDisk`, with one row for each sample; or a dict of them.
 
     Raises
     ------
     DataError
         When there are no samples, or a number is not finite, or not an index of as many rows as `indices` says.
     ShapeError
-        When x is a single number, or its samples do not have the given `shape`.
+        When x is a single number, or its samples do not have the given `shape`; or it is a dict with other names than
+        `indices`, or of arrays with different numbers of rows.
 
     >>> check_inputs([[1, 2]]).dtype
     dtype('float64')
     """
-    x = check_numbers(x, "x")
+    return _check_input(check_names(x, indices, "x"), shape, indices, "x")
+
+
+def _check_input(x: Any, shape: Any, indices: Any, name: str) -> Any:
+    if isinstance(x, dict):
+        shape, lengths = shape or dict.fromkeys(x), {}
+        for key in x:
+            x[key] = _check_input(x[key], shape[key], indices[key], f"{name}[{key!r}]")
+            lengths[key] = count_rows(x[key])
+        if len(set(lengths.values())) > 1:
+            words = ", ".join(f"{key} has {rows}" for key, rows in lengths.items())
+            raise ShapeError(f"all inputs must have one row for each sample, but {words}")
+        return x
+    x = check_numbers(x, name)
     if x.ndim == 0:
-        raise ShapeError("x must have one row for each sample, but is a single number")
+        raise ShapeError(f"{name} must have one row for each sample, but is a single number")
     if len(x) == 0:
-        raise DataError(f"there are no samples: x has shape {x.shape}")
+        raise DataError(f"there are no samples: {name} has shape {x.shape}")
     if x.size == 0:
-        raise DataError(f"the samples hold no numbers: x has shape {x.shape}")
+        raise DataError(f"the samples hold no numbers: {name} has shape {x.shape}")
     if shape is not None and x.shape[1:] != shape:
-        raise ShapeError(f"the network takes samples of shape {shape}, but x has samples of shape {x.shape[1:]}")
+        raise ShapeError(f"the network takes samples of shape {shape}, but {name} has samples of shape {x.shape[1:]}")
     if indices is not None:
         for start, piece in pieces(x):
-            _check_indices(piece, indices, start)
-    return x if x.dtype == np.uint8 else _floats(x, "x")
+            _check_indices(piece, indices, start, name)
+    return x if x.dtype == np.uint8 else _floats(x, name)
 
 
-def _check_indices(x: Any, count: int, first_row: int) -> None:
+def _check_indices(x: Any, count: int, first_row: int, name: str) -> None:
     if x.min() < -count - 0.5 or x.max() > count - 0.5:
         at = tuple(np.argwhere((x < -count - 0.5) | (x > count - 0.5))[0])
-        rows = f"the network's first layer has {count} rows, so x must hold indices from 0 to {count - 1}"
+        rows = f"the network's first layer has {count} rows, so {name} must hold indices from 0 to {count - 1}"
         raise DataError(f"{rows}, but row {first_row + at[0]} has {x[at]}")
 
 
@@ -145,12 +161,13 @@ def check_weights(weight: Any, samples: int) -> Any:
 
 
 def check_samples(
-    network: Layer, loss: Loss, shape: Shape | None, x: Any, y: Any, sample_weight: Any = None
-) -> tuple[Shape, Any, Any, Any]:
+    network: Layer, loss: Loss, shape: InputShape | None, x: Any, y: Any, sample_weight: Any = None
+) -> tuple[InputShape, Any, Any, Any]:
     """Check samples for a network and its loss; return the shape of one, and x, targets and weights on the host."""
     x = check_inputs(x, shape, network.indices)
-    _, out_shape = network.parameters(x.shape[1:])
-    return x.shape[1:], x, check_targets(y, len(x), loss, out_shape), check_weights(sample_weight, len(x))
+    found: Any = shape_of(x)
+    rows, (_, out_shape) = count_rows(x), network.parameters(found)
+    return found, x, check_targets(y, rows, loss, out_shape), check_weights(sample_weight, rows)
 
 
 def warn_of_one_class(target: Any, loss: Loss) -> None:

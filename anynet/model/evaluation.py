@@ -14,6 +14,7 @@ from anynet.model.base import BaseModel
 from anynet.nn.checks import python_number
 from anynet.training.batches import EVALUATION_BATCH, chunks
 from anynet.training.fit_state import Record
+from anynet.training.inputs import count_rows, flat
 from anynet.training.metrics import Metric, Totals
 
 
@@ -21,7 +22,7 @@ def evaluate(model: BaseModel, x: Any, target: Any, weight: Any) -> Record:
     """The mean loss and the metrics, for samples that have been checked already."""
     comm, metrics = _readers(model), model._evaluation[1]
     with comm.together():
-        mine = _totals(model, x, target, weight, comm.part(len(x)))
+        mine = _totals(model, x, target, weight, comm.part(count_rows(x)))
     losses, of_ranks = zip(*comm.gather(mine), strict=True)
     loss, parts = sum(losses), [list(chain(*of_metric)) for of_metric in zip(*of_ranks, strict=True)]
     # Divide on the host, in float64, so that an accuracy of 1 is exactly 1.
@@ -41,7 +42,7 @@ def _totals(model: BaseModel, x: Any, target: Any, weight: Any, rows: slice) -> 
     step, metrics = model._evaluation
     loss = 0.0
     parts: list[list[Totals]] = [[] for _ in metrics]
-    for chunk in chunks(model.backend, (x, target, weight), EVALUATION_BATCH, rows=rows):
+    for chunk in chunks(model.backend, flat(x, target, weight), EVALUATION_BATCH, rows=rows):
         _, found = model.backend.run(step, state, chunk.arrays, donate=False)
         totals = {key: model.backend.to_numpy(total).astype(np.float64) for key, total in found.items()}
         loss += float(totals.pop("loss").sum())
@@ -65,7 +66,7 @@ def predict(model: BaseModel, x: Any, meaning: Callable[[Any, Any], Any]) -> Any
     comm, found = _readers(model), []
     with comm.together():
         state = model.read_state()
-        for chunk in chunks(model.backend, (x,), EVALUATION_BATCH, rows=comm.part(len(x))):
+        for chunk in chunks(model.backend, flat(x), EVALUATION_BATCH, rows=comm.part(count_rows(x))):
             _, result = model.backend.run(model._predict, state, chunk.arrays, donate=False)
             with model.backend.scope():
                 output = model.backend.to_numpy(meaning(model.backend.xp, result["prediction"]))

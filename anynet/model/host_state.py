@@ -10,14 +10,15 @@ import numpy as np
 from anynet.backends import Backend
 from anynet.nn import Layout, Optimizer
 from anynet.nn.layer import Shape
-from anynet.nn.layout import Blocks, by_name
+from anynet.nn.layout import Blocks
 from anynet.training.state import State
 
 
 def named_arrays(layout: Layout, backend: Backend, state: State) -> dict[str, Any]:
     """Parameters and buffers as NumPy arrays by name."""
-    tree = layout.unpack(backend.xp, state.parameters, state.buffers)
-    return {name: np.array(backend.to_numpy(array)) for name, array in by_name(tree).items()}
+    blocks = {True: state.parameters, False: state.buffers}
+    views = {entry.name: entry.view(backend.xp, blocks[entry.parameter.trainable]) for entry in layout.entries}
+    return {name: np.array(backend.to_numpy(view)) for name, view in views.items()}
 
 
 def to_host(layout: Layout, backend: Backend, optimizer: Optimizer, state: State) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from anynet.backends.base import Array, Backend, Step
 from anynet.model.base import BaseModel
 from anynet.model.data_validation import check_inputs, check_samples
 from anynet.nn import Context, Layer, Layout, Loss
-from anynet.nn.containers import children, in_parallel, through
+from anynet.nn.containers import children, container_in, through
 from anynet.nn.layer import Namespace
 from anynet.training.batches import EVALUATION_BATCH, chunks
+from anynet.training.inputs import flat, shape_of, unflat
 from anynet.training.state import State
 from anynet.training.step import as_floats, loss_and_gradient
 
@@ -21,11 +22,11 @@ from anynet.training.step import as_floats, loss_and_gradient
 def activations(model: BaseModel, x: Any) -> dict[str, Any]:
     """The output of every layer for each sample, by the name of the layer; see `Model.activations`."""
     x = check_inputs(x, model.input_shape, model.network.indices)
-    model._ensure_built(x.shape[1:])
+    model._ensure_built(shape_of(x))
     step = _kept(model, activation_step, model.backend, model.network, model.layout)
     state = model.read_state()
     pieces: dict[str, list[Any]] = {}
-    for chunk in chunks(model.backend, (x,), EVALUATION_BATCH):
+    for chunk in chunks(model.backend, flat(x), EVALUATION_BATCH):
         for name, output in _read(model.backend, step, state, chunk.arrays).items():
             pieces.setdefault(name, []).append(output.reshape(chunk.steps * chunk.batch_size, *output.shape[2:]))
     # JAX sorts dicts by key, so restore the order of the layers.
@@ -38,7 +39,7 @@ def gradients(model: BaseModel, x: Any, y: Any, sample_weight: Any = None) -> di
     shape, x, target, weight = samples
     model._ensure_built(shape)
     step = _kept(model, gradient_step, model.backend, model.network, model.loss, model.layout, model.seed)
-    batch = (np.asarray(array)[None] for array in (x, target, weight / weight.sum()))
+    batch = (np.asarray(array)[None] for array in flat(x, target, weight / weight.sum()))
     arrays = tuple(model.backend.asarray(array) for array in batch)
     found = _read(model.backend, step, model.read_state(), arrays)
     return {entry.name: found[entry.name][0] for entry in model.layout.parameters}
@@ -46,7 +47,7 @@ def gradients(model: BaseModel, x: Any, y: Any, sample_weight: Any = None) -> di
 
 def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     """The step that gives the output of every layer; a batch is (x,)."""
-    floats, shown = as_floats(backend, network), {*_shown(network)}
+    floats, indices, shown = as_floats(backend, network), network.indices, {*_shown(network)}
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         outputs: dict[str, Array] = {}
@@ -60,7 +61,8 @@ def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
                 outputs[".".join(path)] = y
             return y
 
-        apply((), layout.unpack(xp, state.parameters, state.buffers), network, floats(xp, batch[0]), Context())
+        (x,) = unflat(indices, batch)
+        apply((), layout.unpack(xp, state.parameters, state.buffers), network, floats(xp, x), Context())
         return state, outputs
 
     return step
@@ -71,7 +73,7 @@ def _shown(layer: Layer, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
     inside = children(layer)
     for name, inner in inside:
         yield from _shown(inner, (*path, name))
-    if not inside or in_parallel(layer):
+    if not inside or container_in(layer).in_parallel:
         yield path
 
 

@@ -22,9 +22,11 @@ from anynet.model.ranks import check_divides, check_same_everywhere, digest_of_r
 from anynet.model.summary import Summary, short, summary
 from anynet.model.validation import check_callbacks, check_validation, check_whole
 from anynet.nn import Layout
-from anynet.nn.layer import Shape
+from anynet.nn.layer import InputShape
+from anynet.tracing.trees import over_dicts
 from anynet.training.callbacks import Callback, Callbacks
 from anynet.training.fit_state import FitState, Record
+from anynet.training.inputs import count_rows, flat, shape_of
 from anynet.training.loop import Loop
 from anynet.training.sources import make_source
 
@@ -100,7 +102,7 @@ class Model(BaseModel):
 
         Parameters
         ----------
-        x : array of shape (samples, ...), or files
+        x : array of shape (samples, ...), or files, or a dict of them by name if the network begins with `nn.Inputs`
             uint8 stays uint8 until it is inside the step; other integers become floats. A memory-mapped array, or a
             list of paths of .npy files, is read in pieces, ahead of the step, and may be larger than memory.
         y : array of shape (samples, ...)
@@ -149,7 +151,8 @@ class Model(BaseModel):
             validation = None
             if validation_data is not None:
                 validation = self._checked_samples(shape, *check_validation(validation_data))[1:]
-            fit = self._new_fit(epochs, len(x), batch_size * accumulate, is_validated=validation is not None)
+            rows = count_rows(x)
+            fit = self._new_fit(epochs, rows, batch_size * accumulate, is_validated=validation is not None)
             checkpoint = None
             if resume is not None:
                 checkpoint = Checkpoint(Path(resume), self, shape, fit)
@@ -167,11 +170,11 @@ class Model(BaseModel):
                 most_steps = 1 if debug else checkpoints.every_steps if checkpoints else None
                 settings = {"accumulate": accumulate, "validation_data": digest_of_rows(validation)}
             check_same_everywhere(self, fit, (x, target, weight), settings)
-            source = make_source(self.backend, (x, target), self.comm, batch_size)
+            source = make_source(self.backend, flat(x, target), self.comm, batch_size)
             # Only rank 0 has to know of checkpoints.
             most_steps = self.comm.gather(most_steps)[0]
             stack.enter_context(told.until_the_end(self))
-            go_on = told.tell("on_fit_begin", self, fit.last_epoch - self.epoch, len(x))
+            go_on = told.tell("on_fit_begin", self, fit.last_epoch - self.epoch, rows)
             with self.comm.together():
                 if checkpoint:
                     checkpoint.restore_callbacks(told, self)
@@ -187,7 +190,7 @@ class Model(BaseModel):
             directions |= {"val_loss": False, **{f"val_{one.name}": one.higher_is_better for one in self.measured}}
         return FitState(self.epoch, epochs, self.epoch + epochs, samples, batch_size, directions)
 
-    def _checked_samples(self, shape: Shape | None, *samples: Any) -> tuple[Shape, Any, Any, Any]:
+    def _checked_samples(self, shape: InputShape | None, *samples: Any) -> tuple[InputShape, Any, Any, Any]:
         return check_samples(self.network, self.loss, shape, *samples)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Record:
@@ -222,7 +225,7 @@ class Model(BaseModel):
 
     def _outputs(self, x: Any, meaning: Any) -> Any:
         x = check_inputs(x, self.input_shape, self.network.indices)
-        self._ensure_built(x.shape[1:])
+        self._ensure_built(shape_of(x))
         return predict(self, x, meaning)
 
     def save(self, path: str | Path) -> None:
@@ -274,21 +277,22 @@ class Model(BaseModel):
             model = cls(*parts, backend=backend, comm=comm, **settings)
             model.epoch = description["epoch"]
             model.metadata = description["metadata"]
-            shape = tuple(description["input_shape"])
+            shape = over_dicts(tuple, description["input_shape"])
             layout = Layout(model.network, shape, model.backend.pack_limit)
             model_file.check(arrays, layout.shapes((*layout.parameters, *layout.buffers)))
             model._set(shape, layout, arrays, description["step"])
         return model
 
-    def summary(self, input_shape: Shape | None = None) -> Summary:
+    def summary(self, input_shape: InputShape | None = None) -> Summary:
         """A table of the layers with output shapes, numbers of parameters, and the memory for training them.
 
         It prints as text, and as HTML in a notebook; a notebook shows a model itself in the same way.
 
         Parameters
         ----------
-        input_shape : tuple of int, optional
-            The shape of one sample, without the batch axis; if left out, the one the model was built for.
+        input_shape : tuple of int or dict, optional
+            The shape of one sample, without the batch axis, or of each input by name; if left out, the one the model
+            was built for.
 
         Raises
         ------

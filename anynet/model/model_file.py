@@ -104,6 +104,8 @@ def build(description: Any, known: Iterable[type] = ()) -> Any:
         raise ModelFileError(
             unknown("layer, loss, optimizer or metric", name, classes) + "; give your own as known=[...]"
         )
+    if name == "Inputs":
+        return nn.Inputs(**dict(zip(fields["names"], fields["layers"], strict=True)))
     one_by_one = fields.pop("layers") if issubclass(classes[name], Layers) else ()
     return classes[name](*one_by_one, **fields)
 
@@ -174,7 +176,7 @@ _SCHEMA = {
     **dict.fromkeys(("network", "loss", "optimizer"), _PART),
     "metrics": _METRICS,
     **dict.fromkeys(("clip_norm", "clip_value"), schema.NUMBER_OR_NONE),
-    "input_shape": schema.SHAPE,
+    "input_shape": schema.INPUT_SHAPE,
     "dtype": schema.one_of("float32", "float64"),
     **dict.fromkeys(("seed", "epoch"), schema.WHOLE),
     "step": schema.STEPS,

@@ -107,7 +107,7 @@ def digest_of_rows(data: tuple[Any, ...] | None) -> str:
     if data is None:
         return ""
     digest = hashlib.sha256()
-    for array in data:
+    for array in leaves(data):
         rows = np.unique(np.linspace(0, len(array) - 1, COMPARED_ROWS).astype(int))
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(np.ascontiguousarray(take(array, rows)).tobytes())

@@ -37,6 +37,14 @@ SHAPE = Kind(
 )
 
 
+def _is_input_shape(value: Any) -> bool:
+    return all(map(_is_input_shape, value.values())) if isinstance(value, dict) else SHAPE.holds(value)
+
+
+# That of a network which takes a dict of arrays is one, too.
+INPUT_SHAPE = Kind(f"{SHAPE.name}, or names with such lists", _is_input_shape)
+
+
 def one_of(*values: str) -> Kind:
     return Kind(" or ".join(values), lambda value: value in values)
 

@@ -15,9 +15,9 @@ from anynet.errors import shown
 from anynet.model.base import BaseModel
 from anynet.model.host_state import slot_shapes
 from anynet.nn import Concat, Layer, Layout, Sequential
-from anynet.nn.checks import check_shape
-from anynet.nn.containers import children, in_parallel, leaves
-from anynet.nn.layer import Shape
+from anynet.nn.checks import check_input_shape
+from anynet.nn.containers import children, container_in, leaves
+from anynet.nn.layer import InputShape, Shape
 
 HEADINGS = ("name", "layer", "output", "parameters", "trainable")
 NUMBERS = HEADINGS[-2:]
@@ -44,7 +44,7 @@ class Summary:
     title : str
     rows : tuple of Row
         One for each layer, in the order of the forward pass. The layers of a container follow it, and its numbers
-        include theirs. The last row is the whole network.
+        include theirs, those that layers share once. The last row is the whole network.
     memory : dict
         The bytes of the ``weights`` (with buffers), the ``gradients`` and the ``optimizer`` state; empty while the
         shape of a sample is unknown.
@@ -69,9 +69,9 @@ class Summary:
         return "memory: " + ", ".join(sizes) if sizes else NOT_YET
 
 
-def summary(model: BaseModel, input_shape: Shape | None = None) -> Summary:
+def summary(model: BaseModel, input_shape: InputShape | None = None) -> Summary:
     """Make the table of `Model.summary`; the shape is the model's own if left out."""
-    shape = model.input_shape if input_shape is None else check_shape(input_shape)
+    shape = model.input_shape if input_shape is None else check_input_shape(input_shape)
     # Start with the whole network: its error for a shape that does not fit names the layer.
     whole = _row("total", model.network, shape)._replace(layer="")
     rows = _rows(model.network, shape) if children(model.network) else [_row("", model.network, shape)]
@@ -119,15 +119,17 @@ def human(size: int) -> str:
     return f"{size / 1024**power:.1f} {UNITS[power]}" if power else f"{size} B"
 
 
-def _rows(layer: Layer, shape: Shape | None, path: str = "") -> Iterator[Row]:
+def _rows(layer: Layer, shape: InputShape | None, path: str = "") -> Iterator[Row]:
+    outputs: list[Shape | None] = []
     for name, inner in children(layer):
-        row = _row(path + name, inner, shape)
+        given = None if shape is None else container_in(layer).given(name, shape, outputs)
+        row = _row(path + name, inner, given)
         yield row
-        yield from _rows(inner, shape, f"{row.name}.")
-        shape = shape if in_parallel(layer) else row.output
+        yield from _rows(inner, given, f"{row.name}.")
+        outputs.append(row.output)
 
 
-def _row(name: str, layer: Layer, shape: Shape | None) -> Row:
+def _row(name: str, layer: Layer, shape: InputShape | None) -> Row:
     if shape is None:
         return Row(name, brief(layer))
     layout = Layout(layer, shape)
@@ -137,7 +139,7 @@ def _row(name: str, layer: Layer, shape: Shape | None) -> Row:
     return Row(name, brief(layer), layout.out_shape, trainable + fixed, trainable)
 
 
-def _memory(model: BaseModel, shape: Shape | None, whole: Row) -> dict[str, int]:
+def _memory(model: BaseModel, shape: InputShape | None, whole: Row) -> dict[str, int]:
     if shape is None or whole.parameters is None or whole.trainable is None:
         return {}
     itemsize = np.dtype(model.backend.dtype_name).itemsize
@@ -148,7 +150,7 @@ def _memory(model: BaseModel, shape: Shape | None, whole: Row) -> dict[str, int]
     }
 
 
-def _remembered(model: BaseModel, shape: Shape, trainable: int) -> int:
+def _remembered(model: BaseModel, shape: InputShape, trainable: int) -> int:
     """How many numbers the optimizer state has, without those that it keeps once for all parameters."""
     optimizer = model.optimizer
     if optimizer.elementwise:

@@ -8,8 +8,8 @@ from anynet.nn.adaptive import Adagrad, Adam, AdamW, NAdam, RMSprop
 from anynet.nn.attention import MultiHeadAttention, TransformerBlock
 from anynet.nn.augmentation import RandomCrop, RandomErasing, RandomHorizontalFlip, RandomTranslation
 from anynet.nn.averaging import EMA
-from anynet.nn.branches import Concat, Residual
-from anynet.nn.containers import Frozen, Sequential
+from anynet.nn.branches import Concat, Inputs, Residual
+from anynet.nn.containers import Sequential
 from anynet.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from anynet.nn.dropout import Dropout
 from anynet.nn.embedding import Embedding, LearnedPositions, SinusoidalPositions
@@ -49,6 +49,7 @@ from anynet.nn.schedules import (
     StepDecay,
 )
 from anynet.nn.schedules_in_turn import Chain, Warmup
+from anynet.nn.wrappers import Frozen, Shared
 
 LAYERS = (
     Linear,
@@ -95,7 +96,9 @@ LAYERS = (
     Masking,
     Residual,
     Concat,
+    Inputs,
     Frozen,
+    Shared,
 )
 LOSSES = (
     MSELoss,
@@ -166,6 +169,7 @@ __all__ = [
     "HeUniform",
     "HingeLoss",
     "HuberLoss",
+    "Inputs",
     "L1Loss",
     "Lambda",
     "Layer",
@@ -207,6 +211,7 @@ __all__ = [
     "Residual",
     "Schedule",
     "Sequential",
+    "Shared",
     "SiLU",
     "Sigmoid",
     "SinusoidalPositions",

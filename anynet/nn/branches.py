@@ -1,12 +1,14 @@
-"""Containers whose layers are all given the same input."""
+"""Containers of layers side by side, which are all given the same input, or each one of its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Any
 
 from anynet.errors import ShapeError, UsageError
+from anynet.nn.checks import check_names
 from anynet.nn.containers import Container, Layers, specs_at
 from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape, Specs, check_layer
 
@@ -15,6 +17,13 @@ class Branches(Container):
     """The layers of a container side by side; what they give is joined to one output."""
 
     in_parallel = True
+
+    def given(self, name: str, x: Any, outputs: list[Any]) -> Any:
+        return x
+
+    def gradient_of_x(self, found: dict[str, Array]) -> Any:
+        """The gradient of x, from those of what each layer is given."""
+        return reduce(add, found.values())
 
     def out_shape(self, shape: Shape, shapes: list[Shape]) -> Shape:
         """The shape of the output, from those of the input and of what the layers give."""
@@ -25,14 +34,16 @@ class Branches(Container):
         raise NotImplementedError
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
-        found = {name: specs_at(name, layer, shape) for name, layer in self.named}
+        found = {name: specs_at(name, layer, self.given(name, shape, [])) for name, layer in self.named}
         shapes = [out_shape for _, out_shape in found.values()]
         return {name: specs for name, (specs, _) in found.items()}, self.out_shape(shape, shapes)
 
     def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> tuple[Array, Any]:
-        outputs, saved = [], []
+        outputs: list[Array] = []
+        saved = []
         for place, (name, layer) in enumerate(self.named):
-            y, kept = layer.forward(xp, p[name], x, ctx.at(place) if layer.stochastic else ctx)
+            of_layer = ctx.at(place) if layer.stochastic else ctx
+            y, kept = layer.forward(xp, p[name], self.given(name, x, outputs), of_layer)
             outputs.append(y)
             saved.append(kept)
         return self.joined(xp, x, outputs), (saved, [y.shape[-1] for y in outputs])
@@ -40,12 +51,11 @@ class Branches(Container):
     def backward(
         self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
     ) -> tuple[Array | None, Parameters]:
-        gradients, dx = {}, None
+        gradients, dx = {}, {}
         for (name, layer), kept, part in zip(self.named, saved[0], self.parted(xp, dy, saved[1]), strict=False):
             if need_dx or layer.trainable:
-                found, gradients[name] = layer.backward(xp, p[name], kept, part, need_dx)
-                dx = found if dx is None else dx + found
-        return dx, gradients
+                dx[name], gradients[name] = layer.backward(xp, p[name], kept, part, need_dx)
+        return self.gradient_of_x(dx) if need_dx else None, gradients
 
     def update_buffers(self, xp: Namespace, p: Parameters, saved: Any) -> Parameters:
         return super().update_buffers(xp, p, saved[0])
@@ -127,3 +137,56 @@ class Concat(Branches, Layers):
     def parted(self, xp: Namespace, dy: Array, widths: list[int]) -> list[Array]:
         ends = [sum(widths[: i + 1]) for i in range(len(widths))]
         return [xp.asarray(dy[..., end - width : end], copy=True) for end, width in zip(ends, widths, strict=True)]
+
+
+@dataclass(frozen=True, init=False)
+class Inputs(Concat):
+    """The first layer of a network that takes a dict of arrays: a layer for each, whose outputs are concatenated.
+
+    Parameters
+    ----------
+    **layers : Layer
+        By the name of the input that each is given.
+
+    >>> import numpy as np
+    >>> from anynet.nn import Context, Flatten, ReLU, Sequential
+    >>> layer = Inputs(image=Sequential(Flatten(), ReLU()), table=ReLU())
+    >>> x = {"image": np.asarray([[[-1.0, 2.0]]]), "table": np.asarray([[3.0]])}
+    >>> layer.forward(np, {"image": {"0": {}, "1": {}}, "table": {}}, x, Context())[0]
+    array([[0., 2., 3.]])
+    """
+
+    names: tuple[str, ...]
+
+    def __init__(self, /, **layers: Layer) -> None:
+        if not layers:
+            raise UsageError("Inputs needs a layer for each input by name, such as Inputs(image=Flatten())")
+        super().__init__(*layers.values())
+        for name in layers:
+            if not name or "." in name or "/" in name:
+                raise UsageError(f"the name of an input must be a text without '.' and '/', but is {name!r}")
+        object.__setattr__(self, "names", tuple(layers))
+
+    @cached_property
+    def named(self) -> tuple[tuple[str, Layer], ...]:  # type: ignore[override]
+        return tuple(zip(self.names, self.layers, strict=True))
+
+    @property
+    def accepts_uint8(self) -> dict[str, Any]:
+        return {name: layer.accepts_uint8 for name, layer in self.named}
+
+    @property
+    def indices(self) -> dict[str, Any]:
+        return {name: layer.indices for name, layer in self.named}
+
+    def given(self, name: str, x: Any, outputs: list[Any]) -> Any:
+        return x[name]
+
+    def gradient_of_x(self, found: dict[str, Array]) -> Any:
+        return found
+
+    def parameters(self, shape: Any) -> tuple[Specs, Shape]:
+        if not isinstance(shape, dict):
+            words = f"takes a dict with {', '.join(self.names)}, as a network's first layer"
+            raise ShapeError(f"Inputs {words}, but samples here have shape {shape}")
+        return super().parameters(check_names(shape, self.indices, "the shape of a sample"))

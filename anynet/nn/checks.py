@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from anynet.errors import ShapeError, UsageError, shown
+from anynet.tracing.trees import over_dicts
 
 # How many float64 numbers fit into the address space.
 _MOST_NUMBERS = sys.maxsize // 8
@@ -122,3 +123,35 @@ def check_shape(shape: Any, of: str = "a sample") -> tuple[int, ...]:
     if math.prod(max(length, 1) for length in lengths) > _MOST_NUMBERS:
         raise ShapeError(f"the shape of {of} is {shown(shape)}, which is more numbers than an array can hold")
     return lengths
+
+
+def check_names(given: Any, expected: Any, what: str) -> Any:
+    """What is given for the inputs of a network, whose `indices` are expected: one thing, or a dict with their names.
+
+    Raises
+    ------
+    ShapeError
+        When it is a dict and should not be, or the other way round, or has other names.
+
+    >>> check_names({"image": 1}, {"image": None, "table": None}, "x")
+    Traceback (most recent call last):
+    anynet.errors.ShapeError: x has no 'table': the network takes a dict with image, table
+    """
+    if not isinstance(expected, dict):
+        if isinstance(given, Mapping):
+            such_as = ", ".join(f"{name}=..." for name in given)
+            raise ShapeError(f"{what} is a dict, but the network takes one array: begin it with Inputs({such_as})")
+        return given
+    words = f"the network takes a dict with {', '.join(expected)}"
+    if not isinstance(given, Mapping):
+        raise ShapeError(f"{what} is of type {type(given).__name__}, but {words}")
+    if others := [name for name in given if name not in expected]:
+        raise ShapeError(f"{what} has {shown(others[0])}, but {words}")
+    if missing := [name for name in expected if name not in given]:
+        raise ShapeError(f"{what} has no {missing[0]!r}: {words}")
+    return {name: check_names(given[name], inner, f"{what}[{name!r}]") for name, inner in expected.items()}
+
+
+def check_input_shape(shape: Any) -> Any:
+    """The shape of a sample, or of each named input, as tuples of Python ints."""
+    return over_dicts(check_shape, shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, overload
 
@@ -13,7 +13,6 @@ from anynet.nn.layer import (
     Context,
     Layer,
     Namespace,
-    Parameter,
     Parameters,
     Shape,
     Specs,
@@ -49,6 +48,10 @@ class Container(Layer):
     def within(self, xp: Namespace, x: Array, ctx: Context) -> Context:
         """The context of the layers, for x."""
         return ctx
+
+    def given(self, name: str, x: Any, outputs: list[Any]) -> Any:
+        """What the layer of this name is given: of x and the outputs of the layers before it, or of their shapes."""
+        return outputs[-1] if outputs else x
 
     def joined(self, xp: Namespace, x: Array, outputs: list[Array]) -> Array:
         """The output for x, of those of the layers."""
@@ -129,11 +132,11 @@ class Sequential(Layers):
         return next(trainable, len(self.layers))
 
     @property
-    def accepts_uint8(self) -> bool:
-        return bool(self.layers) and self.layers[0].accepts_uint8
+    def accepts_uint8(self) -> bool | dict[str, Any]:
+        return self.layers[0].accepts_uint8 if self.layers else False
 
     @property
-    def indices(self) -> int | None:
+    def indices(self) -> int | dict[str, Any] | None:
         return self.layers[0].indices if self.layers else None
 
     def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
@@ -162,98 +165,59 @@ class Sequential(Layers):
         return dx if need_dx else None, gradients
 
 
-@dataclass(frozen=True)
-class Frozen(Layer):
-    """A layer that is not trained: it computes as in evaluation, and the gradient passes through it.
+class Wrapper(Layer):
+    """A layer around another one, whose parameters have the same names.
 
-    Its parameters become buffers of the same names, which no optimizer, weight decay or clipping touches. Also in
-    training, dropout in it is off, and batch normalization uses its running statistics and does not update them. (In
-    PyTorch that takes both ``requires_grad_(False)`` and ``eval()``.)
-
-    Parameters
+    Attributes
     ----------
     layer : Layer
-        The layer to freeze, such as the first layers of a network: ``Frozen(network[:4])``.
-
-    Raises
-    ------
-    UsageError
-        When `layer` is not a layer.
-
-    To fine-tune the last layer of a trained network, freeze the layers before it one by one. Their positions, and so
-    the names of their weights, stay the same.
-
-    >>> import numpy as np
-    >>> from anynet import Model
-    >>> from anynet.nn import SGD, Linear, MSELoss, ReLU
-    >>> x = np.linspace(-1, 1, 50)[:, None]
-    >>> network = Sequential(Linear(8), ReLU(), Linear(1))
-    >>> trained = Model(network, MSELoss(), SGD(0.1))
-    >>> _ = trained.fit(x, x**2, epochs=5)
-    >>> partly = Sequential(*map(Frozen, network[:-1]), network[-1])
-    >>> tuned = Model(partly, MSELoss(), SGD(0.01)).build((1,), trained.parameters)
-    >>> _ = tuned.fit(x, x**3, epochs=5)
-    >>> [name for name in tuned.parameters if (tuned.parameters[name] != trained.parameters[name]).any()]
-    ['2.weight', '2.bias']
     """
 
-    trainable = False
     layer: Layer
 
-    def __post_init__(self) -> None:
-        check_layer(self.layer, "the layer to be Frozen")
-
     @property
-    def accepts_uint8(self) -> bool:
+    def accepts_uint8(self) -> bool | dict[str, Any]:
         return self.layer.accepts_uint8
 
     @property
-    def indices(self) -> int | None:
+    def indices(self) -> int | dict[str, Any] | None:
         return self.layer.indices
 
-    def parameters(self, shape: Shape) -> tuple[Specs, Shape]:
-        specs, out_shape = self.layer.parameters(shape)
-        return _as_buffers(specs), out_shape
-
-    def forward(self, xp: Namespace, p: Parameters, x: Array, ctx: Context) -> Any:
-        return self.layer.forward(xp, p, x, replace(ctx, training=False))
-
-    def backward(
-        self, xp: Namespace, p: Parameters, saved: Any, dy: Array, need_dx: bool = True
-    ) -> tuple[Array | None, Parameters]:
-        return self.layer.backward(xp, p, saved, dy)[0] if need_dx else None, {}
+    def around(self, name: str, inner: Layer) -> Layer:
+        """The same wrapper around this layer of the container that it wraps."""
+        raise NotImplementedError
 
 
 def children(layer: Layer) -> tuple[tuple[str, Layer], ...]:
     """The layers of a container by name, in the order in which it applies them; none for any other layer.
 
-    >>> from anynet.nn import ReLU
+    >>> from anynet.nn import Frozen, ReLU
     >>> children(Frozen(Sequential(ReLU())))
     (('0', Frozen(layer=ReLU())),)
     """
-    if isinstance(layer, Frozen):
-        return tuple((name, Frozen(inner)) for name, inner in children(layer.layer))
+    if isinstance(layer, Wrapper):
+        return tuple((name, layer.around(name, inner)) for name, inner in children(layer.layer))
     return layer.named if isinstance(layer, Container) else ()
 
 
-def in_parallel(layer: Layer) -> bool:
-    """Whether the layers of a container are all given the container's input."""
-    return in_parallel(layer.layer) if isinstance(layer, Frozen) else getattr(layer, "in_parallel", False)
+def container_in(layer: Layer) -> Container:
+    """The container that the children of a layer are in."""
+    while isinstance(layer, Wrapper):
+        layer = layer.layer
+    assert isinstance(layer, Container)
+    return layer
 
 
 def through(
     layer: Layer, xp: Namespace, x: Array, ctx: Context, apply: Callable[[str, Layer, Array, Context], Array]
 ) -> Array:
     """The output of a container for x, each of whose layers is applied by ``apply(name, layer, x, ctx)``."""
-    container: Any = layer
-    while isinstance(container, Frozen):
-        container = container.layer
-    given, outputs, ctx = x, [], container.within(xp, x, ctx)
+    container = container_in(layer)
+    outputs: list[Array] = []
+    ctx = container.within(xp, x, ctx)
     for name, inner in children(layer):
-        outputs.append(apply(name, inner, given, ctx))
-        given = x if in_parallel(layer) else outputs[-1]
-    joined: Array = container.joined(xp, x, outputs)
-    return joined
+        outputs.append(apply(name, inner, container.given(name, x, outputs), ctx))
+    return container.joined(xp, x, outputs)
 
 
 def specs_at(name: str, layer: Layer, shape: Shape) -> tuple[Specs, Shape]:
@@ -277,10 +241,3 @@ def leaves(layer: Layer, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield path, layer
     for name, inner in inside:
         yield from leaves(inner, (*path, name))
-
-
-def _as_buffers(specs: Specs) -> dict[str, Parameter | Specs]:
-    return {
-        name: replace(spec, trainable=False) if isinstance(spec, Parameter) else _as_buffers(spec)
-        for name, spec in specs.items()
-    }

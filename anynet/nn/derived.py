@@ -13,7 +13,7 @@ from anynet.tracing import Namespace, Program, Value, evaluate
 from anynet.tracing.program import VIEWS, needed_for
 from anynet.tracing.stand_ins import Array, default_dtypes
 from anynet.tracing.trace import program_of
-from anynet.tracing.trees import leaves, rebuilt, structure
+from anynet.tracing.trees import leaves, over_dicts, rebuilt, structure
 
 # So many programs are kept: of different layers, and of batches of different sizes.
 MOST_KEPT = 256
@@ -33,6 +33,8 @@ class Derived(NamedTuple):
         Backward without the gradient of x.
     names : list of tuple of str
         The path of each trainable parameter.
+    x : None or dict
+        What x is: an array, or a dict of arrays.
     kept : nested tuples and dicts
         What forward returned beside its output; each array is replaced by its number among the outputs.
     """
@@ -40,6 +42,7 @@ class Derived(NamedTuple):
     halves: Halves
     without_dx: Program
     names: list[tuple[str, ...]]
+    x: Any
     kept: Any
 
 
@@ -60,7 +63,7 @@ def forward(layer: Any, formula: Callable[..., Any], xp: Any, p: Any, x: Any, ct
     changing = {name: value for name in _OF_CONTEXT if hasattr(value := getattr(ctx, name), "dtype")}
     inputs = p, x, changing
     derived = _derivation(layer, formula, xp, inputs, ctx)
-    results = evaluate(derived.halves.forward, xp, leaves(inputs), getattr(x, "device", None))
+    results = evaluate(derived.halves.forward, xp, leaves(inputs), getattr(leaves(x)[0], "device", None))
     told = leaves(derived.kept)
     kept = rebuilt(derived.kept, (results[one] if isinstance(one, _Number) else one for one in told))
     others = sum(isinstance(one, _Number) for one in told)
@@ -78,7 +81,7 @@ def backward(xp: Any, saved: Saved, dy: Any, need_dx: bool = True) -> tuple[Any,
         for part in path:
             inner = inner.setdefault(part, {})
         inner[name] = gradient
-    return found[-1] if need_dx else None, named
+    return rebuilt(derived.x, iter(found[len(derived.names) :])) if need_dx else None, named
 
 
 def value_and_gradient(loss: Any, xp: Any, prediction: Any, target: Any, weight: Any) -> tuple[Any, Any]:
@@ -163,17 +166,20 @@ def _derive(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, ctx: 
         lambda xp, *arrays: _called(layer, formula, xp, rebuilt(inputs, iter(arrays)), ctx), xp, leaves(inputs)
     )
     y, kept = result if isinstance(result, tuple) else (result, ())
-    names = _trainable(layer.parameters(inputs[1].shape[1:])[0])
+    names = _trainable(layer.parameters(over_dicts(lambda x: x.shape[1:], inputs[1]))[0])
     p, x, _ = rebuilt(inputs, iter(arrays))
     parameters = [_at(p, path) for path in names]
     told = leaves(kept) if layer.updates_buffers else []
-    both = differentiated(recording, arrays, [y], [*parameters, x], [one for one in told if isinstance(one, Array)])
-    grads = both.backward.outputs[:-1]
+    both = differentiated(
+        recording, arrays, [y], [*parameters, *leaves(x)], [one for one in told if isinstance(one, Array)]
+    )
+    grads = both.backward.outputs[: len(names)]
     needed = needed_for(grads, both.backward.values)
     without_dx = both.backward._replace(values=[x for x in both.backward.values if x in needed], outputs=grads)
     numbers = iter(range(1, len(told) + 1))
     places = (_Number(next(numbers)) if isinstance(one, Array) else one for one in told)
-    return Derived(both, without_dx, names, rebuilt(kept, places) if told else ())
+    shape = over_dicts(lambda _: None, inputs[1])
+    return Derived(both, without_dx, names, shape, rebuilt(kept, places) if told else ())
 
 
 def _called(layer: Any, formula: Callable[..., Any], xp: Namespace, inputs: Any, ctx: Any) -> Any:

@@ -14,6 +14,8 @@ Array: TypeAlias = Any
 Namespace: TypeAlias = Any
 Generator: TypeAlias = Any
 Shape: TypeAlias = tuple[int, ...]
+# Of a network that takes a dict of arrays: a dict.
+InputShape: TypeAlias = "Shape | dict[str, Any]"
 Initializer: TypeAlias = Callable[[Generator, Shape], Any]
 
 
@@ -30,6 +32,8 @@ class Parameter:
         False makes it a buffer, which the optimizer leaves alone.
     decay : bool
         Whether weight decay applies to it.
+    shared : tuple of str
+        All parameters of a network with the same are one; empty for one that is not shared.
 
     Raises
     ------
@@ -38,13 +42,14 @@ class Parameter:
 
     >>> from anynet.nn import Zeros
     >>> Parameter((3,), Zeros(), decay=False)
-    Parameter(shape=(3,), initializer=Zeros(), trainable=True, decay=False)
+    Parameter(shape=(3,), initializer=Zeros(), trainable=True, decay=False, shared=())
     """
 
     shape: Shape
     initializer: Initializer
     trainable: bool = True
     decay: bool = True
+    shared: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", check_shape(self.shape, "a parameter"))
@@ -127,7 +132,8 @@ class Layer:
     accepts_uint8 : bool
         Whether `forward` takes uint8 arrays, and turns them into floats itself.
     indices : int or None
-        How many rows the numbers in x are indices of; None if they are no indices.
+        How many rows the numbers in x are indices of; None if they are no indices. A layer that takes a dict of arrays
+        has a dict with the same names here; so may it have in `accepts_uint8`.
     stochastic : bool
         Whether it draws random numbers from the context.
     updates_buffers : bool
@@ -139,11 +145,11 @@ class Layer:
         return type(self).parameters is not Layer.parameters
 
     @property
-    def accepts_uint8(self) -> bool:
+    def accepts_uint8(self) -> bool | dict[str, Any]:
         return False
 
     @property
-    def indices(self) -> int | None:
+    def indices(self) -> int | dict[str, Any] | None:
         return None
 
     @property

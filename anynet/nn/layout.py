@@ -6,12 +6,24 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
-from operator import getitem
+from operator import add, getitem
 from typing import Any, TypeAlias
 
 from anynet.errors import ShapeError, UsageError, shown
-from anynet.nn.checks import check_shape
-from anynet.nn.layer import Array, Generator, Layer, Namespace, Parameter, Parameters, Shape, Specs, check_layer
+from anynet.nn.checks import check_input_shape, check_names
+from anynet.nn.layer import (
+    Array,
+    Generator,
+    InputShape,
+    Layer,
+    Namespace,
+    Parameter,
+    Parameters,
+    Shape,
+    Specs,
+    check_layer,
+)
+from anynet.nn.wrappers import check_shared
 
 Path: TypeAlias = tuple[str, ...]
 Blocks: TypeAlias = tuple[Array, ...]
@@ -45,18 +57,21 @@ class Layout:
     """The map between a network's named parameters and the blocks that hold them.
 
     Parameters of up to `pack_limit` numbers share one 1-D block; each larger one is a block of its own, in its own
-    shape. Buffers are stored in the same way. Layers do not see the blocks: `unpack` gives them views by name.
+    shape. Buffers are stored in the same way. Layers do not see the blocks: `unpack` gives them views by name. What is
+    shared is stored once, under its first name.
 
     Parameters
     ----------
     network : Layer
-    shape : tuple of int
-        The shape of one sample, without the batch axis.
+    shape : tuple of int, or dict
+        The shape of one sample, without the batch axis, or of each input by name.
     pack_limit : float
         0 packs nothing, ``math.inf`` everything.
 
     Attributes
     ----------
+    entries, parameters, buffers : list of Entry
+        All in the order of the network, and those that are trainable or not.
     out_shape : tuple of int
         The shape of one output of the network, without the batch axis.
 
@@ -69,14 +84,23 @@ class Layout:
     array([6])
     """
 
-    def __init__(self, network: Layer, shape: Shape, pack_limit: float = math.inf) -> None:
+    def __init__(self, network: Layer, shape: InputShape, pack_limit: float = math.inf) -> None:
         check_layer(network, "the network")
-        specs, self.out_shape = network.parameters(check_shape(shape))
+        given: Any = check_input_shape(check_names(shape, network.indices, "the shape of a sample"))
+        specs, self.out_shape = network.parameters(given)
         leaves = _leaves(specs)
-        self.parameters = _place([(path, p) for path, p in leaves if p.trainable], pack_limit)
-        self.buffers = _place([(path, p) for path, p in leaves if not p.trainable], pack_limit)
+        check_shared(leaves)
+        # By its first place, all places of each parameter.
+        of: dict[Any, list[Path]] = {}
+        for path, p in leaves:
+            of.setdefault(_identity(path, p), []).append(path)
+        self._places = {places[0]: places for places in of.values()}
+        distinct = [(path, p) for path, p in leaves if path in self._places]
+        self.parameters = _place([(path, p) for path, p in distinct if p.trainable], pack_limit)
+        self.buffers = _place([(path, p) for path, p in distinct if not p.trainable], pack_limit)
         entries = {entry.path: entry for entry in (*self.parameters, *self.buffers)}
-        self._tree = _map(lambda path, _: entries[path], specs)
+        self.entries = [entries[path] for path, _ in distinct]
+        self._tree = _map(lambda path, p: entries[of[_identity(path, p)][0]], specs)
 
     def initial(self, xp: Namespace, generator: Generator) -> dict[str, Array]:
         """Initial values by name, drawn on the host as float64 arrays; `xp` is NumPy's namespace.
@@ -88,7 +112,7 @@ class Layout:
         UsageError
             When an initializer cannot be called, or does not return finite numbers.
         """
-        return {entry.name: _drawn(xp, entry, generator) for _, entry in _leaves(self._tree)}
+        return {entry.name: _drawn(xp, entry, generator) for entry in self.entries}
 
     @staticmethod
     def shapes(entries: Iterable[Entry]) -> dict[str, Shape]:
@@ -116,15 +140,31 @@ class Layout:
         return _join(xp, self.parameters, lambda entry: of[entry.path])
 
     def pack(self, xp: Namespace, gradients: Parameters) -> Blocks:
-        """Gradients, nested by layer, as blocks laid out like the parameters."""
-        return _join(xp, self.parameters, lambda entry: reduce(getitem, entry.path, gradients))
+        """Gradients, nested by layer, as blocks laid out like the parameters; those of a shared one are summed."""
+
+        def summed(entry: Entry) -> Array:
+            return reduce(add, (reduce(getitem, path, gradients) for path in self._places[entry.path]))
+
+        return _join(xp, self.parameters, summed)
+
+    def summed(self, gradients: Parameters) -> dict[str, Array]:
+        """The same sums as one dictionary by name, without those that are missing."""
+        found = dict(_leaves(gradients))
+        at_places = ((entry.name, self._at_places(entry, found)) for entry in self.parameters)
+        return {name: reduce(add, several) for name, several in at_places if several}
 
     def pack_buffers(self, xp: Namespace, changed: Parameters, p: Parameters) -> Blocks:
-        """Buffers as blocks: those in `changed`, nested by layer, and the others from `p`."""
-        new = dict(_leaves(changed))
-        return _join(
-            xp, self.buffers, lambda entry: new[entry.path] if entry.path in new else reduce(getitem, entry.path, p)
-        )
+        """Buffers as blocks: those in `changed`, nested by layer, and the others from `p`; of shared ones, the mean."""
+        found = dict(_leaves(changed))
+
+        def new(entry: Entry) -> Array:
+            several = self._at_places(entry, found) or [reduce(getitem, entry.path, p)]
+            return several[0] if len(several) == 1 else reduce(add, several) / len(several)
+
+        return _join(xp, self.buffers, new)
+
+    def _at_places(self, entry: Entry, found: Mapping[Path, Array]) -> list[Array]:
+        return [found[path] for path in self._places[entry.path] if path in found]
 
     def decays(self, xp: Namespace) -> Blocks:
         """1 where weight decay applies, else 0, laid out like the parameters; 0-d for a block with one parameter."""
@@ -143,6 +183,10 @@ def by_name(tree: Parameters) -> dict[str, Array]:
     {'0.weight': 1, '0.bias': 2}
     """
     return {".".join(path): array for path, array in _leaves(tree)}
+
+
+def _identity(path: Path, parameter: Parameter) -> Any:
+    return parameter.shared or (path,)
 
 
 def _drawn(xp: Namespace, entry: Entry, generator: Generator) -> Array:

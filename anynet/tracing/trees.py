@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -40,3 +41,17 @@ def structure(tree: Any) -> Any:
     if isinstance(tree, dict):
         return tuple((key, structure(tree[key])) for key in sorted(tree))
     return (type(tree), *map(structure, tree)) if isinstance(tree, tuple) else None
+
+
+def over_dicts(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """The results of a function for each leaf of nested dicts and those of the others, one of which may stand for many.
+
+    >>> over_dicts(max, {"a": 1, "b": {"c": 3}}, {"a": 0, "b": {"c": 5}}), over_dicts(max, {"a": 1}, 2)
+    ({'a': 1, 'b': {'c': 5}}, {'a': 2})
+    """
+    if not isinstance(tree, dict):
+        return function(tree, *others)
+    return {
+        name: over_dicts(function, branch, *(one[name] if isinstance(one, dict) else one for one in others))
+        for name, branch in tree.items()
+    }

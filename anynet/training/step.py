@@ -15,6 +15,8 @@ from anynet.nn.derived import value_and_gradient, value_of
 from anynet.nn.layer import Namespace
 from anynet.nn.layout import Blocks
 from anynet.nn.regularization import clip_grad_norm, clip_grad_value, decay_weights
+from anynet.tracing.trees import over_dicts
+from anynet.training.inputs import flat, unflat
 from anynet.training.metrics import Metric
 from anynet.training.state import State
 
@@ -109,7 +111,7 @@ def loss_and_gradient(
     Parameters
     ----------
     backend, network, loss, layout
-        A batch is (x, target, weight); its weights sum to 1.
+        A batch is (x, target, weight), where x is one array or several; its weights sum to 1.
     seed : int
         For layers that draw random numbers.
     comm : Communicator, optional
@@ -117,11 +119,12 @@ def loss_and_gradient(
     most_rows : int, optional
         A batch of more rows is computed in pieces of so many, one after the other, whose gradients are added up.
     """
-    floats = as_floats(backend, network)
+    floats, indices = as_floats(backend, network), network.indices
+    arrays = len(flat(indices)) + 2
     shared: dict[str, Any] = {"ranks": comm.devices, "total": partial(backend.total, comm)} if comm else {}
 
     def of_piece(xp: Namespace, state: State, piece: tuple[Array, ...], ctx: Context) -> tuple[Array, Blocks, Blocks]:
-        x, target, weight = piece
+        x, target, weight = unflat(indices, piece)
         p = layout.unpack(xp, state.parameters, state.buffers)
         prediction, saved = network.forward(xp, p, floats(xp, x), ctx)
         value, dprediction = value_and_gradient(loss, xp, prediction, target, weight)
@@ -136,7 +139,7 @@ def loss_and_gradient(
         rank = backend.rank_of(comm) if comm else 0
         done = 0
         sums: list[Array] = []
-        for piece in _pieces(batch[:3], most_rows):
+        for piece in _pieces(batch[:arrays], most_rows):
             rows = piece[0].shape[0]
             # Each piece has rows of all ranks: of the first rank, then of the second, and so on.
             ctx = replace(ctx, first_row=done * ctx.ranks + rank * rows)
@@ -160,10 +163,10 @@ def _pieces(batch: tuple[Array, ...], most_rows: int | None) -> list[tuple[Array
 
 def evaluation_step(backend: Backend, network: Layer, loss: Loss, metrics: tuple[Metric, ...], layout: Layout) -> Step:
     """The step that gives the loss of a batch, summed over its samples, and the totals of each metric."""
-    floats = as_floats(backend, network)
+    floats, indices = as_floats(backend, network), network.indices
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
-        x, target, weight = batch
+        x, target, weight = unflat(indices, batch)
         p = layout.unpack(xp, state.parameters, state.buffers)
         prediction, _ = network.forward(xp, p, floats(xp, x), Context())
         totals = {"loss": value_of(loss, xp, prediction, target, weight)}
@@ -179,18 +182,24 @@ def evaluation_step(backend: Backend, network: Layer, loss: Loss, metrics: tuple
 
 def prediction_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     """The step that gives the network's output; a batch is (x,)."""
-    floats = as_floats(backend, network)
+    floats, indices = as_floats(backend, network), network.indices
 
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
+        (x,) = unflat(indices, batch)
         p = layout.unpack(xp, state.parameters, state.buffers)
-        prediction, _ = network.forward(xp, p, floats(xp, batch[0]), Context())
+        prediction, _ = network.forward(xp, p, floats(xp, x), Context())
         return state, {"prediction": prediction}
 
     return step
 
 
-def as_floats(backend: Backend, network: Layer) -> Callable[[Namespace, Array], Array]:
+def as_floats(backend: Backend, network: Layer) -> Callable[[Namespace, Any], Any]:
     """Make the function that casts x to floats inside the step, so that bytes go to the device as bytes."""
-    if network.accepts_uint8:
-        return lambda xp, x: x
-    return lambda xp, x: x if x.dtype == backend.dtype else xp.astype(x, backend.dtype)
+    accepts = network.accepts_uint8
+
+    def floats(xp: Namespace, x: Any) -> Any:
+        return over_dicts(
+            lambda x, stays: x if stays or x.dtype == backend.dtype else xp.astype(x, backend.dtype), x, accepts
+        )
+
+    return floats

@@ -39,6 +39,7 @@ PARTS = (
     *(nn.Linear(2, weight=initializer) for initializer in INITIALIZERS),
     *INITIALIZERS,
     nn.BCELoss(epsilon=1e-6),
+    nn.Inputs(table=nn.Linear(2), image=nn.Flatten()),
 )
 
 

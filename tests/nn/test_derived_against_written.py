@@ -11,7 +11,6 @@ from anynet import nn
 from anynet.checks import cases
 from anynet.nn import Context, Layout, derived
 from anynet.nn.layer import _derived_backward
-from anynet.nn.layout import by_name
 
 pytestmark = pytest.mark.host
 
@@ -46,7 +45,7 @@ def test_a_written_backward_is_the_derived_one(case: cases.LayerCase, mode: str,
     same_y, told = derived.forward(case.layer, forward_alone, np, p, x, CONTEXTS[mode])
     same_dx, same_gradients = derived.backward(np, told, dy.copy(), need_dx)
     np.testing.assert_array_equal(same_y, y)
-    found, expected = by_name(same_gradients), by_name(gradients)
+    found, expected = layout.summed(same_gradients), layout.summed(gradients)
     assert found.keys() == expected.keys() == {entry.name for entry in layout.parameters}
     pairs = [(found[name], expected[name]) for name in found]
     for one, other in [*pairs, (same_dx, dx)] if need_dx else pairs:

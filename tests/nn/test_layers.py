@@ -15,7 +15,6 @@ from anynet import nn
 from anynet.checks import cases
 from anynet.nn import Context, Layout
 from anynet.nn.derived import Saved
-from anynet.nn.layout import by_name
 
 ROWS = 5
 
@@ -51,7 +50,7 @@ def apply(library: Any, case: cases.LayerCase, drawn: Drawn, need_dx: bool = Tru
         p = drawn.layout.unpack(library.xp, *drawn.layout.blocks(library.xp, arrays))
         y, saved = case.layer.forward(library.xp, p, x, Context(training=True))
         dx, gradients = case.layer.backward(library.xp, p, saved, dy, need_dx)
-        return y, dx, by_name(gradients)
+        return y, dx, drawn.layout.summed(gradients)
 
     given = {name: library.given(array) for name, array in drawn.arrays.items()}
     return library.call(forward_and_backward, given, library.given(drawn.x), library.owned(drawn.dy))
@@ -61,7 +60,7 @@ def on_numpy(case: cases.LayerCase, drawn: Drawn) -> tuple[Any, Any, Any]:
     p = drawn.layout.unpack(np, *drawn.layout.blocks(np, drawn.arrays))
     y, saved = case.layer.forward(np, p, drawn.x, Context(training=True))
     dx, gradients = case.layer.backward(np, p, saved, drawn.dy.copy())
-    return y, dx, by_name(gradients)
+    return y, dx, drawn.layout.summed(gradients)
 
 
 def test_output_and_gradients_are_those_of_numpy(library: Any, case: cases.LayerCase, dtype: str) -> None:
@@ -141,8 +140,8 @@ def test_without_need_for_dx_the_other_gradients_stay_the_same(case: cases.Layer
     _, saved = case.layer.forward(np, p, drawn.x, Context(training=True))
     _, gradients = case.layer.backward(np, p, saved, drawn.dy.copy(), need_dx=False)
     expected = on_numpy(case, drawn)[2]
-    assert by_name(gradients).keys() == expected.keys()
-    for name, gradient in by_name(gradients).items():
+    assert drawn.layout.summed(gradients).keys() == expected.keys()
+    for name, gradient in drawn.layout.summed(gradients).items():
         np.testing.assert_array_equal(gradient, expected[name])
 
 
@@ -213,11 +212,23 @@ def test_output_and_gradients_are_those_of_pytorch(name: str) -> None:
 
 
 def test_every_layer_of_the_package_has_a_case() -> None:
-    assert {type(case.layer) for case in cases.LAYERS} == set(nn.LAYERS)
+    # Inputs takes a dict, so it has a file of tests of its own.
+    assert {type(case.layer) for case in cases.LAYERS} == set(nn.LAYERS) - {nn.Inputs}
 
 
 def test_every_layer_of_the_package_that_pytorch_has_is_held_against_it() -> None:
-    without_a_counterpart = {"Reshape", "Rescale", "Dropout", "Sequential", "Masking", "Residual", "Concat", "Frozen"}
+    without_a_counterpart = {
+        "Reshape",
+        "Rescale",
+        "Dropout",
+        "Sequential",
+        "Masking",
+        "Residual",
+        "Concat",
+        "Frozen",
+        "Shared",
+        "Inputs",
+    }
     without_a_counterpart |= {"SinusoidalPositions", "LearnedPositions"}
     without_a_counterpart |= {"RandomTranslation", "RandomHorizontalFlip", "RandomCrop", "RandomErasing"}
     # In test_images_and_signals.py, since PyTorch has the channels first.
