@@ -35,16 +35,22 @@ _REDUCING = {
 }
 
 
-def with_sums_in_place(program: StepProgram) -> StepProgram:
+def with_sums_in_place(program: StepProgram, lanes: dict[Value, Any]) -> StepProgram:
     """The program with each matrix product, or multiple, fused into the sum or difference that alone reads it.
 
     The fused operations are those of BLAS. ``addmm``, named as in PyTorch, of y, a, b, alpha and beta is
-    beta y + alpha a b. ``axpy`` of y, x and alpha is y + alpha x. A difference has the attribute ``sign`` -1.
+    beta y + alpha a b. ``axpy`` of y, x and alpha is y + alpha x. A difference has the attribute ``sign`` -1. `lanes`
+    is extended by the new values.
     """
     readers = Counter(y for x in program.values for y in x.inputs)
     readers.update((*program.new_state, *program.metrics.values()))
 
     def stages(x: Value, new: Mapping[Value, Value]) -> list[Value]:
+        made = summed(x, new)
+        lanes.update((y, lanes[x]) for y in made if x in lanes)
+        return made
+
+    def summed(x: Value, new: Mapping[Value, Value]) -> list[Value]:
         one = Value("constant", (), (), x.dtype, {"number": 1.0})
         if x.size > FEW_NUMBERS and is_here(x.dtype):
             for op, *inputs in _sums(x, readers, one):
