@@ -7,11 +7,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
 
 from anynet.backends.base import Array
+from anynet.backends.numpy.joins import as_one_view, in_steps, read_by
 from anynet.backends.numpy.lowering import NUMBER_BY_NUMBER, Call, calls_of, lies_in_columns, may_be_written_over
 from anynet.backends.numpy.memory import Memory
 from anynet.tracing import StepProgram, Value
@@ -55,6 +57,7 @@ class Plan:
         self._slots = _slots(program)
         self._becomes = _becoming(program, self._last, self._slots)
         self._beside_state = _beside_the_state(program)
+        self._only_joined, self._only_multiplied = read_by(program, "concat"), read_by(program, "matmul", "addmm")
         self._arrays: dict[Value, Array] = {}
         self._places: dict[Value, _Place] = {}
         self._live: list[_Place] = []
@@ -111,15 +114,39 @@ class Plan:
         self.calls.append(partial(np.copyto, out.reshape(array.shape), array))
 
     def _join(self, x: Value, inputs: list[Array]) -> None:
-        out = self._arrays[x] if x in self._arrays else self._new(x)
-        self._arrays[x] = out
-        start, before = 0, (slice(None),) * x.attributes["axis"]
-        for y, array in zip(x.inputs, inputs, strict=True):
-            stop = start + y.shape[x.attributes["axis"]]
-            lies_there = self._slots.get(in_order(y)) == (x, y) and self._places.get(in_order(y)) is self._places[x]
-            if not lies_there:
-                self.calls.append(partial(np.copyto, out[(*before, slice(start, stop))], array))
-            start = stop
+        axis = x.attributes["axis"]
+        if self._is_a_view(x, inputs):
+            return
+        if x not in self._arrays:
+            # The shorter the rows, the longer it takes to copy them one by one, if they can be copied in columns, too.
+            is_along_rows = axis > 0 and inputs[0].strides[axis - 1] == x.dtype.itemsize
+            self._arrays[x] = self._new(
+                x, in_columns=lies_in_columns(x) and is_along_rows and x in self._only_multiplied
+            )
+        ends = [0, *accumulate(y.shape[axis] for y in x.inputs)]
+        before = (slice(None),) * axis
+        for is_there, run in groupby(range(len(inputs)), lambda i: self._is_in(x, x.inputs[i])):
+            if is_there:
+                continue
+            for numbers, array in in_steps([*run], inputs, axis):
+                there = self._arrays[x][(*before, slice(ends[numbers[0]], ends[numbers[-1] + 1]))]
+                self.calls.append(partial(np.copyto, there.reshape(array.shape), array))
+
+    def _is_a_view(self, x: Value, inputs: list[Array]) -> bool:
+        """Make a concat that others copy further a view of what its parts are views of, if it can be one."""
+        place = self._places.get(x.inputs[0])
+        view = None
+        if place and x in self._only_joined and all(self._places.get(y) is place for y in x.inputs):
+            view = as_one_view(inputs, x.attributes["axis"], x.shape)
+        if place and view is not None:
+            self._arrays[x], self._places[x] = view, place
+            place.last = max(place.last, self._last[x])
+        return view is not None
+
+    def _is_in(self, joined: Value, y: Value) -> bool:
+        """Whether an input of a concat has been computed there."""
+        source = in_order(y)
+        return self._slots.get(source) == (joined, y) and self._places.get(source) is self._places[joined]
 
     def _out(self, i: int, x: Value) -> Array:
         """The array that an operation writes to: a slice of a concat, the old state's, an input's, or a new one."""
@@ -135,7 +162,8 @@ class Plan:
             read, array = self._places.get(y), self._arrays[y]
             if read and read.last <= i and read not in only_read and self._is_mine(read) and self._suits(x, array):
                 return self._taken(x, read, array)
-        return self._new(x)
+        in_columns = len(x.shape) == 2 and lies_in_columns(x) and x not in self._beside_state
+        return self._new(x, in_columns=in_columns)
 
     def _suits(self, x: Value, array: Array) -> bool:
         if (array.shape, array.dtype) != (x.shape, x.dtype):
@@ -151,15 +179,14 @@ class Plan:
         place.last, place.lane = self._last[x], self._at[1]
         return array
 
-    def _new(self, x: Value, last: float | None = None) -> Array:
+    def _new(self, x: Value, last: float | None = None, in_columns: bool = False) -> Array:
         size = x.size * x.dtype.itemsize
         lane = self._lanes.get(x, _WHOLE)[1]
         room = self._memory[lane].take(size)
         self._places[x] = place = _Place(self._last[x] if last is None else last, room, lane)
         self._live.append(place)
         flat = room[:size].view(x.dtype)
-        in_columns = lies_in_columns(x) and x not in self._beside_state
-        return flat.reshape(x.shape[::-1]).T if in_columns else flat.reshape(x.shape)
+        return np.moveaxis(flat.reshape(x.shape[-1:] + x.shape[:-1]), 0, -1) if in_columns else flat.reshape(x.shape)
 
     def _slot(self, x: Value) -> Array:
         """The slice of a concat's array in which a value is computed."""
