@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.host, pytest.mark.usefixtures("memory_is_full_of_nonse
 @pytest.fixture(params=[1, 3], ids=["one thread", "three threads"])
 def pieces_of_few_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "FITTING", 100)
+    monkeypatch.setattr(pieces, "BYTES_PER_CALL", 0)
     monkeypatch.setattr(step, "usual_threads", lambda: request.param)
 
 
@@ -91,6 +92,12 @@ def products(program: StepProgram) -> list[Any]:
 def test_a_small_step_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "FITTING", 1 << 20)
     program = traced(nn.Linear(40))
+    assert in_pieces(program, 2) == (program, {})
+
+
+def test_a_step_of_many_small_operations_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "BYTES_PER_CALL", 1000)
+    program = traced(nn.Sequential(nn.Linear(40), *[nn.Tanh()] * 20))
     assert in_pieces(program, 2) == (program, {})
 
 

@@ -198,6 +198,9 @@ def _reduction(x: Value, array: Any, out: Any) -> Call:
 
 
 def _product(x: Any, y: Any, out: Any) -> Call:
+    if x.ndim > 2 and y.ndim == 2 and x.flags.c_contiguous and out.flags.c_contiguous:
+        # One product of all rows, in place of many.
+        x, out = (array.reshape(math.prod(array.shape[:-1]), array.shape[-1]) for array in (x, out))
     if x.ndim != 2 or y.ndim != 2:
         return partial(np.matmul, x, y, out)
     # The method skips NumPy's dispatcher.

@@ -12,6 +12,8 @@ from anynet.tracing.program import VIEWS
 
 # About the size of a processor's L2 cache: the most bytes of one value of a piece.
 FITTING = 1 << 20
+# Each further call costs as much time as going through so many bytes outside the cache in place of inside.
+BYTES_PER_CALL = 1 << 15
 
 
 def in_pieces(program: StepProgram, lanes: int) -> tuple[StepProgram, dict[Value, tuple[int, int]]]:
@@ -30,10 +32,12 @@ def in_pieces(program: StepProgram, lanes: int) -> tuple[StepProgram, dict[Value
     if len(lengths) != 1 or lengths == {()}:
         return program, {}
     ((length,),) = lengths
-    side = [x for x, cut in cuts_of(program, length, length).items() if cut.axis is not None and x.op not in VIEWS]
-    largest = max((x.size * x.dtype.itemsize for x in side if x.op != "input"), default=0)
-    count = min(-(-largest // FITTING), length)
-    if count < 2:
+    cuts = cuts_of(program, length, length)
+    sizes = [
+        x.size * x.dtype.itemsize for x, cut in cuts.items() if x.op not in ("input", *VIEWS) and cut.axis is not None
+    ]
+    count = min(-(-max(sizes, default=0) // FITTING), length)
+    if count < 2 or sum(size for size in sizes if size > FITTING) < BYTES_PER_CALL * count * len(sizes):
         return program, {}
     lanes = min(lanes, count)
     count = min(-(-count // lanes) * lanes, length)
