@@ -34,6 +34,7 @@ class _Place:
     last: float
     room: Any = None
     lane: int | None = None
+    memory: Any = None
 
 
 class Plan:
@@ -86,7 +87,7 @@ class Plan:
         lane = self._at[1]
         for place in [place for place in self._live if place.last <= i and lane in (None, place.lane)]:
             self._live.remove(place)
-            self._memory[place.lane].give_back(place.room)
+            place.memory.give_back(place.room)
 
     def _write(self, i: int, x: Value) -> None:
         inputs = [self._arrays[y] for y in x.inputs]
@@ -182,8 +183,9 @@ class Plan:
     def _new(self, x: Value, last: float | None = None, in_columns: bool = False) -> Array:
         size = x.size * x.dtype.itemsize
         lane = self._lanes.get(x, _WHOLE)[1]
-        room = self._memory[lane].take(size)
-        self._places[x] = place = _Place(self._last[x] if last is None else last, room, lane)
+        memory = self._memory[lane]
+        room = memory.take(size)
+        self._places[x] = place = _Place(self._last[x] if last is None else last, room, lane, memory)
         self._live.append(place)
         flat = room[:size].view(x.dtype)
         return np.moveaxis(flat.reshape(x.shape[-1:] + x.shape[:-1]), 0, -1) if in_columns else flat.reshape(x.shape)
