@@ -114,7 +114,12 @@ def _prod(xp: Any, dy: Array, y: Array, told: Any, x: Array) -> list[Any]:
 
 
 def _matmul(xp: Any, dy: Array, y: Array, told: Any, a: Array, b: Array) -> list[Any]:
-    return [xp.matmul(dy, xp.matrix_transpose(b)), xp.matmul(xp.matrix_transpose(a), dy)]
+    da = xp.matmul(dy, xp.matrix_transpose(b))
+    if b.ndim == 2 and a.ndim > 2:
+        # One product of all rows, in place of the sum of many.
+        rows = math.prod(a.shape[:-1])
+        a, dy = xp.reshape(a, (rows, a.shape[-1])), xp.reshape(dy, (rows, dy.shape[-1]))
+    return [da, xp.matmul(xp.matrix_transpose(a), dy)]
 
 
 def _permute_dims(xp: Any, dy: Array, y: Array, told: Any, x: Array) -> list[Any]:

@@ -74,7 +74,7 @@ class NumPyBackend(Backend):
                 if warning:
                     warn(warning)
                 return result
-            with _threads(made.multiplications):
+            with _threads(made):
                 return made.run(state, batches, data)
 
     def _compiled(
@@ -125,10 +125,10 @@ class NumPyBackend(Backend):
         return scope
 
 
-def _threads(multiplications: int) -> AbstractContextManager[None]:
-    if multiplications < HARDLY_ANY_MULTIPLICATIONS:
+def _threads(step: CompiledStep) -> AbstractContextManager[None]:
+    if step.multiplications < HARDLY_ANY_MULTIPLICATIONS:
         return nullcontext()
-    return threads(one=multiplications < FEW_MULTIPLICATIONS)
+    return threads(one=step.multiplications < FEW_MULTIPLICATIONS or step.is_in_pieces)
 
 
 def _are_rows(numbers: Array, data: tuple[Array, ...]) -> bool:

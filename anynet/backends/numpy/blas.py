@@ -83,6 +83,15 @@ def threads(one: bool) -> Iterator[None]:
         _turns.leave(me)
 
 
+def usual_threads() -> int:
+    """How many threads BLAS uses outside of any context of `threads`, whose other work may use them, too."""
+    if is_rank():
+        return 1
+    with _turns.changed:
+        before = _turns.before if any(_turns.inside.values()) else [(x, x.num_threads) for x in _libraries()]
+    return max((number for _, number in before), default=1)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_turns.forget_other_threads)
 

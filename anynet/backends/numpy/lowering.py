@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -23,6 +24,8 @@ MANY_ROWS = 32
 FEW_COLUMNS = 32
 # Up to this many numbers, NumPy adds faster than another library can be called.
 FEW_NUMBERS = 1 << 13
+# NumPy goes through rows of fewer numbers one by one at a loss.
+MANY_COLUMNS = 512
 # An array of this many numbers still fits into the L1 cache.
 SMALL = 1 << 14
 
@@ -35,16 +38,22 @@ _REDUCING = {
 }
 
 
-def with_sums_in_place(program: StepProgram) -> StepProgram:
+def with_sums_in_place(program: StepProgram, lanes: dict[Value, Any]) -> StepProgram:
     """The program with each matrix product, or multiple, fused into the sum or difference that alone reads it.
 
     The fused operations are those of BLAS. ``addmm``, named as in PyTorch, of y, a, b, alpha and beta is
-    beta y + alpha a b. ``axpy`` of y, x and alpha is y + alpha x. A difference has the attribute ``sign`` -1.
+    beta y + alpha a b. ``axpy`` of y, x and alpha is y + alpha x. A difference has the attribute ``sign`` -1. `lanes`
+    is extended by the new values.
     """
     readers = Counter(y for x in program.values for y in x.inputs)
     readers.update((*program.new_state, *program.metrics.values()))
 
     def stages(x: Value, new: Mapping[Value, Value]) -> list[Value]:
+        made = summed(x, new)
+        lanes.update((y, lanes[x]) for y in made if x in lanes)
+        return made
+
+    def summed(x: Value, new: Mapping[Value, Value]) -> list[Value]:
         one = Value("constant", (), (), x.dtype, {"number": 1.0})
         if x.size > FEW_NUMBERS and is_here(x.dtype):
             for op, *inputs in _sums(x, readers, one):
@@ -88,16 +97,16 @@ def may_be_written_over(x: Value) -> int:
 
 
 def lies_in_columns(x: Value) -> bool:
-    """Whether a value is best stored in Fortran order."""
-    if x.op in VIEWS or x.op == "concat":
+    """Whether a value is best stored column by column: for matrices, in Fortran order."""
+    if x.op in VIEWS or len(x.shape) < 2:
         return False
-    return len(x.shape) == 2 and x.shape[0] >= MANY_ROWS and x.shape[1] <= FEW_COLUMNS
+    return math.prod(x.shape[:-1]) >= MANY_ROWS and 0 < x.shape[-1] <= FEW_COLUMNS
 
 
 def calls_of(x: Value, inputs: list[Any], out: Any) -> list[Call]:
     """The calls that compute a value from the arrays of its inputs, into `out`: a new array, or an input's."""
     if x.op in ("addmm", "axpy"):
-        there = [] if out is inputs[0] else [partial(np.copyto, out, inputs[0])]
+        there = [] if out is inputs[0] else _copies(inputs[0], out)
         return [*there, (_sum_of_product if x.op == "addmm" else _sum_of_multiple)(x, inputs, out)]
     if x.op in UNARY or x.op in BINARY:
         call: Call = partial(_ufunc(x), *_beside_others(x, inputs), out=out)
@@ -153,9 +162,29 @@ def _beside_others(x: Value, inputs: list[Any]) -> list[Any]:
     """Replace constants by vectors: NumPy's maximum and minimum are several times faster with these."""
     if x.op not in ("maximum", "minimum") or not x.shape:
         return inputs
-    shape = x.shape if x.size <= SMALL else x.shape[-1:]
+    shape = x.shape if x.size <= SMALL else _long_enough(x.shape)
     pairs = zip(x.inputs, inputs, strict=True)
     return [np.full(shape, array) if y.op == "constant" else array for y, array in pairs]
+
+
+def _long_enough(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """As many of the last axes as NumPy can go through together without losing time between them."""
+    return next((shape[i:] for i in range(len(shape) - 1, 0, -1) if math.prod(shape[i:]) >= MANY_COLUMNS), shape)
+
+
+def _copies(array: Any, out: Any) -> list[Call]:
+    """Calls that copy an array to a larger one; a short row, such as a bias, is first repeated to a longer one."""
+    columns = array.size
+    is_row = array.shape[-1:] == out.shape[-1:] == (columns,)
+    if not is_row or columns >= MANY_COLUMNS or out.size <= SMALL or not out.flags.c_contiguous:
+        return [partial(np.copyto, out, array)]
+    rows = out.size // columns
+    times = next(n for n in range(MANY_COLUMNS // columns, 0, -1) if rows % n == 0)
+    row = np.empty((times, columns), out.dtype)
+    return [
+        partial(np.copyto, row, array.reshape(columns)),
+        partial(np.copyto, out.reshape(-1, row.size), row.reshape(-1)),
+    ]
 
 
 def _reduction(x: Value, array: Any, out: Any) -> Call:
@@ -169,6 +198,9 @@ def _reduction(x: Value, array: Any, out: Any) -> Call:
 
 
 def _product(x: Any, y: Any, out: Any) -> Call:
+    if x.ndim > 2 and y.ndim == 2 and x.flags.c_contiguous and out.flags.c_contiguous:
+        # One product of all rows, in place of many.
+        x, out = (array.reshape(math.prod(array.shape[:-1]), array.shape[-1]) for array in (x, out))
     if x.ndim != 2 or y.ndim != 2:
         return partial(np.matmul, x, y, out)
     # The method skips NumPy's dispatcher.

@@ -44,23 +44,36 @@ class Memory:
     """The workspace of a step. It grows when it is full, and reuses what is given back."""
 
     def __init__(self) -> None:
-        self._free: list[Any] = []
+        self._chunks: list[Any] = []
+        # The free parts of the chunks: chunk, start and end.
+        self._free: list[tuple[int, int, int]] = []
         self._all = LARGE
 
     def take(self, size: int) -> Any:
         """An array of at least `size` bytes, in whole cache lines."""
         size = -(-max(size, 1) // _CACHE_LINE) * _CACHE_LINE
-        fitting = [room for room in self._free if len(room) >= size]
-        room = min(fitting, key=len) if fitting else self._more(size)
-        self._free = [other for other in self._free if other is not room]
-        if len(room) > size:
-            self._free.append(room[size:])
-        return room[:size]
+        fitting = [part for part in self._free if part[2] - part[1] >= size]
+        part = min(fitting, key=lambda part: part[2] - part[1]) if fitting else self._more(size)
+        self._free.remove(part)
+        chunk, start, end = part
+        if end - start > size:
+            self._free.append((chunk, start + size, end))
+        return self._chunks[chunk][start : start + size]
 
-    def _more(self, size: int) -> Any:
+    def _more(self, size: int) -> tuple[int, int, int]:
         size = max(size, min(self._all, _ROOM))
         self._all += size
-        return empty(size)
+        self._chunks.append(empty(size))
+        self._free.append((len(self._chunks) - 1, 0, size))
+        return self._free[-1]
 
     def give_back(self, room: Any) -> None:
-        self._free.append(room)
+        """Free an array that `take` returned, and join it with what is free beside it."""
+        address = room.ctypes.data
+        distances = (address - chunk.ctypes.data for chunk in self._chunks)
+        chunk, start = next((i, at) for i, at in enumerate(distances) if 0 <= at < len(self._chunks[i]))
+        end = start + len(room)
+        for other in [part for part in self._free if part[0] == chunk and (part[2] == start or part[1] == end)]:
+            self._free.remove(other)
+            start, end = min(start, other[1]), max(end, other[2])
+        self._free.append((chunk, start, end))

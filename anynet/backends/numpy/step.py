@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from anynet.backends.base import Array
-from anynet.backends.numpy.lowering import (
-    NUMBER_BY_NUMBER,
-    Call,
-    calls_of,
-    lies_in_columns,
-    may_be_written_over,
-    with_sums_in_place,
-)
-from anynet.backends.numpy.memory import Memory, placed
+from anynet.backends.numpy.blas import usual_threads
+from anynet.backends.numpy.lanes import side_by_side
+from anynet.backends.numpy.lowering import with_sums_in_place
+from anynet.backends.numpy.memory import placed
+from anynet.backends.numpy.pieces import in_pieces
+from anynet.backends.numpy.plan import Plan
 from anynet.tracing import StepProgram, Value
-from anynet.tracing.evaluation import compute
-from anynet.tracing.program import ELEMENTWISE, REDUCTIONS, VIEWS, in_order
 from anynet.tracing.trees import leaves, rebuilt
 
 
@@ -36,9 +29,11 @@ class CompiledStep:
     """
 
     def __init__(self, program: StepProgram) -> None:
-        self.program = with_sums_in_place(program)
         products = (x for x in program.values if x.op == "matmul")
         self.multiplications = sum(x.size * x.inputs[0].shape[-1] for x in products)
+        program, self.lanes = in_pieces(program, usual_threads())
+        self.is_in_pieces = bool(self.lanes)
+        self.program = with_sums_in_place(program, self.lanes)
         self._idle: list[_Calls] = []
 
     def run(self, state: Any, batches: tuple[Array, ...], data: tuple[Array, ...] = ()) -> tuple[Any, dict[str, Array]]:
@@ -54,7 +49,7 @@ class CompiledStep:
             try:
                 calls = self._idle.pop()
             except IndexError:
-                return _Calls(self.program, state)
+                return _Calls(self.program, self.lanes, state)
             if calls.fit(state):
                 return calls
 
@@ -66,14 +61,14 @@ class _Calls:
     step only reads its state, the calls use the given arrays in place.
     """
 
-    def __init__(self, program: StepProgram, state: Any) -> None:
+    def __init__(self, program: StepProgram, lanes: Mapping[Value, tuple[int, int]], state: Any) -> None:
         given = leaves(state)
         self.changes_state = any(new is not old for new, old in zip(program.new_state, program.state, strict=True))
         self._given = [] if self.changes_state else given
         self._state = [placed(np.array(x, order="C")) for x in given] if self.changes_state else given
         self._batch = [np.empty(x.shape, x.dtype) for x in program.batch]
-        plan = _Plan(program, self._state, self._batch)
-        self.calls, self.metrics = plan.calls, plan.metrics
+        plan = Plan(program, lanes, self._state, self._batch)
+        self.stages, self.metrics = plan.stages, plan.metrics
 
     def fit(self, state: Any) -> bool:
         """Whether these calls can use a state: any, if they copy it, else only the one that they were made for."""
@@ -85,12 +80,13 @@ class _Calls:
             self._begin_with(leaves(state))
             state = rebuilt(state, iter(self._state))
         collected = {name: np.empty((len(batches[0]), *x.shape), x.dtype) for name, x in self.metrics.items()}
-        for i in range(len(batches[0])):
-            self._fill([array[i] for array in batches], data)
-            for call in self.calls:
-                call()
-            for name, x in self.metrics.items():
-                collected[name][i] = x
+        with side_by_side(max(map(len, self.stages), default=1)) as run:
+            for i in range(len(batches[0])):
+                self._fill([array[i] for array in batches], data)
+                for stage in self.stages:
+                    run(stage)
+                for name, x in self.metrics.items():
+                    collected[name][i] = x
         return state, collected
 
     def _begin_with(self, state: list[Array]) -> None:
@@ -107,189 +103,3 @@ class _Calls:
             np.take(array, batch[0], axis=0, out=kept, mode="wrap")
         for kept, array in zip(self._batch[len(data) :], batch[1:] if data else batch, strict=True):
             kept[...] = array
-
-
-@dataclass(eq=False)
-class _Place:
-    """Memory that several values use one after the other, and the number of the last operation that reads them."""
-
-    last: float
-    room: Any = None
-
-
-class _Plan:
-    """Decides which call computes each value, and in which memory."""
-
-    def __init__(self, program: StepProgram, state: list[Array], batch: list[Array]) -> None:
-        self.program = program
-        self.calls: list[Call] = []
-        self._memory = Memory()
-        self._last = _last_readers(program)
-        self._slots = _slots(program)
-        self._becomes = _becoming(program, self._last, self._slots)
-        self._beside_state = _beside_the_state(program)
-        self._arrays: dict[Value, Array] = {}
-        self._places: dict[Value, _Place] = {}
-        self._live: list[_Place] = []
-        for x, array in zip((*program.state, *program.batch), (*state, *batch), strict=True):
-            self._arrays[x], self._places[x] = array, _Place(self._last.get(x, -1))
-        for i, x in enumerate(program.values):
-            if x.op != "input":
-                self._write(i, x)
-            for place in [place for place in self._live if place.last <= i]:
-                self._live.remove(place)
-                self._memory.give_back(place.room)
-        self.metrics = {name: self._apart_from_the_state(x) for name, x in program.metrics.items()}
-        self._bring_the_state_home()
-
-    def _write(self, i: int, x: Value) -> None:
-        inputs = [self._arrays[y] for y in x.inputs]
-        varies = any(y in self._places for y in x.inputs) or x.op in ("addmm", "axpy", "all_reduce")
-        if x.op == "captured" or not varies:
-            # The same in each step, so it is computed now.
-            self._arrays[x] = compute(np, x, inputs)
-            if x.op == "captured":
-                self._places[x] = _Place(math.inf)
-        elif x.op in VIEWS:
-            self._view(x, *inputs)
-        elif x.op == "concat":
-            self._join(x, inputs)
-        else:
-            out = self._out(i, x)
-            self.calls += calls_of(x, inputs, out)
-            self._arrays[x] = out
-
-    def _view(self, x: Value, array: Array) -> None:
-        view = compute(np, x, [array])
-        if np.may_share_memory(view, array) or not x.size:
-            self._arrays[x], self._places[x] = view, self._places[x.inputs[0]]
-            return
-        self._arrays[x] = out = self._new(x)
-        self.calls.append(partial(np.copyto, out.reshape(array.shape), array))
-
-    def _join(self, x: Value, inputs: list[Array]) -> None:
-        out = self._arrays[x] if x in self._arrays else self._new(x)
-        self._arrays[x] = out
-        start, before = 0, (slice(None),) * x.attributes["axis"]
-        for y, array in zip(x.inputs, inputs, strict=True):
-            stop = start + y.shape[x.attributes["axis"]]
-            lies_there = self._slots.get(in_order(y)) == (x, y) and self._places.get(in_order(y)) is self._places[x]
-            if not lies_there:
-                self.calls.append(partial(np.copyto, out[(*before, slice(start, stop))], array))
-            start = stop
-
-    def _out(self, i: int, x: Value) -> Array:
-        """The array that an operation writes to: a slice of a concat, the old state's, an input's, or a new one."""
-        if x in self._slots:
-            return self._slot(x)
-        over = may_be_written_over(x)
-        only_read = [self._places.get(y) for y in x.inputs[over:]]
-        if x in self._becomes:
-            place = self._places[self._becomes[x]]
-            if place.last <= i and place not in only_read:
-                return self._taken(x, place, self._arrays[self._becomes[x]])
-        for y in x.inputs[:over]:
-            read, array = self._places.get(y), self._arrays[y]
-            if read and read.last <= i and read not in only_read and self._suits(x, array):
-                return self._taken(x, read, array)
-        return self._new(x)
-
-    def _suits(self, x: Value, array: Array) -> bool:
-        if (array.shape, array.dtype) != (x.shape, x.dtype):
-            return False
-        return bool(array.flags.c_contiguous or (array.flags.f_contiguous and x not in self._beside_state))
-
-    def _taken(self, x: Value, place: _Place, array: Array) -> Array:
-        self._places[x] = place
-        place.last = self._last[x]
-        return array
-
-    def _new(self, x: Value, last: float | None = None) -> Array:
-        size = x.size * x.dtype.itemsize
-        room = self._memory.take(size)
-        self._places[x] = place = _Place(self._last[x] if last is None else last, room=room)
-        self._live.append(place)
-        flat = room[:size].view(x.dtype)
-        in_columns = lies_in_columns(x) and x not in self._beside_state
-        return flat.reshape(x.shape[::-1]).T if in_columns else flat.reshape(x.shape)
-
-    def _slot(self, x: Value) -> Array:
-        """The slice of a concat's array in which a value is computed."""
-        joined, part = self._slots[x]
-        if joined not in self._arrays:
-            parts = [in_order(y) for y in joined.inputs]
-            last = max(self._last[y] for y in (joined, *parts) if y is joined or y in self._slots)
-            self._arrays[joined] = self._new(joined, last)
-        self._places[x] = self._places[joined]
-        before = joined.inputs[: joined.inputs.index(part)]
-        start = sum(y.size for y in before)
-        return self._arrays[joined].reshape(-1)[start : start + x.size].reshape(x.shape)
-
-    def _lies_with_the_state(self, x: Value) -> bool:
-        return any(self._places.get(x) is self._places[old] for old in self.program.state)
-
-    def _apart_from_the_state(self, x: Value) -> Array:
-        array = self._arrays[x]
-        if not self._lies_with_the_state(x):
-            return array
-        apart = np.empty(array.shape, array.dtype)
-        self.calls.append(partial(np.copyto, apart, array))
-        return apart
-
-    def _bring_the_state_home(self) -> None:
-        """Copy each new state to the old one's memory, unless it is computed there."""
-        pairs = zip(self.program.state, self.program.new_state, strict=True)
-        away = [(self._arrays[old], new) for old, new in pairs if self._arrays[new] is not self._arrays[old]]
-        # All sources are copied out of the state's memory first, so that no copy overwrites the source of another.
-        sources = [self._apart_from_the_state(new) for _, new in away]
-        self.calls += [partial(np.copyto, own, source) for (own, _), source in zip(away, sources, strict=True)]
-
-
-def _last_readers(program: StepProgram) -> dict[Value, float]:
-    """For each value, the number of the last operation that reads it, directly or through a view."""
-    last: dict[Value, float] = dict.fromkeys((*program.new_state, *program.metrics.values()), math.inf)
-    for i, x in reversed(list(enumerate(program.values))):
-        last.setdefault(x, i)
-        for y in x.inputs:
-            last[y] = max(last.get(y, -1), last[x] if x.op in VIEWS else i)
-    return last
-
-
-def _slots(program: StepProgram) -> dict[Value, tuple[Value, Value]]:
-    """The values that can be computed inside the result of a concat, each with that concat and its input there."""
-    slots: dict[Value, tuple[Value, Value]] = {}
-    for x in program.values:
-        if x.op == "concat" and math.prod(x.shape[: x.attributes["axis"]]) == 1:
-            for part in x.inputs:
-                source = in_order(part)
-                if x.inputs.count(part) == 1 and source.op in ("matmul", *ELEMENTWISE, *REDUCTIONS):
-                    slots.setdefault(source, (x, part))
-    return slots
-
-
-def _becoming(program: StepProgram, last: dict[Value, float], slots: Any) -> dict[Value, Value]:
-    """The values that are best computed in an old state's memory: the new state, and values on the way to it."""
-    numbers = {x: i for i, x in enumerate(program.values)}
-    becomes: dict[Value, Value] = {}
-    for old, new in zip(program.state, program.new_state, strict=True):
-        x: Value | None = new if new is not old else None
-        while x and x.op not in ("input", "captured", *VIEWS) and x not in becomes and x not in slots:
-            becomes[x] = old
-            alike = (y for y in x.inputs if (y.shape, y.dtype, last[y]) == (x.shape, x.dtype, numbers[x]))
-            x = next((y for y in alike if x.op in NUMBER_BY_NUMBER and y.op in NUMBER_BY_NUMBER), None)
-    return becomes
-
-
-def _beside_the_state(program: StepProgram) -> set[Value]:
-    """The values that the new state is computed from number by number, and so need its memory order.
-
-    So do matrices that become arrays of more axes, such as images, beside which those in Fortran order are slow.
-    """
-    found: set[Value] = set()
-    todo = [*program.new_state, *(x.inputs[0] for x in program.values if x.op == "reshape" and len(x.shape) > 2)]
-    while todo:
-        x = todo.pop()
-        if x not in found:
-            found.add(x)
-            todo += x.inputs if x.op in NUMBER_BY_NUMBER else ()
-    return found
