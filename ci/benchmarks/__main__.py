@@ -21,9 +21,22 @@ from contenders import CONTENDERS
 from from_disk import from_disk_against_memory
 from startup import startup_milliseconds
 from turns import FLOOR, OTHER_TRAINING, OURS, Result, peak_memory, predict_in_turns, train_in_turns, until_accurate
-from workloads import TO_98_PERCENT, TRAINING
+from workloads import OTHER_NETWORKS, TO_98_PERCENT, TRAINING
 
-PARTS = ("training", "prediction", "accuracy", "memory", "startup", "disk", "scaling", "estimators", "ranks")
+PARTS = (
+    "training",
+    "networks",
+    "prediction",
+    "accuracy",
+    "memory",
+    "startup",
+    "disk",
+    "scaling",
+    "estimators",
+    "ranks",
+)
+# The others are written for dense networks.
+OF_ANY_NETWORK = ("anynet-numpy", "anynet-jax", "anynet-torch", "PyTorch eager")
 
 
 def main() -> int:
@@ -41,6 +54,12 @@ def main() -> int:
         results = [_said(train_in_turns(workload, names, arguments.turns)) for workload in chosen]
         everything += results
         _show(found, "training", results, names)
+    if "networks" in arguments.parts:
+        chosen = [workload for workload in OTHER_NETWORKS if arguments.workloads in workload.name]
+        some = [name for name in names if name in OF_ANY_NETWORK]
+        results = [_said(train_in_turns(workload, some, arguments.turns)) for workload in chosen]
+        everything += results
+        _show(found, "networks", results, some)
     if "prediction" in arguments.parts:
         results = [
             _said(predict_in_turns(TRAINING[1], names, rows, repeats, arguments.turns))

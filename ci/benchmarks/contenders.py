@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from unittest.mock import patch
 
 import numpy as np
+from networks import in_torch
 from workloads import Data, Workload, as_floats
 
 
@@ -128,8 +129,17 @@ class TorchEager(Contender):
         import torch
 
         self.torch = torch
-        self.x = torch.from_numpy(data.floats).to(self.device)
         self.y = torch.from_numpy(data.y.astype(np.int64)).to(self.device)
+        self.network, x = in_torch(workload.layers, data.parameters, data.x) if workload.layers else self._dense(data)
+        self.network, self.x = self.network.to(self.device), x.to(self.device)
+        parameters = self.network.parameters()
+        momentum = 0.9 if workload.optimizer == "momentum" else 0.0
+        adam = workload.optimizer == "adam"
+        sgd = torch.optim.SGD
+        self.optimizer = torch.optim.Adam(parameters, workload.lr) if adam else sgd(parameters, workload.lr, momentum)
+
+    def _dense(self, data: Data) -> tuple[Any, Any]:
+        torch = self.torch
         layers: list[Any] = []
         for weight, bias in data.weights:
             linear = torch.nn.Linear(*weight.shape)
@@ -137,12 +147,7 @@ class TorchEager(Contender):
                 linear.weight.copy_(torch.from_numpy(weight.T))
                 linear.bias.copy_(torch.from_numpy(bias))
             layers += [linear, torch.nn.ReLU()]
-        self.network = torch.nn.Sequential(*layers[:-1]).to(self.device)
-        parameters = self.network.parameters()
-        momentum = 0.9 if workload.optimizer == "momentum" else 0.0
-        adam = workload.optimizer == "adam"
-        sgd = torch.optim.SGD
-        self.optimizer = torch.optim.Adam(parameters, workload.lr) if adam else sgd(parameters, workload.lr, momentum)
+        return torch.nn.Sequential(*layers[:-1]), torch.from_numpy(data.floats)
 
     def loss(self, x: Any, y: Any) -> Any:
         return self.torch.nn.functional.cross_entropy(self.network(x), y)

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from networks import NETWORKS, SEQUENCES, sequences
 
 import anynet
 from anynet import nn
@@ -28,9 +29,13 @@ class Workload:
     seed: int = 0
     device: str = "cpu"
     precision: str = "float32"
+    # One of `NETWORKS`, in place of what `sizes` say.
+    layers: str = ""
 
     @property
     def network(self) -> nn.Sequential:
+        if self.layers:
+            return NETWORKS[self.layers]
         inputs = (nn.Rescale(1 / 255), nn.Flatten()) if self.data == "mnist" else ()
         hidden = [layer for size in self.sizes[1:-1] for layer in (nn.Linear(size), nn.ReLU())]
         return nn.Sequential(*inputs, *hidden, nn.Linear(self.sizes[-1]))
@@ -57,6 +62,8 @@ class Data:
 
     @cached_property
     def _whole(self) -> anynet.datasets.Dataset:
+        if self.workload.layers in SEQUENCES:
+            return anynet.datasets.Dataset("sequences", *sequences(self.workload.layers, self.workload.rows))
         return anynet.datasets.mnist() if self.workload.data == "mnist" else table(self.workload)
 
     @property
@@ -72,9 +79,15 @@ class Data:
         return as_floats(self.x)
 
     @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters by name from which everyone starts, without what is never trained."""
+        model = self.workload.model().build(self.x.shape[1:])
+        return {entry.name: model.parameters[entry.name] for entry in model.layout.parameters}
+
+    @cached_property
     def weights(self) -> list[tuple[Any, Any]]:
         """The (weight, bias) of each layer from which everyone starts."""
-        first = self.workload.model().build(self.x.shape[1:]).parameters
+        first = self.parameters
         names = [name.removesuffix(".weight") for name in first if name.endswith(".weight")]
         return [(first[f"{name}.weight"], first[f"{name}.bias"]) for name in names]
 
@@ -103,6 +116,20 @@ TRAINING = (
     Workload("digits, batch 128, Adam", "mnist", DIGITS, 128, 60_000, "adam", 0.001),
     Workload("1024-wide, batch 256", "mnist", (784, 1024, 1024, 10), 256, 7_680, lr=0.01),
     Workload("table, batch 200, Adam", "table", (20, 100, 100, 3), 200, 160_000, "adam", 0.001),
+)
+OTHER_NETWORKS = (
+    Workload("convolutions, batch 64", "mnist", (), 64, 7_680, "momentum", 0.01, layers="convolutions"),
+    Workload("LSTM, 50 steps, batch 64", "sequences", (), 64, 2_560, "momentum", 0.01, layers="LSTM"),
+    Workload(
+        "Transformer block, 64 tokens, batch 16",
+        "sequences",
+        (),
+        16,
+        640,
+        "momentum",
+        0.001,
+        layers="Transformer block",
+    ),
 )
 WIDE = (784, 4096, 4096, 10)
 ON_GPU = (
