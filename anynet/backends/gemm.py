@@ -11,7 +11,7 @@ _NORMAL, _TRANSPOSED = 0, 1
 
 
 class Matrix(NamedTuple):
-    """A 2-D array as BLAS sees it: column-major, so that a C-contiguous array appears transposed."""
+    """A 2-D array, or a stack of them, as BLAS sees it: column-major, so that a C-contiguous one appears transposed."""
 
     array: Array
     transposed: int
@@ -31,19 +31,19 @@ class Gemm(NamedTuple):
 def gemm_of(x: Array, y: Array, contiguous: Callable[[Array], Array]) -> Gemm:
     """The product x y with a C-contiguous result, as the column-major product y^T x^T.
 
-    `contiguous` copies a matrix that BLAS cannot read where it lies.
+    `contiguous` copies what BLAS cannot read where it lies. Of stacks of matrices, the numbers are those of each.
 
     >>> import numpy as np
     >>> gemm = gemm_of(np.ones((2, 3)), np.ones((4, 3)).mT, np.ascontiguousarray)
     >>> gemm.m, gemm.n, gemm.k, gemm.a.transposed, gemm.a.leading, gemm.b.transposed, gemm.b.leading
     (4, 2, 3, 1, 3, 0, 3)
     """
-    return Gemm(_matrix(y, contiguous), _matrix(x, contiguous), y.shape[1], x.shape[0], x.shape[1])
+    return Gemm(_matrix(y, contiguous), _matrix(x, contiguous), y.shape[-1], *x.shape[-2:])
 
 
 def _matrix(x: Array, contiguous: Callable[[Array], Array]) -> Matrix:
-    rows, columns = x.shape
-    down, across = (stride // x.itemsize for stride in x.strides)
+    rows, columns = x.shape[-2:]
+    down, across = (stride // x.itemsize for stride in x.strides[-2:])
     if (across == 1 or columns == 1) and (down >= columns or rows == 1):
         return Matrix(x, _NORMAL, max(down, columns))
     if (down == 1 or rows == 1) and (across >= rows or columns == 1):

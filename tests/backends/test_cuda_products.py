@@ -38,6 +38,25 @@ class TestProducts:
         found = gpu.to_numpy(gpu.xp.matmul(x, y))
         np.testing.assert_allclose(found, gpu.to_numpy(x) @ gpu.to_numpy(y), rtol=1e-12)
 
+    @pytest.mark.parametrize(
+        "shapes", [((2, 3, 4, 5), (2, 3, 5, 6)), ((3, 4, 5), (2, 1, 5, 6)), ((1, 4, 5), (7, 5, 1))]
+    )
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_stacks_of_matrices_are_multiplied_in_one_call_however_they_lie(
+        self, gpu: Any, shapes: Any, dtype: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        generator = np.random.default_rng(0)
+        x, y = (gpu.asarray(generator.normal(size=shape).astype(dtype)) for shape in shapes)
+        checked = []
+        monkeypatch.setattr(cublas, "_check", lambda status, doing: checked.append((status, doing)))
+        gpu.xp.matmul(x, y)
+        for left in (x, x.swapaxes(-1, -2).copy().swapaxes(-1, -2), x.repeat(2, axis=-1)[..., ::2], x[..., ::-1, :]):
+            checked.clear()
+            found = gpu.to_numpy(gpu.xp.matmul(left, y))
+            assert checked == [(0, "multiply matrices")]
+            expected = gpu.to_numpy(left).astype(float) @ gpu.to_numpy(y).astype(float)
+            np.testing.assert_allclose(found, expected, rtol=1e-4 if dtype == "float32" else 1e-11, atol=1e-6)
+
     def test_more_than_eight_arrays_are_joined_without_the_host(self, gpu: Any) -> None:
         parts = [np.full((i, 2), float(i)) for i in range(1, 11)]
         arrays = [gpu.asarray(part) for part in parts]

@@ -45,22 +45,21 @@ class Products:
 
     def multiply(self, x: Array, y: Array, out: Array) -> None:
         """Write the product x y into `out`, which is C-contiguous; both may have more than two axes."""
-        if y.ndim == 2:
-            self._multiply(x, y, out)
-            return
-        batch = out.shape[:-2]
-        x, y = (self.xp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (x, y))
-        for each in zip(*(self.xp.reshape(array, (-1, *array.shape[-2:])) for array in (x, y, out)), strict=True):
-            self._multiply(*each)
-
-    def _multiply(self, x: Array, y: Array, out: Array) -> None:
         self.make_ready()
-        x = self.xp.reshape(x, (-1, x.shape[-1]))
+        batch = out.shape[:-2] if y.ndim > 2 else ()
+        if batch:
+            x, y = (self._stack(array, batch) for array in (x, y))
+        else:
+            x = self.xp.reshape(x, (-1, x.shape[-1]))
         gemm = gemm_of(x, y, self.xp.ascontiguousarray)
         single = x.dtype.itemsize == 4
         number = ctypes.c_float if single else ctypes.c_double
-        function = self._library.cublasSgemm_v2 if single else self._library.cublasDgemm_v2
+        function = getattr(self._library, f"cublas{'S' if single else 'D'}gemm{'StridedBatched' if batch else '_v2'}")
         a, b = gemm.a, gemm.b
+
+        def stride(array: Array) -> list[Any]:
+            return [ctypes.c_longlong(array.strides[0] // array.itemsize)] if batch else []
+
         _check(
             function(
                 self._handle,
@@ -72,14 +71,21 @@ class Products:
                 ctypes.byref(number(1.0)),
                 ctypes.c_void_p(a.array.data.ptr),
                 ctypes.c_int(a.leading),
+                *stride(a.array),
                 ctypes.c_void_p(b.array.data.ptr),
                 ctypes.c_int(b.leading),
+                *stride(b.array),
                 ctypes.byref(number(0.0)),
                 ctypes.c_void_p(out.data.ptr),
                 ctypes.c_int(gemm.m),
+                *([ctypes.c_longlong(gemm.m * gemm.n), ctypes.c_int(math.prod(batch))] if batch else []),
             ),
             "multiply matrices",
         )
+
+    def _stack(self, x: Array, batch: tuple[int, ...]) -> Array:
+        """Matrices as an array of three axes, as many as the batch has."""
+        return self.xp.reshape(self.xp.broadcast_to(x, (*batch, *x.shape[-2:])), (-1, *x.shape[-2:]))
 
     def make_ready(self) -> None:
         """Make the handle if there is none, and set it to the current stream."""
