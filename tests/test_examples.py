@@ -205,6 +205,8 @@ def test_the_transformer_adds_numbers_that_it_has_never_seen(run: Run) -> None:
     assert is_picture(Path("picture.png"))
 
 
+# A pretended GPU takes ten minutes for it, since each row of the attention has a block of 256 threads.
+@pytest.mark.backends("numpy", "torch", "jax", "strict")
 def test_few_sums_teach_the_transformer_the_first_digit(run: Run, backend_name: str) -> None:
     few = ("--epochs", "1", "--samples", "3000", "--out", "picture.png")
     printed = run("transformer_adds_numbers", "--backend", backend_name, *few)
@@ -234,6 +236,8 @@ def test_the_custom_layer_fits_what_others_cannot(run: Run, backend_name: str) -
     assert is_picture(Path("picture.png"))
 
 
+# A pretended GPU takes minutes for it.
+@pytest.mark.backends("numpy", "torch", "jax", "strict")
 def test_the_autoencoder_draws_digits_of_two_numbers(run: Run, backend_name: str) -> None:
     few = ("--epochs", "4", "--samples", "6000", "--out", "picture.png")
     printed = run("autoencoder", "--backend", backend_name, *few)
