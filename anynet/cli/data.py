@@ -27,7 +27,7 @@ def data_of(config: TrainConfig) -> Dataset:
 def data_like(model: Model, source: str, target: str | None = None, **known: Any) -> Dataset:
     """Load data for a trained model, and check them; images are scaled as those that it was trained on."""
     shape = model.input_shape
-    if os.path.isdir(source) and isinstance(shape, tuple):
+    if os.path.isdir(source) and isinstance(shape, tuple) and len(shape) in (2, 3):
         known |= {"image_size": shape[:2], "channels": 3 if len(shape) == 3 else 1}
     return check_data(load(source, target, **known))
 

@@ -92,6 +92,9 @@ def _inputs(x: Any, augment: list[Layer], inner: list[Layer]) -> list[Layer]:
     if image.indices is not None:
         return [*with_channel, *augment, *inner]
     scaled = nn.Rescale(1 / 255) if x.dtype == np.uint8 else _standardised(x, 1 if with_channel else shape[-1])
+    if isinstance(inner[0], nn.Masking) and not augment:
+        # Inside, since scaled padding would no longer be known by its value.
+        return [*with_channel, inner[0].having(scaled, *inner[0].layers), *inner[1:]]
     return [*with_channel, scaled, *augment, *inner]
 
 

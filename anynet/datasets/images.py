@@ -85,6 +85,9 @@ def _named(folder: Path) -> list[tuple[str | None, Path]]:
     of_classes: list[tuple[str | None, Path]] = [(name, path) for name in classes for path in _images(folder / name)]
     found = of_classes or alone
     for name in classes:
+        if inside := _folders(folder / name):
+            words = "is a class, but holds a folder"
+            raise DataError(f"{folder / name} {words}, {inside[0]}: put the folders of all classes beside each other")
         if not any(label == name for label, _ in found):
             raise DataError(f"{folder / name} holds no images")
     if not found:

@@ -56,6 +56,8 @@ class Masking(Sequential):
     def within(self, xp: Namespace, x: Array, ctx: Context) -> Context:
         if self.indices is not None and xp.isdtype(x.dtype, "real floating"):
             x = xp.round(x)
+        # Of a value beyond bytes, or between two, libraries make a byte, or an error.
+        x = xp.astype(x, xp.float32) if x.dtype == xp.uint8 else x
         there = x != self.mask_value
         return replace(ctx, mask=xp.any(there, axis=tuple(range(2, x.ndim))) if x.ndim > 2 else there)
 

@@ -80,6 +80,13 @@ def test_what_crosses_the_batch(name: str) -> None:
     assert_compiled_is_the_step("numpy", step, (W,), (X,), reuse=3)
 
 
+def test_what_is_the_same_for_all_times_of_one_row_is_not_written_over() -> None:
+    network = nn.Sequential(nn.GRU(3, return_sequences=True), nn.GRU(3, return_sequences=True), nn.GlobalAvgPool())
+    for rows in (1, 7):
+        model, batch = model_and_batch(network, (4, 3), rows=rows)
+        assert_compiled_is_the_step("numpy", model._train.whole, model.state, batch)
+
+
 def traced(network: Any, rows: int = 12) -> StepProgram:
     model, batch = model_and_batch(network, (20,), rows=rows)
     return trace_step(model._train.whole, np, model.state, batch)

@@ -50,6 +50,17 @@ def test_sequences_are_standardised_by_feature() -> None:
     assert (len(rescale.scale), inner) == (5, [nn.GRU(4), nn.Linear(2)])
 
 
+def test_padding_is_known_by_the_numbers_in_the_file_not_by_those_that_are_standardised() -> None:
+    x = np.random.default_rng(0).normal(5, 1, (60, 6, 2))
+    x[::2, 3:] = 0
+    np.savez("data.npz", x=x, y=np.arange(60) % 2)
+    assert anynet("train", "data.npz", "--network", "Masking(GRU(4)), ReLU()", *SHORT) == 0
+    masking, *rest = layers()
+    assert isinstance(masking, nn.Masking)
+    assert isinstance(masking[0], nn.Rescale)
+    assert [*masking[1:], *rest] == [nn.GRU(4), nn.ReLU(), nn.Linear(2)]
+
+
 def test_indices_stay_as_they_are() -> None:
     np.savez("data.npz", x=np.random.default_rng(0).integers(0, 9, (60, 4)), y=np.arange(60) % 2)
     assert anynet("train", "data.npz", "--network", "Embedding(9, 4), Flatten()", *SHORT) == 0
@@ -91,6 +102,16 @@ def test_a_folder_of_images_is_trained_on_measured_and_predicted(capsys: Any) ->
     assert json.loads(output_of(capsys, "train", "pets", *options, "--json"))["test_accuracy"] > 0.9
     assert json.loads(output_of(capsys, "evaluate", "run", "pets", "--json"))["accuracy"] > 0.9
     assert output_of(capsys, "predict", "run", "pets/test/dark").splitlines()[1].startswith("dark,")
+
+
+def test_images_are_no_rows_of_a_table(capsys: Any) -> None:
+    Path("pets").mkdir()
+    Image.new("L", (6, 5)).save("pets/1.png")
+    save_images((30,))
+    assert anynet("train", "data.npz", *SHORT) == 0
+    capsys.readouterr()
+    assert anynet("predict", "run", "pets") == 3
+    assert "the network takes samples of shape (30,), but x has samples of shape (5, 6)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,13 @@ def test_a_photo_is_turned_as_its_camera_was() -> None:
     assert load("some").x.tolist() == [[[1], [2], [3]]]
 
 
+def test_folders_inside_a_class_are_not_left_out_unsaid() -> None:
+    save("pets/cat/1.png", [[1]])
+    save("pets/cat/more/2.png", [[1]])
+    with pytest.raises(DataError, match=r"pets/cat is a class, but holds a folder, more: .* beside each other"):
+        load("pets")
+
+
 def test_what_is_no_folder_of_images_is_refused_by_name() -> None:
     Path("some/cat").mkdir(parents=True)
     with pytest.raises(DataError, match="some/cat holds no images"):

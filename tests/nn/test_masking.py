@@ -130,6 +130,15 @@ def test_a_value_of_ones_own_marks_what_is_padding() -> None:
     np.testing.assert_allclose(layer.forward(np, {"0": {}}, x, Context())[0][1], X[1, :3].mean(axis=0), rtol=1e-12)
 
 
+@pytest.mark.parametrize("mask_value", [-1, 0.5, 300])
+@pytest.mark.filterwarnings("error")
+def test_a_value_that_no_byte_has_masks_no_bytes(backend_name: str, mask_value: float) -> None:
+    network = nn.Sequential(nn.Masking(nn.Rescale(1.0), nn.GlobalAvgPool(), mask_value=mask_value))
+    model = Model(network, nn.MSELoss(), nn.SGD(0.1), backend=backend_name).build((2, 1))
+    # What -1 and 300 wrap around to.
+    assert model.predict(np.asarray([[[255], [44]]], np.uint8)).tolist() == [[149.5]]
+
+
 def test_a_sequence_of_padding_alone_comes_to_finite_numbers() -> None:
     for layer in SKIPPING:
         p = drawn(nn.Masking(layer), X.shape[1:])

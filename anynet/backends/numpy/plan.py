@@ -167,7 +167,8 @@ class Plan:
         return self._new(x, in_columns=in_columns)
 
     def _suits(self, x: Value, array: Array) -> bool:
-        if (array.shape, array.dtype) != (x.shape, x.dtype):
+        # One row of what is broadcast may be contiguous, but is read-only.
+        if (array.shape, array.dtype) != (x.shape, x.dtype) or not array.flags.writeable:
             return False
         return bool(array.flags.c_contiguous or (array.flags.f_contiguous and x not in self._beside_state))
 
