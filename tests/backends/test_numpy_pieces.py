@@ -116,6 +116,12 @@ def test_pieces_fit_and_are_shared_out_evenly(monkeypatch: pytest.MonkeyPatch) -
     assert {*lanes.values()} == {(0, 0), (0, 1)}
 
 
+def test_a_huge_batch_has_no_more_pieces_than_can_be_planned_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "MOST_PIECES", 3)
+    found, _ = in_pieces(traced(nn.Linear(40)), 1)
+    assert products(found) == [(4, 40), (20, 40)] * 3
+
+
 def test_a_product_of_few_rows_with_a_large_matrix_is_computed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuts, "FEW_BYTES", 10)
     found, _ = in_pieces(traced(nn.Sequential(nn.Linear(40), nn.ReLU())), 1)

@@ -12,6 +12,8 @@ from anynet.tracing.program import VIEWS
 
 # About the size of a processor's L2 cache: the most bytes of one value of a piece.
 FITTING = 1 << 20
+# Planning takes longer with each piece.
+MOST_PIECES = 128
 # Each further call costs as much time as going through so many bytes outside the cache in place of inside.
 BYTES_PER_CALL = 1 << 15
 
@@ -36,7 +38,7 @@ def in_pieces(program: StepProgram, lanes: int) -> tuple[StepProgram, dict[Value
     sizes = [
         x.size * x.dtype.itemsize for x, cut in cuts.items() if x.op not in ("input", *VIEWS) and cut.axis is not None
     ]
-    count = min(-(-max(sizes, default=0) // FITTING), length)
+    count = min(-(-max(sizes, default=0) // FITTING), length, MOST_PIECES)
     if count < 2 or sum(size for size in sizes if size > FITTING) < BYTES_PER_CALL * count * len(sizes):
         return program, {}
     lanes = min(lanes, count)
