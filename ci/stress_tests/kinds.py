@@ -213,8 +213,8 @@ def _look_at_resumed(model: Model, history: list[dict[str, float]], path: Path) 
     if epochs != list(range(model.epoch - len(epochs) + 1, model.epoch + 1)) or not 0 < model.epoch <= _EPOCHS:
         raise Wrong("resumed to a history of other epochs", model.epoch, epochs)
     for record in history:
-        # What a callback has measured may be undefined in an epoch.
-        ours = [value for name, value in record.items() if name in {*_RECORD, "val_accuracy"}]
+        # What a metric or a callback has measured may be undefined in an epoch, as where a class is missing.
+        ours = [value for name, value in record.items() if name in _RECORD]
         others = [type(value) in (int, float) for value in record.values()]
         if not (record.keys() >= _RECORD and all(map(_is_number, ours)) and all(others)):
             raise Wrong("resumed to a history of other records", record)
