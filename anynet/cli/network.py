@@ -79,6 +79,7 @@ def network_for(x: Any, task: Task, config: TrainConfig) -> nn.Sequential:
         _check_fits(network, x.shape[1:])
     except ShapeError as error:
         raise UsageError(f"the network does not fit samples of shape {x.shape[1:]}: {error}") from None
+    _say_if_channels_come_first(network, x.shape[1:])
     _check_memory(network, x.shape[1:], config.batch_size)
     return network
 
@@ -115,6 +116,9 @@ def _check_fits(network: nn.Sequential, shape: Shape) -> None:
     _, made = nn.Sequential(*network.layers[:-1]).parameters(shape)
     if len(made) != 1:
         raise ShapeError(f"it ends in samples of shape {made}, but the output layer takes rows: add Flatten()")
+
+
+def _say_if_channels_come_first(network: nn.Sequential, shape: Shape) -> None:
     if len(shape) == 3 and shape[0] in (1, 3) and shape[2] > 4 and any(map(_is_image_layer, network.layers)):
         print(
             f"samples of shape {shape} look like images with their channels first; the network takes (height, width, "

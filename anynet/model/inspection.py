@@ -11,6 +11,7 @@ from anynet.backends.base import Array, Backend, Step
 from anynet.model.base import BaseModel
 from anynet.model.data_validation import check_inputs, check_samples
 from anynet.nn import Context, Layer, Layout, Loss
+from anynet.nn.branches import Branches
 from anynet.nn.containers import children, container_in, through
 from anynet.nn.layer import Namespace
 from anynet.training.batches import EVALUATION_BATCH, chunks
@@ -73,7 +74,7 @@ def _shown(layer: Layer, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
     inside = children(layer)
     for name, inner in inside:
         yield from _shown(inner, (*path, name))
-    if not inside or container_in(layer).in_parallel:
+    if not inside or isinstance(container_in(layer), Branches):
         yield path
 
 

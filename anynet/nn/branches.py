@@ -16,8 +16,6 @@ from anynet.nn.layer import Array, Context, Layer, Namespace, Parameters, Shape,
 class Branches(Container):
     """The layers of a container side by side; what they give is joined to one output."""
 
-    in_parallel = True
-
     def given(self, name: str, x: Any, outputs: list[Any]) -> Any:
         return x
 

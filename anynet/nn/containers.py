@@ -26,12 +26,9 @@ class Container(Layer):
     Attributes
     ----------
     named : tuple of (str, Layer)
-    in_parallel : bool
-        Whether all of them are given the container's input, instead of what the one before gives.
     """
 
     named: tuple[tuple[str, Layer], ...]
-    in_parallel = False
 
     @property
     def trainable(self) -> bool:

@@ -11,7 +11,7 @@ import pytest
 import anynet
 from anynet import nn
 from anynet.checks import cases
-from anynet.errors import ShapeError, UsageError
+from anynet.errors import UsageError
 from anynet.nn.derived import value_and_gradient, value_of
 from anynet.nn.losses import binary_cross_entropy_with_logits, cross_entropy
 
@@ -131,47 +131,6 @@ def test_value_and_gradient_are_those_of_pytorch(name: str) -> None:
     value, gradient = value_and_gradient(case.loss, np, prediction, target, np.full(ROWS, 1 / ROWS))
     np.testing.assert_allclose(value, expected.detach(), rtol=1e-12)
     np.testing.assert_allclose(gradient, leaf.grad, rtol=1e-9)
-
-
-@pytest.mark.needs("torch")
-def test_means_and_variances_side_by_side_give_what_they_give_in_pytorch() -> None:
-    import torch
-
-    prediction, target, _ = draw(next(case for case in cases.LOSSES if case.name == "GaussianNLLLoss"))
-    leaf = torch.asarray(prediction, requires_grad=True)
-    expected = torch.nn.GaussianNLLLoss()(leaf[:, :2], torch.asarray(target), torch.exp(leaf[:, 2:]))
-    expected.backward()
-    value, gradient = value_and_gradient(nn.GaussianNLLLoss(), np, prediction, target, np.full(ROWS, 1 / ROWS))
-    np.testing.assert_allclose(value, expected.detach(), rtol=1e-12)
-    np.testing.assert_allclose(gradient, leaf.grad, rtol=1e-12)
-
-
-@pytest.mark.parametrize("outputs", [1, 3])
-def test_a_mean_without_a_variance_is_refused(outputs: int) -> None:
-    model = anynet.Model(nn.Linear(outputs), nn.GaussianNLLLoss(), nn.SGD(0.1))
-    with pytest.raises(ShapeError, match=f"needs two outputs for each value, .* but the network has {outputs}"):
-        model.fit(np.ones((4, 2)), np.ones((4, outputs)))
-
-
-def test_a_target_has_half_as_many_columns_as_means_and_variances() -> None:
-    model = anynet.Model(nn.Linear(4), nn.GaussianNLLLoss(), nn.SGD(0.1))
-    with pytest.raises(ShapeError, match=r"GaussianNLLLoss needs a target of shape \(4, 2\), but got \(4, 4\)"):
-        model.fit(np.ones((4, 2)), np.ones((4, 4)))
-
-
-def test_a_network_learns_mean_and_variance_and_metrics_measure_the_mean() -> None:
-    x = np.repeat([[0.0], [1.0]], 200, axis=0)
-    y = x[:, 0] + np.tile([-1.0, 1.0], 200) * np.where(x[:, 0] > 0, 0.5, 0.1)
-    metrics = [anynet.training.R2Score(), anynet.training.MeanAbsoluteError(), anynet.training.RootMeanSquaredError()]
-    model = anynet.Model(nn.Linear(2), nn.GaussianNLLLoss(), nn.Adam(0.1), metrics=metrics)
-    model.fit(x, y, epochs=400, batch_size=400)
-    mean, logs = model.predict(x[[0, -1]]).T
-    np.testing.assert_allclose(mean, [0.0, 1.0], atol=0.1)
-    np.testing.assert_allclose(np.exp(logs / 2), [0.1, 0.5], rtol=0.2)
-    found = model.evaluate(x, y)
-    assert found["mae"] == pytest.approx(0.3, abs=0.03)
-    assert found["rmse"] == pytest.approx(math.sqrt(0.13), abs=0.03)
-    assert found["r2"] == pytest.approx(1 - 0.13 / 0.38, abs=0.05)
 
 
 @pytest.mark.needs("jax")
@@ -362,43 +321,3 @@ def test_smoothing_of_0_and_even_weights_change_nothing(library: Any, loss: Any)
     found = library.call(lambda *batch: value_and_gradient(loss, library.xp, *batch), *map(library.given, batch))
     for actual, expected in zip(found, nn.CrossEntropyLoss()(np, *batch), strict=True):
         library.assert_equal(actual, expected)
-
-
-@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(0.1), nn.CrossEntropyLoss(0, (1, 2)), nn.BCEWithLogitsLoss(2)])
-@pytest.mark.filterwarnings("error")
-def test_weighted_losses_of_any_logits_are_finite(loss: Any) -> None:
-    logits, target = np.asarray([[1e4, -1e4], [0.0, 0.0]]), np.asarray([0, 1], np.int32)
-    target = target if loss.target_kind == "class" else np.asarray([[0.0, 1.0], [1.0, 1.0]])
-    for array in value_and_gradient(loss, np, logits, target, np.asarray([0.5, 0.5])):
-        assert np.isfinite(array).all()
-
-
-@pytest.mark.filterwarnings("error")
-def test_an_infinite_logit_does_not_spoil_a_weighted_loss() -> None:
-    loss = nn.CrossEntropyLoss(class_weights=(2.0, 1.0))
-    value, gradient = value_and_gradient(loss, np, np.asarray([[0.0, -np.inf]]), np.asarray([0]), np.ones(1))
-    assert value == 0
-    np.testing.assert_array_equal(gradient, 0)
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: nn.HuberLoss(0.0), "HuberLoss: delta must be above 0 and finite, but is 0.0"),
-        (lambda: nn.QuantileLoss(1), "QuantileLoss: quantile must be above 0 and below 1, but is 1"),
-        (lambda: nn.CrossEntropyLoss(1.5), "CrossEntropyLoss: label_smoothing must be from 0 to 1, but is 1.5"),
-        (lambda: nn.CrossEntropyLoss(0, (1, -1)), "class_weights must hold numbers of 0 or more, but is (1, -1)"),
-        (lambda: nn.BCEWithLogitsLoss([[1.0]]), "BCEWithLogitsLoss: pos_weight must hold numbers of 0 or more"),
-        (lambda: nn.BCEWithLogitsLoss("2"), "every one of the given values must be a finite number"),
-    ],
-)
-def test_settings_that_make_no_loss_are_refused(make: Any, words: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        make()
-    assert words in str(caught.value)
-
-
-def test_weights_are_one_for_each_output() -> None:
-    words = "CrossEntropyLoss needs as many class_weights as the network has outputs, 3, but has 2"
-    with pytest.raises(ShapeError, match=words):
-        nn.CrossEntropyLoss(class_weights=(1, 2))(np, np.zeros((1, 3)), np.asarray([0]), np.ones(1))
