@@ -95,7 +95,7 @@ LAYERS = (
         (4,),
     ),
     LayerCase(
-        "Masking, rows", nn.Sequential(nn.ReLU(), nn.Masking(nn.GRU(2, True, bidirectional=True), nn.LSTM(2))), (4, 2)
+        "Masking, rows", nn.Sequential(nn.ReLU(), nn.Masking(nn.GRU(1, True, bidirectional=True), nn.LSTM(1))), (4, 2)
     ),
     LayerCase("Residual", nn.Residual(nn.Sequential(nn.Linear(4), nn.BatchNorm(), nn.ReLU())), (4,)),
     LayerCase("Residual, shortcut", nn.Residual(nn.Sequential(nn.Linear(3), nn.Tanh()), nn.Linear(3)), (2, 4)),
