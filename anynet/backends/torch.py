@@ -15,7 +15,7 @@ from anynet.tracing.trees import leaves
 
 # With fewer multiplications in a step, PyTorch's threads gain nothing. If other programs use the same cores, they even
 # lose nearly all of their speed, because they wait for each other in a busy loop.
-FEW_MULTIPLICATIONS = 50_000_000
+FEW_MULTIPLICATIONS = 25_000_000
 
 
 class TorchBackend(Backend):
