@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -121,7 +120,8 @@ def loss_and_gradient(
     """
     floats, indices = as_floats(backend, network), network.indices
     arrays = len(flat(indices)) + 2
-    shared: dict[str, Any] = {"ranks": comm.devices, "total": partial(backend.total, comm)} if comm else {}
+    ranks = comm.devices if comm else 1
+    total = partial(backend.total, comm) if comm else Context.total
 
     def of_piece(xp: Namespace, state: State, piece: tuple[Array, ...], ctx: Context) -> tuple[Array, Blocks, Blocks]:
         x, target, weight = unflat(indices, piece)
@@ -135,18 +135,18 @@ def loss_and_gradient(
         return value, layout.pack(xp, gradients), buffers
 
     def differentiate(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
-        ctx = Context(training=True, seed=seed, step=state.step, **shared)
+        context = partial(Context, training=True, seed=seed, step=state.step, ranks=ranks, total=total)
         rank = backend.rank_of(comm) if comm else 0
         done = 0
         sums: list[Array] = []
         for piece in _pieces(batch[:arrays], most_rows):
             rows = piece[0].shape[0]
             # Each piece has rows of all ranks: of the first rank, then of the second, and so on.
-            ctx = replace(ctx, first_row=done * ctx.ranks + rank * rows)
+            ctx = context(first_row=done * ranks + rank * rows)
             value, blocks, buffers = of_piece(xp, state, piece, ctx)
             state, done = state._replace(buffers=buffers), done + rows
             sums = [a + b for a, b in zip(sums, (value, *blocks), strict=True)] if sums else [value, *blocks]
-        value, *totals = ctx.total(xp, *sums)
+        value, *totals = total(xp, *sums)
         return value, tuple(totals), state.buffers
 
     return differentiate
