@@ -125,6 +125,16 @@ class TestGradients:
                 losses.append(moved.evaluate(x, LABELS[:40], weight)["loss"])
             assert (losses[0] - losses[1]) / 2e-6 == pytest.approx((gradient**2).sum(), rel=1e-6)
 
+    def test_one_that_is_nothing_but_rounding_does_not_keep_the_others_from_being_compiled(
+        self, backend_name: str
+    ) -> None:
+        # A bias before a batch normalization has no gradient, and the targets are large.
+        network = Sequential(Linear(4), BatchNorm(), Tanh(), Linear(1))
+        model = Model(network, MSELoss(), SGD(0.1), backend=backend_name, dtype="float32")
+        generator = np.random.default_rng(0)
+        gradients = model.gradients(generator.normal(size=(200, 5)), 1e4 * generator.normal(size=(200, 1)))
+        assert np.abs(gradients["0.bias"]).max() < 1e-5 * np.abs(gradients["0.weight"]).max()
+
     def test_what_is_frozen_has_none(self) -> None:
         assert model(network=Frozen(Linear(3))).gradients(IMAGES[:, 0], LABELS) == {}
 
