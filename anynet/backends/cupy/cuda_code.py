@@ -201,8 +201,8 @@ def _reshaped(index: Index, shape: tuple[int, ...], source: tuple[int, ...]) -> 
 class Grid(NamedTuple):
     """How the blocks of a kernel's part divide an index space of rows and columns.
 
-    ``map``: a thread for each number. ``one``: a single block for everything. ``rows``: a block for each row.
-    ``columns``: a block for every `COLUMNS` columns.
+    ``map``: a thread for each number. ``one``: a single block for everything. ``rows``: a block for each row, or for
+    several short ones. ``columns``: a block for every `COLUMNS` columns.
     """
 
     kind: str
@@ -211,8 +211,14 @@ class Grid(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        by_kind = {"map": -(-self.rows * self.columns // THREADS), "one": 1, "rows": self.rows}
-        return by_kind.get(self.kind, -(-self.columns // COLUMNS))
+        by_kind = {"map": (self.rows * self.columns, THREADS), "one": (1, 1), "rows": (self.rows, self.rows_each)}
+        work, each = by_kind.get(self.kind, (self.columns, COLUMNS))
+        return -(-work // each)
+
+    @property
+    def rows_each(self) -> int:
+        """How many rows a block has, each with the threads that it keeps busy."""
+        return max(1, THREADS >> (self.columns - 1).bit_length())
 
     def index_in(self, shape: tuple[int, ...]) -> Index | None:
         """The index of a thread in a space of this shape; None if the grid does not divide the space by its axes."""
@@ -251,7 +257,11 @@ def map_loop(grid: Grid, shape: tuple[int, ...], lines: list[str]) -> list[str]:
     elif grid.kind == "one":
         head = f"for (int i = tid; i < {size}; i += {THREADS}) {{"
     elif grid.kind == "rows":
-        head = f"for (int c = tid; c < {size // grid.rows}; c += {THREADS}) {{ const int r = block;"
+        lanes = THREADS // grid.rows_each
+        head = (
+            f"const int r = block * {grid.rows_each} + tid / {lanes}; if (r < {grid.rows}) "
+            f"for (int c = tid % {lanes}; c < {size // grid.rows}; c += {lanes}) {{"
+        )
     else:
         head = (
             f"for (long long j = tid; j < {size // grid.columns * COLUMNS}LL; j += {THREADS}) {{ "
@@ -265,21 +275,25 @@ def reduce_loop(grid: Grid, x: Value, lines: list[str], name: str, result: Calla
     start, step = reduction(x) or ("", "")
     count, kind = x.inputs[0].size // x.size, c_type(x.dtype)
     o, k = {"one": ("o", "k"), "rows": ("r", "c"), "columns": ("c", "r")}[grid.kind]
-    results = {"one": x.size, "rows": 1, "columns": COLUMNS}[grid.kind]
-    groups = min(THREADS, 1 << (results - 1).bit_length())
+    results, every = {"one": (x.size, x.size), "rows": (grid.rows, grid.rows_each)}.get(grid.kind, (x.size, COLUMNS))
+    groups = min(THREADS, 1 << (every - 1).bit_length())
     lanes = THREADS // groups
-    first = {"one": "0", "rows": "block", "columns": f"block * {COLUMNS}"}[grid.kind]
-    end = {"one": f"{x.size}", "rows": "block + 1", "columns": f"min({x.size}, (block + 1) * {COLUMNS})"}[grid.kind]
+    # Neighbouring threads read neighbouring numbers.
+    group, lane, stride = (f"tid / {lanes}", f"tid % {lanes}", 1)
+    if grid.kind != "rows":
+        group, lane, stride = f"tid % {groups}", f"tid / {groups}", groups
+    first = "0" if grid.kind == "one" else f"block * {every}"
+    end = f"min({results}, {first} + {every})"
     return [
         f"for (int first = {first}; first < {end}; first += {groups}) {{",
-        f"const int {o} = first + tid % {groups}, lane = tid / {groups};",
+        f"const int {o} = first + {group}, lane = {lane};",
         f"{kind} a = {start}, *shared = ({kind} *)room;",
         f"if ({o} < {end}) for (int {k} = lane; {k} < {count}; {k} += {lanes}) {{",
         *lines,
         f"const {kind} b = {name}; a = {step}; }}",
         "shared[tid] = a; __syncthreads();",
         f"for (int half = {lanes // 2}; half; half /= 2) {{",
-        f"if (lane < half) {{ const {kind} b = shared[tid + half * {groups}]; a = {step}; shared[tid] = a; }}",
+        f"if (lane < half) {{ const {kind} b = shared[tid + half * {stride}]; a = {step}; shared[tid] = a; }}",
         "__syncthreads(); }",
         f"if (!lane && {o} < {end}) {result(o)} = a;",
         "__syncthreads(); }",
