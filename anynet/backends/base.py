@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from anynet.distributed import Communicator, MeshCommunicator, is_silent
 from anynet.errors import BackendError, UsageError, shortened, shown
 from anynet.tracing import Namespace
+from anynet.tracing import scan as loop
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -232,6 +233,13 @@ class Backend:
     def local(self, x: Array) -> Array:
         """An array that many devices have whole, on this device."""
         return x
+
+    @staticmethod
+    def scan(
+        xp: Any, step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any, reverse: bool = False
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """Inside a step: the loop over time of `anynet.tracing.scan`, of which each x may be an array or a result."""
+        return loop(xp, step, state, xs, reverse)
 
     def total(self, comm: Communicator, xp: Any, *arrays: Array) -> tuple[Array, ...]:
         """Inside a step: the sums over all ranks of arrays of one dtype, in one message."""

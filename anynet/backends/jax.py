@@ -121,6 +121,16 @@ class JAXBackend(Backend):
             return x
         return next(shard.data for shard in x.addressable_shards if shard.device == self.device)
 
+    @staticmethod
+    def scan(xp: Any, step: Any, state: Any, xs: Any, reverse: bool = False) -> tuple[Any, tuple[Any, ...]]:
+        import jax
+
+        if isinstance(xp, Namespace):
+            return Backend.scan(xp, step, state, xs, reverse)
+        # Unrolled, it would take XLA ten times as long to compile.
+        found: tuple[Any, tuple[Any, ...]] = jax.lax.scan(step, state, tuple(xs), reverse=reverse)
+        return found
+
     def total(self, comm: Communicator, xp: Any, *arrays: Array) -> tuple[Array, ...]:
         import jax
 

@@ -63,7 +63,9 @@ def activation_step(backend: Backend, network: Layer, layout: Layout) -> Step:
             return y
 
         (x,) = unflat(indices, batch)
-        apply((), layout.unpack(xp, state.parameters, state.buffers), network, floats(xp, x), Context())
+        apply(
+            (), layout.unpack(xp, state.parameters, state.buffers), network, floats(xp, x), Context(scan=backend.scan)
+        )
         return state, outputs
 
     return step

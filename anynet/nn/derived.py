@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ from anynet.tracing.trees import leaves, over_dicts, rebuilt, structure
 # So many programs are kept: of different layers, and of batches of different sizes.
 MOST_KEPT = 256
 # What a layer may know of a forward pass: arrays are inputs, and all else is a part of the key.
-_OF_CONTEXT = ("training", "seed", "step", "ranks", "first_row", "total", "mask")
-_derived: dict[Any, Derived] = {}
+_OF_CONTEXT = ("training", "seed", "step", "ranks", "first_row", "total", "scan", "mask")
+_derived: dict[Any, Any] = {}
 
 
 class Derived(NamedTuple):
@@ -84,6 +84,17 @@ def backward(xp: Any, saved: Saved, dy: Any, need_dx: bool = True) -> tuple[Any,
     return rebuilt(derived.x, iter(found[len(derived.names) :])) if need_dx else None, named
 
 
+def halves(function: Callable[..., tuple[Any, ...]], xp: Any, arrays: Sequence[Any]) -> Halves:
+    """A function of arrays that returns several, and its gradients with respect to those of floating-point numbers."""
+    key = function, tuple((x.shape, str(x.dtype)) for x in arrays), tuple(default_dtypes(xp).values())
+    known: Halves | None = _derived.get(key)
+    if known is None:
+        recording, given, outputs = recorded(function, xp, arrays)
+        known = differentiated(recording, given, outputs, [x for x in given if x.read().dtype.kind == "f"])
+        _keep(key, known)
+    return known
+
+
 def value_and_gradient(loss: Any, xp: Any, prediction: Any, target: Any, weight: Any) -> tuple[Any, Any]:
     """The value of a loss and its gradient, which is derived if the loss returns its value alone."""
     result = loss(xp, prediction, target, weight)
@@ -146,11 +157,15 @@ def _derivation(layer: Any, formula: Callable[..., Any], xp: Any, inputs: Any, c
         known = _derive(layer, formula, xp, inputs, ctx)
         # What is captured may belong to one call alone, such as a tracer of JAX.
         if not any(x.op == "captured" for half in known.halves for x in half.values):
-            # A list, for other threads may change the dict meanwhile.
-            for oldest in list(_derived)[: max(len(_derived) + 1 - MOST_KEPT, 0)]:
-                _derived.pop(oldest, None)
-            _derived[key] = known
+            _keep(key, known)
     return known
+
+
+def _keep(key: Any, made: Any) -> None:
+    # A list, for other threads may change the dict meanwhile.
+    for oldest in list(_derived)[: max(len(_derived) + 1 - MOST_KEPT, 0)]:
+        _derived.pop(oldest, None)
+    _derived[key] = made
 
 
 def _settings(part: Any) -> Any:

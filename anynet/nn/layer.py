@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from anynet.errors import UsageError, shown
 from anynet.nn import derived
 from anynet.nn.checks import check_initializer, check_shape
+from anynet.tracing import scan
 
 Array: TypeAlias = Any
 Namespace: TypeAlias = Any
@@ -74,6 +75,8 @@ class Context:
         The place of its first row in the larger batch.
     total : callable
         ``(xp, *arrays) -> arrays``: the sums over all parts, in one message. The arrays have one dtype.
+    scan : callable
+        The loop over time, as in `anynet.tracing.scan`.
     mask : array of bool of shape (batch, time), optional
         Which times of each sequence are there; the others are padding.
     """
@@ -84,6 +87,7 @@ class Context:
     ranks: int = 1
     first_row: Any = 0
     total: Callable[..., tuple[Array, ...]] = lambda xp, *arrays: arrays
+    scan: Callable[..., tuple[Any, tuple[Any, ...]]] = scan
     mask: Array = None
 
     def at(self, place: int) -> Context:

@@ -135,7 +135,9 @@ def loss_and_gradient(
         return value, layout.pack(xp, gradients), buffers
 
     def differentiate(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[Array, Blocks, Blocks]:
-        context = partial(Context, training=True, seed=seed, step=state.step, ranks=ranks, total=total)
+        context = partial(
+            Context, training=True, seed=seed, step=state.step, ranks=ranks, total=total, scan=backend.scan
+        )
         rank = backend.rank_of(comm) if comm else 0
         done = 0
         sums: list[Array] = []
@@ -168,7 +170,7 @@ def evaluation_step(backend: Backend, network: Layer, loss: Loss, metrics: tuple
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         x, target, weight = unflat(indices, batch)
         p = layout.unpack(xp, state.parameters, state.buffers)
-        prediction, _ = network.forward(xp, p, floats(xp, x), Context())
+        prediction, _ = network.forward(xp, p, floats(xp, x), Context(scan=backend.scan))
         totals = {"loss": value_of(loss, xp, prediction, target, weight)}
         for i, metric in enumerate(metrics):
             updated = metric.update(xp, loss, prediction, target, weight)
@@ -187,7 +189,7 @@ def prediction_step(backend: Backend, network: Layer, layout: Layout) -> Step:
     def step(xp: Namespace, state: State, batch: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
         (x,) = unflat(indices, batch)
         p = layout.unpack(xp, state.parameters, state.buffers)
-        prediction, _ = network.forward(xp, p, floats(xp, x), Context())
+        prediction, _ = network.forward(xp, p, floats(xp, x), Context(scan=backend.scan))
         return state, {"prediction": prediction}
 
     return step
