@@ -15,7 +15,7 @@ from anynet.nn.optimizers import Optimizer
 class LayerCase(NamedTuple):
     name: str
     layer: Layer
-    shape: Shape
+    shape: Any
 
 
 class LossCase(NamedTuple):
@@ -102,6 +102,15 @@ LAYERS = (
     LayerCase("Concat", nn.Concat(nn.Linear(3), nn.Sequential(nn.Dropout(0.4), nn.BatchNorm()), nn.ReLU()), (4,)),
     LayerCase("Frozen", nn.Frozen(nn.Sequential(nn.Linear(3), nn.BatchNorm(), nn.Dropout(0.4), nn.Tanh())), (4,)),
     LayerCase("Shared", nn.Shared(nn.Sequential(TOWER, nn.ReLU(), nn.Residual(TOWER), nn.Linear(3)), "all"), (4,)),
+)
+
+# The first layer of a network, whose shape is a dict of shapes.
+WITH_NAMED_INPUTS = (
+    LayerCase(
+        "Inputs",
+        nn.Inputs(image=nn.Sequential(nn.Flatten(), nn.Linear(2)), table=nn.Sequential(nn.BatchNorm(), nn.Tanh())),
+        {"image": (2, 3), "table": (4,)},
+    ),
 )
 
 LOSSES = (

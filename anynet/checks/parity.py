@@ -13,6 +13,8 @@ from anynet.model.model import Model
 from anynet.nn import SGD, Context, CrossEntropyLoss, Layout, Linear, Sequential, Tanh
 from anynet.nn.derived import value_and_gradient
 from anynet.nn.layout import by_name
+from anynet.tracing.trees import over_dicts
+from anynet.training.inputs import flat, unflat
 
 # For one operation, and for a training curve, as a share of the largest number compared (at least 1).
 TOLERANCES = {"float64": (1e-12, 1e-9), "float32": (1e-5, 1e-4)}
@@ -61,7 +63,7 @@ def _difference(found: Any, expected: Any) -> float:
 
 
 def _subjects() -> Iterator[tuple[str, Any]]:
-    for layer_case in cases.LAYERS:
+    for layer_case in (*cases.LAYERS, *cases.WITH_NAMED_INPUTS):
         yield layer_case.name, lambda backend, case=layer_case: _layer(backend, case)
     for loss_case in cases.LOSSES:
         yield loss_case.name, lambda backend, case=loss_case: _loss(backend, case)
@@ -76,16 +78,17 @@ def _layer(backend: Backend, case: cases.LayerCase) -> dict[str, Any]:
     layout = Layout(case.layer, case.shape, backend.pack_limit)
     blocks = layout.blocks(np, layout.initial(np, generator))
     state = tuple(tuple(backend.asarray(block, copy=True) for block in part) for part in blocks)
-    x = generator.normal(0.0, 1.0, (1, SAMPLES, *case.shape))
+    x = over_dicts(lambda shape: generator.normal(0.0, 1.0, (1, SAMPLES, *shape)), case.shape)
     dy = generator.normal(0.0, 1.0, (1, SAMPLES, *layout.out_shape))
 
     def step(xp: Any, state: Any, batch: Any) -> Any:
         p = layout.unpack(xp, *state)
-        y, saved = case.layer.forward(xp, p, batch[0], Context(training=True))
-        dx, gradients = case.layer.backward(xp, p, saved, batch[1] * 1.0)
-        return state, {"output": y, "x": dx, **by_name(gradients)}
+        given, dy = unflat(case.layer.indices, batch)
+        y, saved = case.layer.forward(xp, p, given, Context(training=True, scan=backend.scan))
+        dx, gradients = case.layer.backward(xp, p, saved, dy * 1.0)
+        return state, {"output": y, **by_name({"x": dx, **gradients})}
 
-    return _as_output_and_gradient(backend, backend.run(step, state, (backend.asarray(x), backend.asarray(dy)))[1])
+    return _as_output_and_gradient(backend, backend.run(step, state, tuple(map(backend.asarray, (*flat(x), dy))))[1])
 
 
 def _loss(backend: Backend, case: cases.LossCase) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     backend = say_backend(arguments.backend)
     checks: dict[str, GradientCheck] = {}
-    for name, subject, shape in (*cases.LAYERS, *cases.LOSSES):
+    for name, subject, shape in (*cases.LAYERS, *cases.WITH_NAMED_INPUTS, *cases.LOSSES):
         checks[name] = gradcheck(subject, shape, backend=backend)
         if not arguments.json:
             mark = "" if checks[name].error <= TOLERANCE else "  WRONG"
