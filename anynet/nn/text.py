@@ -34,15 +34,21 @@ def parse(text: str, known: Iterable[type]) -> Sequential:
     """
     if len(text) > LONGEST:
         raise UsageError(f"a network may take {LONGEST:,} characters, but this one has {len(text):,}")
+    classes = {cls.__name__: cls for cls in known}
     try:
         tree = ast.parse(f"[{text}\n]", mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else "it is nested too deeply"
-        raise UsageError(f"{shortened(text, 200)!r} lists no layers: {reason}") from None
-    if not isinstance(tree, ast.List) or not tree.elts:
-        raise UsageError(f"{shortened(text, 200)!r} lists no layers; write for instance Linear(64), ReLU()")
-    classes = {cls.__name__: cls for cls in known}
-    return Sequential(*(_value(node, classes) for node in tree.elts))
+        layers = [_value(node, classes) for node in tree.elts] if isinstance(tree, ast.List) else []
+    except UsageError:
+        raise
+    except (SyntaxError, ValueError) as error:
+        reason = getattr(error, "msg", error)
+    except (RecursionError, MemoryError):
+        reason = "it is nested too deeply"
+    else:
+        if layers:
+            return Sequential(*layers)
+        reason = "write for instance Linear(64), ReLU()"
+    raise UsageError(f"{shortened(text, 200)!r} lists no layers: {reason}")
 
 
 def _value(node: ast.expr, classes: dict[str, type]) -> Any:
@@ -67,8 +73,10 @@ def _made(name: str, call: ast.Call, classes: dict[str, type]) -> Any:
         raise UsageError(unknown("layer", name, classes))
     given = [_value(argument, classes) for argument in call.args]
     named = {keyword.arg: _value(keyword.value, classes) for keyword in call.keywords if keyword.arg}
-    if len(named) < len(call.keywords):
+    if any(keyword.arg is None for keyword in call.keywords):
         raise UsageError(f"{name}: arguments are written one by one, without **")
+    if len(named) < len(call.keywords):
+        raise UsageError(f"{name}: an argument is given twice")
     try:
         return classes[name](*given, **named)
     except TypeError as error:

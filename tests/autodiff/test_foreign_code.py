@@ -59,7 +59,6 @@ DIFFERENTIATED: dict[str, Callable[[Any], Any]] = {
 # What the code does that no recording can follow.
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "special.expit, in compiled code": (special.expit, "value"),
-    "stats.hmean, which asks whether a number is negative": (lambda x: stats.hmean(x, axis=0), "value"),
     "metrics.mean_squared_error, as a float": (lambda x: metrics.mean_squared_error(x, x * x), "value"),
     "metrics.r2_score, of the rows where a condition holds": (lambda x: metrics.r2_score(x, x * x), "condition"),
 }
