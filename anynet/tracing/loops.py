@@ -14,8 +14,9 @@ def scan(
     Returns the last state, and each result of all times: here as a list, which can be one of another loop's `xs`.
 
     >>> import numpy as np
-    >>> scan(np, lambda total, x: (total + x[0], (total,)), 0, (np.asarray([3, 4, 5]),))
-    (12, ([0, 3, 7],))
+    >>> last, (before,) = scan(np, lambda total, x: (total + x[0], (total,)), 0, (np.asarray([3, 4, 5]),))
+    >>> int(last), list(map(int, before))
+    (12, [0, 3, 7])
     """
     times = range(len(xs[0]) if isinstance(xs[0], list) else xs[0].shape[0])
     found = []
