@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from anynet import Model, nn
+from anynet.backends import select
 from anynet.errors import DataError, ShapeError, UsageError
 from anynet.nn import Context, Layout
 from anynet.nn.layout import by_name
@@ -131,6 +132,24 @@ def test_every_backend_trains_them_to_the_same_numbers(backend_name: str, name: 
         return [record["loss"] for record in model.fit(WORDS, labels, epochs=2, batch_size=16)]
 
     np.testing.assert_allclose(losses(backend_name), losses("numpy"), rtol=1e-10)
+
+
+@pytest.mark.needs("jax")
+@pytest.mark.parametrize("layer", [nn.GRU(5, bidirectional=True), nn.LSTM(5, return_sequences=True)])
+def test_jax_compiles_a_step_of_time_once_however_many_there_are(layer: Any) -> None:
+    import jax
+
+    def operations(time: int) -> int:
+        layout = Layout(layer, (time, FEATURES), pack_limit=0)
+        p = layout.unpack(np, *layout.blocks(np, layout.initial(np, np.random.default_rng(0))))
+
+        def step(p: Any, x: Any) -> Any:
+            y, saved = layer.forward(jax.numpy, p, x, Context(training=True, scan=select("jax").scan))
+            return layer.backward(jax.numpy, p, saved, y)
+
+        return str(jax.make_jaxpr(step)(p, np.zeros((ROWS, time, FEATURES)))).count(" = ")
+
+    assert operations(3) == operations(30)
 
 
 def test_the_rows_of_one_index_are_added_up_without_loss_of_digits(backend_name: str) -> None:
