@@ -119,4 +119,6 @@ def test_reading_takes_little_more_memory_than_its_arrays(tmp_path: Path, name: 
     kind = name.split(".")[1]
     path, target = written(tmp_path, name, contents[kind]), "y" if kind == "csv" else None
     data = load(path, target)
-    assert peak(lambda: load(path, target)) < 1.5 * (data.x.nbytes + (data.y.nbytes if target else 0)) + (1 << 20)
+    # Beside them, what is read at a time; Python 3.14 holds 128 KiB of each open file more.
+    beside = (1 << 20) + (1 << 18)
+    assert peak(lambda: load(path, target)) < 1.5 * (data.x.nbytes + (data.y.nbytes if target else 0)) + beside
