@@ -27,9 +27,11 @@ BAD_CONFIGS: dict[str, tuple[bytes, str]] = {
     "a hexadecimal number of 5,000 digits": (b"seed = 0x" + b"f" * 5000, "seed must be a whole number from 0 to "),
     "20,000 dotted keys": (b".".join([b"a"] * 20_000) + b" = 1", "has more than 8,192 bytes"),
     # Python 3.14 reads no key of more than 1,000 parts.
-    "900 dotted keys": (b".".join([b"a"] * 900) + b" = 1", "unknown key 'a'"),
-    "900 dotted keys in an option": (b"lr." + b".".join([b"a"] * 900) + b" = 1", "lr must be above 0"),
-    "4,000 dotted keys": (b".".join([b"a"] * 4_000) + b" = 1", ""),
+    "4,000 dotted keys": (b".".join([b"a"] * 4_000) + b" = 1", "unknown key 'a'|is no TOML file: "),
+    "4,000 dotted keys in an option": (
+        b"lr." + b".".join([b"a"] * 4_000) + b" = 1",
+        "lr must be above 0|is no TOML file: ",
+    ),
     "deep nesting": (b"lr = " + b"[" * 8_000, "is no TOML file: maximum recursion depth exceeded"),
     "a date": (
         b"lr = 1979-05-27",
