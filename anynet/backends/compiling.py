@@ -131,7 +131,7 @@ def _agree(xp: Any, found: Array, expected: Array, share: float, scale: float) -
         return True
     found, expected = (xp.nan_to_num(xp.astype(x, xp.float64)) for x in (found, expected))
     # Relative to the largest, since a small number may be nothing but a rounding error.
-    near = abs(found - expected) <= TOLERANCE * (TOLERANCE * max(1.0, scale) + _largest(xp, expected))
+    near = abs(found - expected) <= TOLERANCE * (TOLERANCE * max(1.0, scale) + xp.max(abs(expected)))
     return bool(xp.mean(xp.astype(near, xp.float64)) >= share)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from anynet import nn
-from anynet.nn.layer import Layer, Shape
+from anynet.nn.layer import InputShape, Layer, Shape
 from anynet.nn.losses import Loss, target_shape
 from anynet.nn.optimizers import Optimizer
 
@@ -15,7 +15,7 @@ from anynet.nn.optimizers import Optimizer
 class LayerCase(NamedTuple):
     name: str
     layer: Layer
-    shape: Any
+    shape: InputShape
 
 
 class LossCase(NamedTuple):
@@ -95,7 +95,7 @@ LAYERS = (
         (4,),
     ),
     LayerCase(
-        "Masking, rows", nn.Sequential(nn.ReLU(), nn.Masking(nn.GRU(1, True, bidirectional=True), nn.LSTM(1))), (4, 2)
+        "Masking, rows", nn.Sequential(nn.ReLU(), nn.Masking(nn.GRU(2, True, bidirectional=True), nn.LSTM(2))), (4, 2)
     ),
     LayerCase("Residual", nn.Residual(nn.Sequential(nn.Linear(4), nn.BatchNorm(), nn.ReLU())), (4,)),
     LayerCase("Residual, shortcut", nn.Residual(nn.Sequential(nn.Linear(3), nn.Tanh()), nn.Linear(3)), (2, 4)),

@@ -173,8 +173,8 @@ class _Recurrent(Layer):
             return (dh + xp.matmul(db, xp.matrix_transpose(p[f"weight_hh{end}"])), *others), (da, db)
 
         _, found = scan(xp, step, state, (*dhs, *way.residuals), not end)
-        da, db = (_rows(xp, of_steps) for of_steps in found)
-        return da, db
+        da, db = found
+        return _rows(xp, da), _rows(xp, db)
 
 
 def _stacked(xp: Namespace, x: Any) -> Array:

@@ -153,7 +153,6 @@ def test_jax_compiles_a_step_of_time_once_however_many_there_are(layer: Any) -> 
 
 
 def test_the_rows_of_one_index_are_added_up_without_loss_of_digits(backend_name: str) -> None:
-    from anynet.backends import select
     from anynet.tracing.evaluation import segment_sum
 
     backend, generator = select(backend_name), np.random.default_rng(0)
